@@ -1,0 +1,42 @@
+"""The errors of a scan, by who can mend them; the CLI turns each into one line and an exit code.
+
+Messages say what was wrong, where, and what to do next, in one line.
+"""
+
+
+class MemscanError(Exception):
+    """Base of every error that memscan raises on purpose. `exit_code` is the process's exit code."""
+
+    exit_code = 1
+
+
+class EnvironmentFailed(MemscanError):
+    """Disk, memory or device failed: the same command may succeed later (exit code 1)."""
+
+    exit_code = 1
+
+
+class UsageError(MemscanError):
+    """Options, manifest, bundle or output folder are wrong: a retry will not help (exit code 2)."""
+
+    exit_code = 2
+
+
+class ManifestError(UsageError):
+    """The manifest as a whole cannot be scanned. A bad row is no such error: it becomes an error row."""
+
+
+class BundleError(UsageError):
+    """The bundle is missing, incomplete, altered, or of another format version."""
+
+
+class ResumeRefused(UsageError):
+    """The output folder holds another run, or input rows have changed since."""
+
+
+class ExportError(UsageError):
+    """A checkpoint cannot be exported, or the exported graph failed its parity check."""
+
+
+class RowError(Exception):
+    """One manifest row cannot be scanned; its text becomes the `error` column of that row's results."""

@@ -1,0 +1,85 @@
+"""What a run measures (`Measurement`, hashed into its fingerprint) and how it is executed (`Execution`, never hashed).
+
+Two runs with the same fingerprint give the same results whatever their `Execution` is; see `fingerprint`.
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, Literal
+
+MAPS = ("dh_uncond", "dh_base", "ds_uncond", "ds_base", "h_cond")
+"""Names of the maps, in column order. The first four are the method's; `h_cond` is conditional curvature alone."""
+
+BASELINE_MAPS = ("dh_base", "ds_base")
+"""Maps that need a less-trained checkpoint in the bundle."""
+
+ProbeKind = Literal["hadamard", "rademacher"]
+Stream = Literal["cpu", "cuda"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Probes:
+    """The fixed probes of a run: the same for every image and for both terms of a difference."""
+
+    kind: ProbeKind = "hadamard"
+    count: int = 8
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """Everything that a result depends on, besides the bundle and the row.
+
+    `steps` are indices into the sampler's timesteps, ascending; `thresholds[i]` belongs to `steps[i]` and is a value of
+    `mask_map` in the collapse unit; `calibrated[i]` says whether the bundle vouches for it at exactly these settings.
+    """
+
+    num_inference_steps: int
+    guidance_scale: float
+    steps: tuple[int, ...]
+    probes: Probes
+    mask_map: str
+    thresholds: tuple[float, ...]
+    calibrated: tuple[bool, ...]
+    stream: Stream = "cpu"
+    save_maps: bool = False
+    save_images: bool = False
+    carry: tuple[str, ...] = ()
+    sampler: Literal["ddim"] = "ddim"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types, in field order; the form stored with the results."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How a run is executed: nothing here may change a result beyond floating-point tolerance.
+
+    `threads` 0 leaves the choice to the engine. `provider` is "auto" (CUDA where the engine has it), "cpu" or "cuda".
+    """
+
+    batch_size: int = 8
+    threads: int = 0
+    provider: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+def fingerprint_parts(bundle_digest: str, measurement: Measurement) -> dict[str, Any]:
+    """The parts of a fingerprint as a flat dictionary, so that a mismatch can name its field."""
+    parts: dict[str, Any] = {"bundle": bundle_digest}
+    for key, value in measurement.to_json().items():
+        if isinstance(value, dict):
+            parts.update({f"{key}.{inner}": inner_value for inner, inner_value in value.items()})
+        else:
+            parts[key] = value
+    return parts
+
+
+def fingerprint(bundle_digest: str, measurement: Measurement) -> str:
+    """SHA-256 (hex) of the canonical JSON of `fingerprint_parts`."""
+    text = json.dumps(fingerprint_parts(bundle_digest, measurement), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
