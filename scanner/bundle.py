@@ -105,9 +105,7 @@ class Bundle:
     @property
     def baseline_text_encoder(self) -> Path:
         """The text encoder to use with the baseline's denoiser."""
-        return self.file(
-            "baseline/text_encoder.onnx" if self.baseline_has_text_encoder else "text_encoder.onnx"
-        )
+        return self.file("baseline/text_encoder.onnx" if self.baseline_has_text_encoder else "text_encoder.onnx")
 
 
 def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
@@ -220,9 +218,7 @@ def _from_record(path: Path, digest: str, record: dict[str, Any]) -> Bundle:
 def _check_files(bundle: Bundle, verify: bool) -> None:
     for name, digest in bundle.files.items():
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise BundleError(
-                f"{bundle.path}: bundle.json names {name}, outside the bundle; do not trust this bundle"
-            )
+            raise BundleError(f"{bundle.path}: bundle.json names {name}, outside the bundle; do not trust this bundle")
         file = bundle.file(name)
         if not file.is_file():
             raise BundleError(f"{bundle.path} is incomplete: {name} is missing; export the model again")
