@@ -1,0 +1,319 @@
+"""A tiny bundle in closed form: the denoiser of coordinate-wise Gaussian data, so that a whole scan has a known answer.
+
+If coordinate i of x_0 is N(m_i, s_i^2) given the prompt, the exact noise prediction at x_t = alpha x_0 + sigma noise is
+
+    eps_i = sigma / (alpha^2 s_i^2 + sigma^2) (x_i - alpha m_i)
+    h_i = sigma d eps_i / d x_i = sigma^2 / (alpha^2 s_i^2 + sigma^2)
+
+Words set the variances and the means: "memorized" collapses the left half of the latent, "copied" all of it, "broken"
+makes every number NaN. log s^2 and m are linear in the sum of the prompt's word features: the graphs are a dozen nodes.
+The Jacobian is diagonal: any probes of +-1 give it exactly.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from memscan.scanner.bundle import (
+    Bundle,
+    Calibration,
+    Defaults,
+    Schedule,
+    Text,
+    bundle_record,
+    file_digest,
+    open_bundle,
+)
+from memscan.scanner.settings import Probes
+
+LATENT = (4, 8, 8)
+IMAGE = (32, 32)
+MAX_LENGTH = 8
+PAD, BOS, EOS, UNK = 0, 1, 2, 3
+
+FEATURES: dict[str, dict[str, float]] = {
+    "memorized": {"left": 1.0},
+    "copied": {"left": 1.0, "right": 1.0},
+    "hazy": {"wide": 1.0},
+    "red": {"mean": 1.0},
+    "blue": {"mean": -1.0},
+    "broken": {"nan": float("nan")},
+    **{word: {} for word in ("a", "of", "poster", "phone", "case", "rug", "mug", "city", "forest")},
+}
+"""Word -> features; any other word is unknown and has none."""
+
+FEATURE_NAMES = ("left", "right", "wide", "mean", "nan")
+COLLAPSE = {"model": -18.0, "baseline": -2.0}
+"""What a full `left` or `right` feature adds to log s^2: the less-trained baseline has hardly collapsed yet."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Analytic:
+    """The closed form of one denoiser: `base_log_variance + features @ directions`, and `features @ means`."""
+
+    base_log_variance: NDArray[np.float64]  # [C, h, w]
+    directions: NDArray[np.float64]  # [F, C, h, w]
+    means: NDArray[np.float64]  # [F, C, h, w]
+    feature_scale: float
+
+    def _features(self, prompt: str) -> NDArray[np.float64]:
+        words = prompt.lower().split()[: MAX_LENGTH - 2]
+        return self.feature_scale * sum((_word_features(word) for word in words), np.zeros(len(FEATURE_NAMES)))
+
+    def variance(self, prompt: str) -> NDArray[np.float64]:
+        """s^2 [C, h, w]."""
+        return np.exp(self.base_log_variance + np.tensordot(self._features(prompt), self.directions, 1))
+
+    def mean(self, prompt: str) -> NDArray[np.float64]:
+        """m [C, h, w]."""
+        return np.tensordot(self._features(prompt), self.means, 1)
+
+    def collapse(self, prompt: str, alpha: float, sigma: float) -> NDArray[np.float64]:
+        """h = sigma diag(d eps / d x), [C, h, w]."""
+        return sigma**2 / (alpha**2 * self.variance(prompt) + sigma**2)
+
+    def eps(self, x: NDArray[np.float64], prompt: str, alpha: float, sigma: float) -> NDArray[np.float64]:
+        """The predicted noise at x [C, h, w]."""
+        return self.collapse(prompt, alpha, sigma) / sigma * (x - alpha * self.mean(prompt))
+
+
+def analytic_model(kind: str = "model", *, own_text_encoder: bool = False) -> Analytic:
+    """The closed form of the bundle's denoiser (`"model"`) or of its `"baseline"`.
+
+    `own_text_encoder` belongs to a baseline written with a text encoder of its own, whose features are half as strong.
+    """
+    channels, height, width = LATENT
+    coordinates = np.arange(channels * height * width).reshape(LATENT)
+    left = np.broadcast_to(np.arange(width) < width // 2, LATENT)
+    directions = {"left": COLLAPSE[kind] * left, "right": COLLAPSE[kind] * ~left, "wide": 1.5 * np.ones(LATENT)}
+    means = {"mean": np.broadcast_to(np.linspace(-1, 1, channels)[:, None, None], LATENT)}
+    zeros = np.zeros(LATENT)
+    return Analytic(
+        # Every coordinate differs, so that a transposed, flipped or shifted map cannot pass.
+        base_log_variance=np.log(0.5 + coordinates / coordinates.size) + (0.3 if kind == "baseline" else 0.0),
+        directions=np.stack([directions.get(name, zeros) for name in FEATURE_NAMES]),
+        means=np.stack([means.get(name, zeros) for name in FEATURE_NAMES]),
+        feature_scale=0.5 if own_text_encoder else 1.0,
+    )
+
+
+def write_analytic_bundle(
+    path: Path,
+    *,
+    baseline: bool = True,
+    baseline_text_encoder: bool = False,
+    tangents_per_call: int = 4,
+    num_inference_steps: int = 10,
+    timesteps: tuple[int, ...] = (201, 101, 1),
+    probes: Probes | None = None,
+    threshold: float = 0.1,
+    calibrated: bool = True,
+) -> Bundle:
+    """Write the bundle to the new folder `path` and open it.
+
+    Args:
+        baseline: whether there is a less-trained checkpoint.
+        baseline_text_encoder: whether it has a text encoder of its own.
+        timesteps: default timesteps of a scan, each one of the sampler's.
+        calibrated: record `threshold` as calibrated for dh_uncond at each default timestep and the default settings.
+    """
+    path.mkdir(parents=True)
+    schedule = _schedule()
+    probes = probes or Probes()
+    defaults = Defaults(num_inference_steps, 2.5, timesteps, probes, "dh_uncond", threshold)
+    calibrations = tuple(
+        Calibration("dh_uncond", timestep, threshold, num_inference_steps, defaults.guidance_scale, probes)
+        for timestep in timesteps
+    )
+    model = analytic_model()
+    graphs = {
+        "text_encoder.onnx": _text_encoder(model),
+        "step.onnx": _step(model, schedule),
+        "measure.onnx": _measure(model, schedule, tangents_per_call),
+        "vae_decoder.onnx": _vae_decoder(),
+        "vae_encoder.onnx": _vae_encoder(),
+    }
+    if baseline:
+        less_trained = analytic_model("baseline", own_text_encoder=baseline_text_encoder)
+        graphs["baseline/measure.onnx"] = _measure(less_trained, schedule, tangents_per_call)
+        if baseline_text_encoder:
+            graphs["baseline/text_encoder.onnx"] = _text_encoder(less_trained)
+    for name, graph in graphs.items():
+        file = path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(graph.SerializeToString())
+    _tokenizer().save(str(path / "tokenizer.json"))
+
+    checkpoint = {"id": "analytic", "revision": None, "digest": "0" * 64}
+    record = bundle_record(
+        model=checkpoint,
+        prediction_type="epsilon",
+        latent_shape=LATENT,
+        image_size=IMAGE,
+        schedule=schedule,
+        text=Text(MAX_LENGTH, PAD, BOS, EOS),
+        tangents_per_call=tangents_per_call,
+        defaults=defaults,
+        calibrations=calibrations if calibrated else (),
+        baseline={**checkpoint, "id": "analytic-early", "text_encoder": baseline_text_encoder} if baseline else None,
+        dtypes={"compute": "float32", "storage": "float32"},
+        files={name: file_digest(path / name) for name in (*graphs, "tokenizer.json")},
+    )
+    (path / "bundle.json").write_text(json.dumps(record))
+    return open_bundle(path)
+
+
+def _word_features(word: str) -> NDArray[np.float64]:
+    features = FEATURES.get(word, {})
+    return np.array([features.get(name, 0.0) for name in FEATURE_NAMES])
+
+
+def _schedule() -> Schedule:
+    """Stable Diffusion's: scaled-linear betas, 1000 training timesteps, leading spacing."""
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    return Schedule(1000, tuple(np.cumprod(1 - betas).tolist()), 1, False, "leading")
+
+
+def _tokenizer() -> Tokenizer:
+    vocabulary = {"<pad>": PAD, "<bos>": BOS, "<eos>": EOS, "<unk>": UNK}
+    vocabulary |= {word: len(vocabulary) + i for i, word in enumerate(FEATURES)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", BOS), ("<eos>", EOS)]
+    )
+    return tokenizer
+
+
+class _Graph:
+    """Builds one ONNX graph: every call of an operator adds a node and returns the name of its output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, value: object, dtype: type[np.generic] = np.float32) -> str:
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+    def add(self, op_type: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        output = output or f"{op_type.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op_type, list(inputs), [output], **attributes))
+        return output
+
+    def finish(self, inputs: dict[str, list[str | int]], outputs: dict[str, list[str | int]]) -> onnx.ModelProto:
+        integers = {"input_ids", "timestep"}
+        declare = [
+            helper.make_tensor_value_info(name, TensorProto.INT64 if name in integers else TensorProto.FLOAT, shape)
+            for name, shape in (inputs | outputs).items()
+        ]
+        graph = helper.make_graph(
+            self.nodes, "analytic", declare[: len(inputs)], declare[len(inputs) :], initializer=self.constants
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+    def noise_level(self, schedule: Schedule) -> tuple[str, str]:
+        """alpha and sigma of the input `timestep`, each [N, 1, 1, 1]."""
+        alphas_cumprod = np.array(schedule.alphas_cumprod)
+        shape = self.constant([-1, 1, 1, 1], np.int64)
+        alpha, sigma = (
+            self.add("Reshape", self.add("Gather", self.constant(table), "timestep"), shape)
+            for table in (np.sqrt(alphas_cumprod), np.sqrt(1 - alphas_cumprod))
+        )
+        return alpha, sigma
+
+    def denoiser(self, model: Analytic, hidden_states: str, alpha: str, sigma: str) -> tuple[str, str]:
+        """eps and d eps / d sample, each [N, C, h, w]."""
+        features = self.add("ReduceSum", hidden_states, self.constant([1], np.int64), keepdims=0)
+        flat = len(FEATURE_NAMES), -1
+        shape = self.constant([-1, *LATENT], np.int64)
+        direction = self.add("MatMul", features, self.constant(model.directions.reshape(flat)))
+        log_variance = self.add(
+            "Add", self.add("Reshape", direction, shape), self.constant(model.base_log_variance[None])
+        )
+        mean = self.add("Reshape", self.add("MatMul", features, self.constant(model.means.reshape(flat))), shape)
+        signal = self.add("Mul", self.add("Mul", alpha, alpha), self.add("Exp", log_variance))
+        jacobian = self.add("Div", sigma, self.add("Add", signal, self.add("Mul", sigma, sigma)))
+        centred = self.add("Sub", "sample", self.add("Mul", alpha, mean))
+        return self.add("Mul", jacobian, centred), jacobian
+
+
+def _states() -> list[str | int]:
+    return ["N", MAX_LENGTH, len(FEATURE_NAMES)]
+
+
+def _text_encoder(model: Analytic) -> onnx.ModelProto:
+    graph = _Graph()
+    rows = [np.zeros(len(FEATURE_NAMES))] * (UNK + 1) + [_word_features(word) for word in FEATURES]
+    table = graph.constant(model.feature_scale * np.stack(rows))
+    graph.add("Gather", table, "input_ids", output="hidden_states")
+    return graph.finish({"input_ids": ["N", MAX_LENGTH]}, {"hidden_states": _states()})
+
+
+def _step(model: Analytic, schedule: Schedule) -> onnx.ModelProto:
+    graph = _Graph()
+    alpha, sigma = graph.noise_level(schedule)
+    eps_c, _ = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
+    eps_0, _ = graph.denoiser(model, "uncond_hidden_states", alpha, sigma)
+    eps = graph.add("Add", eps_0, graph.add("Mul", "guidance_scale", graph.add("Sub", eps_c, eps_0)))
+    noiseless = graph.add("Sub", "sample", graph.add("Mul", sigma, eps))
+    graph.add("Div", noiseless, alpha, output="denoised")
+    terms = [graph.add("Mul", "a", "sample"), graph.add("Mul", "b", eps), graph.add("Mul", "c", "previous_denoised")]
+    graph.add("Sum", *terms, output="next_sample")
+    latents: list[str | int] = ["N", *LATENT]
+    inputs: dict[str, list[str | int]] = {
+        "sample": latents,
+        "timestep": ["N"],
+        "encoder_hidden_states": _states(),
+        "uncond_hidden_states": _states(),
+        "previous_denoised": latents,
+        **{scalar: [] for scalar in ("guidance_scale", "a", "b", "c")},
+    }
+    return graph.finish(inputs, {"next_sample": latents, "denoised": latents})
+
+
+def _measure(model: Analytic, schedule: Schedule, tangents_per_call: int) -> onnx.ModelProto:
+    graph = _Graph()
+    alpha, sigma = graph.noise_level(schedule)
+    eps, jacobian = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
+    graph.add("Identity", eps, output="eps")
+    tangents_dot = graph.add("Mul", jacobian, "tangents")
+    products = graph.add("Mul", "tangents", tangents_dot)
+    graph.add("ReduceSum", products, graph.constant([0], np.int64), keepdims=0, output="v_dot_jv")
+    latents: list[str | int] = ["N", *LATENT]
+    inputs: dict[str, list[str | int]] = {
+        "sample": latents,
+        "timestep": ["N"],
+        "encoder_hidden_states": _states(),
+        "tangents": [tangents_per_call, *latents],
+    }
+    return graph.finish(inputs, {"eps": latents, "v_dot_jv": latents})
+
+
+def _vae_decoder() -> onnx.ModelProto:
+    """The first three channels, each latent pixel a 4 x 4 block."""
+    graph = _Graph()
+    axis = graph.constant([1], np.int64)
+    colours = graph.add("Slice", "latents", graph.constant([0], np.int64), graph.constant([3], np.int64), axis)
+    graph.add("Resize", colours, "", graph.constant([1, 1, 4, 4]), output="image", mode="nearest")
+    return graph.finish({"latents": ["N", *LATENT]}, {"image": ["N", 3, *IMAGE]})
+
+
+def _vae_encoder() -> onnx.ModelProto:
+    """The mean of every 4 x 4 block, and as fourth channel the mean of the three colours."""
+    graph = _Graph()
+    colours = graph.add("AveragePool", "image", kernel_shape=[4, 4], strides=[4, 4])
+    grey = graph.add("ReduceMean", colours, graph.constant([1], np.int64), keepdims=1)
+    graph.add("Concat", colours, grey, output="latents", axis=1)
+    return graph.finish({"image": ["N", 3, *IMAGE]}, {"latents": ["N", *LATENT]})
