@@ -7,7 +7,7 @@
     vae_decoder.onnx    latents [N, C, h, w] -> image [N, 3, H, W] in [-1, 1], the latent scaling included
     vae_encoder.onnx    image [N, 3, H, W] -> latents [N, C, h, w] (posterior mode, scaled)
     weights.bin         the denoiser's weights, shared by step.onnx and measure.onnx
-    baseline/           measure.onnx and weights.bin of the less-trained checkpoint, and its text encoder where it differs
+    baseline/           measure.onnx and weights.bin of the less-trained checkpoint; its text encoder if it differs
 
 All graphs compute in float32 and predict eps whatever the checkpoint predicted. The digest of a bundle is that of its
 `bundle.json`, which holds the digests of all other files.

@@ -1,0 +1,48 @@
+# make demo   install memscan without torch into .venv-demo and run the demo
+# make test   install everything into .venv and run the tests
+PYTHON ?= python3
+VENV := .venv
+DEMO_VENV := .venv-demo
+
+.PHONY: demo test slow lint types proof bench clean
+
+demo: $(DEMO_VENV)/installed
+	$(DEMO_VENV)/bin/memscan demo --out memscan-demo
+
+test: $(VENV)/installed
+	$(VENV)/bin/python -m pytest
+
+slow: $(VENV)/installed
+	$(VENV)/bin/python -m pytest -m slow
+
+lint: $(VENV)/installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/hadolint Dockerfile
+
+types: $(VENV)/installed
+	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --force-reinstall --target build/typed .
+	MYPYPATH=build/typed $(VENV)/bin/mypy --explicit-package-bases -p memscan.scanner -p memscan.export -p memscan.kernels
+
+proof: $(VENV)/installed
+	$(VENV)/bin/python -m testbed.proof
+
+bench: $(VENV)/installed
+	$(VENV)/bin/python -m benchmarks.derivative
+	$(VENV)/bin/python -m benchmarks.throughput
+	$(VENV)/bin/python -m benchmarks.memory
+
+$(DEMO_VENV)/installed: pyproject.toml constraints.txt $(wildcard scanner/*.py scanner/*/*.py)
+	$(PYTHON) -m venv $(DEMO_VENV)
+	$(DEMO_VENV)/bin/pip install --quiet --constraint constraints.txt ".[cpu]"
+	touch $@
+
+# torch first and by its exact version: an unpinned torch would bring gigabytes of CUDA libraries.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable ".[cpu,export,test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO_VENV) build dist memscan-demo

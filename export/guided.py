@@ -1,0 +1,93 @@
+"""One guided solver step as a graph, built around a denoiser graph so that both share weights by name.
+
+    eps = eps_0 + g (eps_c - eps_0)               classifier-free guidance
+    d   = (x - sigma eps) / alpha                 the denoised estimate, returned for the next step
+    x'  = a x + b eps + c d_prev                  a linear solver update
+
+The coefficients a, b, c are inputs: DDIM has c = 0, multistep DPM-Solver++ 2M uses d_prev.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+_FLOAT = ir.DataType.FLOAT
+_SCALARS = ("guidance_scale", "a", "b", "c")
+
+
+def guided_step(denoiser: ir.Model, alphas_cumprod: tuple[float, ...]) -> ir.Model:
+    """Build the graph of a guided step from a denoiser's.
+
+    Args:
+        denoiser: inputs sample [N, C, h, w], timestep [N] int64, encoder_hidden_states [N, S, D]; output eps.
+            It is left as it is.
+        alphas_cumprod: squared signal level of each training timestep.
+
+    Returns:
+        A model with inputs sample, timestep, encoder_hidden_states, uncond_hidden_states [N, S, D], previous_denoised
+        [N, C, h, w] and the scalars guidance_scale, a, b, c; outputs next_sample and denoised, both [N, C, h, w].
+    """
+    model = denoiser.clone()
+    graph = model.graph
+    _rename_batch(graph, "N", "2N")
+    inner = {value.name: value for value in graph.inputs}
+    latent_shape = inner["sample"].shape[1:]
+    text_shape = inner["encoder_hidden_states"].shape[1:]
+
+    sample = ir.val("sample", _FLOAT, ["N", *latent_shape])
+    timestep = ir.val("timestep", ir.DataType.INT64, ["N"])
+    states = ir.val("encoder_hidden_states", _FLOAT, ["N", *text_shape])
+    uncond_states = ir.val("uncond_hidden_states", _FLOAT, ["N", *text_shape])
+    previous_denoised = ir.val("previous_denoised", _FLOAT, ["N", *latent_shape])
+    scalars = {name: ir.val(name, _FLOAT, []) for name in _SCALARS}
+
+    head = ir.tape.Tape()
+    doubled = {
+        "sample": head.op("Concat", [sample, sample], {"axis": 0}),
+        "timestep": head.op("Concat", [timestep, timestep], {"axis": 0}),
+        "encoder_hidden_states": head.op("Concat", [uncond_states, states], {"axis": 0}),
+    }
+    for name, value in doubled.items():
+        value.name = f"{name}_twice"
+        value.type, value.shape = inner[name].type, inner[name].shape
+        ir.convenience.replace_all_uses_with(inner[name], value)
+    graph.insert_before(graph[0], head.nodes)
+    graph.inputs[:] = [sample, timestep, states, uncond_states, previous_denoised, *scalars.values()]
+
+    (both,) = graph.outputs
+    tail = ir.tape.Builder(graph)
+    alpha, sigma = (
+        _gather_levels(tail, timestep, name, table)
+        for name, table in (
+            ("alphas", np.sqrt(np.asarray(alphas_cumprod))),
+            ("sigmas", np.sqrt(1 - np.asarray(alphas_cumprod))),
+        )
+    )
+    eps_uncond, eps_cond = tail.Split(both, axis=0, num_outputs=2, _outputs=["eps_uncond", "eps_cond"])
+    guidance = tail.Mul(tail.Sub(eps_cond, eps_uncond), scalars["guidance_scale"])
+    eps = tail.Add(eps_uncond, guidance)
+    denoised = tail.Div(tail.Sub(sample, tail.Mul(sigma, eps)), alpha, _outputs=["denoised"])
+    update = tail.Add(tail.Mul(scalars["a"], sample), tail.Mul(scalars["b"], eps))
+    next_sample = tail.Add(update, tail.Mul(scalars["c"], previous_denoised), _outputs=["next_sample"])
+    both.name = "eps_twice"
+    for output in (next_sample, denoised):
+        output.type, output.shape = ir.TensorType(_FLOAT), ir.Shape(["N", *latent_shape])
+    graph.outputs[:] = [next_sample, denoised]
+    graph.name = "guided_step"
+    return model
+
+
+def _gather_levels(tape: ir.tape.Builder, timestep: ir.Value, name: str, table: np.ndarray) -> ir.Value:
+    """Values of a table of training timesteps at `timestep`, as [N, 1, 1, 1]."""
+    levels = tape.initializer(ir.tensor(table.astype(np.float32), name=f"step_{name}"))
+    axes = tape.initializer(ir.tensor(np.array([1, 2, 3], np.int64), name=f"step_{name}_axes"))
+    return tape.Unsqueeze(tape.Gather(levels, timestep, axis=0), axes)
+
+
+def _rename_batch(graph: ir.Graph, old: str, new: str) -> None:
+    """Rename the symbolic batch in the shapes noted beside values: inside a step the denoiser sees both halves."""
+    values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
+    for value in values:
+        if value.shape is not None:
+            value.shape = ir.Shape(
+                [new if isinstance(dim, ir.SymbolicDim) and dim.value == old else dim for dim in value.shape]
+            )

@@ -1,0 +1,53 @@
+"""`memscan export`: a diffusers checkpoint becomes a bundle."""
+
+from pathlib import Path
+
+import click
+
+from memscan.scanner.errors import ExportError
+
+
+@click.command("export")
+@click.argument("model")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--baseline", metavar="CHECKPOINT", help="Less-trained checkpoint of the same model, for dh_base and ds_base."
+)
+@click.option("--tangents", type=click.IntRange(1, 64), default=8, show_default=True, help="Tangents in one call.")
+@click.option(
+    "--storage",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="How weights are stored; arithmetic is float32 either way.",
+)
+def command(model: str, out: Path, baseline: str | None, tangents: int, storage: str) -> None:
+    """Turn a Stable Diffusion checkpoint into a bundle that `memscan run --model` scans.
+
+    MODEL is a local diffusers folder with safetensors weights, or a hub id pinned by a commit, OWNER/NAME@COMMIT.
+    Needs the extra `memscan[export]`; the scan itself does not. Families: Stable Diffusion 1.x and 2.x, predicting eps
+    or v.
+
+    \b
+    memscan export ./stable-diffusion-v1-4 sd14.bundle --baseline ./stable-diffusion-v1-1
+    memscan run prompts.parquet --model sd14.bundle
+    """
+    try:
+        from memscan.export.quiet import quiet_libraries
+
+        with quiet_libraries():
+            from memscan.export.assemble import ExportOptions, export_bundle
+            from memscan.export.checkpoint import find_checkpoint
+    except ImportError as error:
+        raise ExportError(
+            f'{error}: export needs more packages; install them with pip install "memscan[export]"'
+        ) from error
+    with quiet_libraries():
+        export_bundle(
+            find_checkpoint(model),
+            out,
+            baseline=find_checkpoint(baseline, parts=("unet",)) if baseline else None,
+            options=ExportOptions(tangents=tangents, storage="float16" if storage == "float16" else "float32"),
+            report=click.echo,
+        )
+    click.echo(f"bundle written to {out}; scan with: memscan run manifest.parquet --model {out}")
