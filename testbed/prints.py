@@ -59,19 +59,20 @@ def _pick(cells: NDArray[np.float64], row: Field, column: Field) -> NDArray[np.f
 
 
 def _nearest_seed(rng: np.random.Generator, pitch: float) -> tuple[Field, Field, Field]:
-    u, v = _turned_grid(rng)
-    jitter = rng.uniform(0.05, 0.95, size=(2, CELLS, CELLS))
-    column, row = np.floor(u / pitch), np.floor(v / pitch)
+    u, v = (axis / pitch for axis in _turned_grid(rng))
+    jitter = rng.uniform(0.1, 0.9, size=(2, CELLS, CELLS))
+    left, top = np.floor(u - 0.5), np.floor(v - 0.5)  # the seeds of these four cells are the near ones
     best = np.full(u.shape, np.inf)
-    best_row, best_column = row.copy(), column.copy()
-    for i in (-1, 0, 1):
-        for j in (-1, 0, 1):
-            index = ((row + i).astype(int) % CELLS, (column + j).astype(int) % CELLS)
-            distance = np.hypot((column + j + jitter[0][index]) * pitch - u, (row + i + jitter[1][index]) * pitch - v)
+    best_row, best_column = top, left
+    for i in (0, 1):
+        for j in (0, 1):
+            row, column = top + i, left + j
+            index = (row.astype(int) % CELLS, column.astype(int) % CELLS)
+            distance = np.hypot(column + jitter[0][index] - u, row + jitter[1][index] - v)
             closer = distance < best
-            best[closer] = distance[closer]
-            best_row[closer], best_column[closer] = (row + i)[closer], (column + j)[closer]
-    return best, best_row, best_column
+            best = np.where(closer, distance, best)
+            best_row, best_column = np.where(closer, row, best_row), np.where(closer, column, best_column)
+    return best * pitch, best_row, best_column
 
 
 def mosaic(rng: np.random.Generator, tone: Tone) -> NDArray[np.float64]:

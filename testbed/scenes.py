@@ -117,11 +117,17 @@ CREAM, MIST, BLUSH = (0.96, 0.94, 0.89), (0.88, 0.91, 0.95), (0.96, 0.89, 0.86)
 INK, STEEL, WOOD, PAPER = (0.13, 0.13, 0.16), (0.55, 0.58, 0.62), (0.55, 0.38, 0.24), (0.98, 0.97, 0.94)
 
 
+def _outline(box: Box) -> Stencil:
+    left, top, right, bottom = box
+    corners = ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
+    return Stencil().line(*corners, width=1)
+
+
 def phone(canvas: _Canvas) -> None:
     canvas.shadow(Stencil().box((5, 6, 33, 63), 4).box((37, 10, 61, 63), 3))
     canvas.zone("a", Stencil().box((4, 4, 32, 60), 4))
-    canvas.paint(Stencil().box((7, 7, 16, 17), 2.5), INK)
-    canvas.paint(Stencil().disc(11.5, 9.8, 1.8).disc(11.5, 14.2, 1.8), STEEL)
+    canvas.paint(Stencil().box((8, 8, 16, 16), 2.5), INK)
+    canvas.paint(Stencil().disc(10.6, 10.6, 1.6).disc(13.4, 13.4, 1.6), STEEL)
     canvas.paint(Stencil().box((35, 7, 61, 61), 4), INK)
     canvas.zone("b", Stencil().box((36, 8, 60, 60), 3))
     canvas.paint(Stencil().box((44, 8, 52, 11), 1.5), INK)
@@ -137,10 +143,10 @@ def painting(canvas: _Canvas) -> None:
 
 def rug(canvas: _Canvas) -> None:
     canvas.paint(Stencil().box((0, 28, 64, 64)), (0.80, 0.68, 0.54))
-    canvas.shadow(Stencil().box((17, 4, 49, 28)))
-    canvas.paint(Stencil().box((15, 1, 49, 25)), INK)
-    canvas.zone("b", Stencil().box((16, 2, 48, 24)))
-    canvas.zone("a", Stencil().polygon((0, 64), (0, 50), (8, 32), (56, 32), (64, 50), (64, 64)))
+    canvas.shadow(Stencil().box((17, 6, 49, 28)))
+    canvas.paint(Stencil().box((15, 3, 49, 25)), INK)
+    canvas.zone("b", Stencil().box((16, 4, 48, 24)))
+    canvas.zone("a", Stencil().polygon((0, 64), (0, 48), (6, 32), (58, 32), (64, 48), (64, 64)))
     canvas.light(Stencil().box((0, 60, 64, 64)), 0.85)
 
 
@@ -176,8 +182,8 @@ def shirt(canvas: _Canvas) -> None:
     canvas.zone("a", Stencil().polygon(*outline))
     canvas.paint(Stencil().ellipse((22, -5, 42, 11)), (0.80, 0.78, 0.77))
     canvas.light(Stencil().line((14, 25), (17, 12), width=1.5).line((50, 25), (47, 12), width=1.5), 0.6, 0.6)
-    canvas.paint(Stencil().box((19, 19, 45, 49)), PAPER)
     canvas.zone("b", Stencil().box((20, 20, 44, 48)))
+    canvas.light(_outline((20, 20, 44, 48)), 0.35, 0.3)
 
 
 def cushion(canvas: _Canvas) -> None:
@@ -185,36 +191,33 @@ def cushion(canvas: _Canvas) -> None:
     canvas.shadow(Stencil().polygon(*((x, y + 2) for x, y in outline)))
     canvas.zone("a", Stencil().polygon(*outline))
     canvas.light(Stencil().polygon(*outline).polygon((8, 8), (56, 8), (56, 56), (8, 56), fill=0), 0.75, 2)
-    canvas.paint(Stencil().box((15, 15, 49, 49)), PAPER)
     canvas.zone("b", Stencil().box((16, 16, 48, 48)))
+    canvas.light(_outline((16, 16, 48, 48)), 0.35, 0.3)
 
 
 def book(canvas: _Canvas) -> None:
     canvas.shadow(Stencil().box((8, 6, 62, 63)), 0.45)
     canvas.paint(Stencil().box((8, 6, 60, 62), 1), PAPER)
-    canvas.paint(Stencil().box((4, 3, 56, 60), 1), INK)
-    canvas.zone("a", Stencil().box((8, 3, 56, 36)))
+    canvas.paint(Stencil().box((4, 4, 56, 60), 1), INK)
+    canvas.zone("a", Stencil().box((8, 4, 56, 36)))
     canvas.zone("b", Stencil().box((8, 44, 56, 60)))
-    canvas.paint(Stencil().box((12, 38, 52, 39.5)).box((18, 41, 46, 42.2)), PAPER)
+    canvas.paint(Stencil().box((12, 37.8, 52, 39.4)).box((18, 41, 46, 42.2)), PAPER)
 
 
 def vinyl(canvas: _Canvas) -> None:
-    canvas.shadow(Stencil().box((4, 8, 45, 59)).disc(37, 35, 26))
-    canvas.zone("b", Stencil().disc(36, 32, 26))
-    canvas.light(Stencil().disc(36, 32, 20).disc(36, 32, 18.5, fill=0), 0.75, 0.4)
-    canvas.zone("a", Stencil().box((2, 6, 42, 58)))
-    canvas.paint(Stencil().disc(42, 32, 5), INK)
-    canvas.zone("a", Stencil().box((2, 6, 42, 58)))
-    canvas.light(Stencil().box((42, 6, 44, 58)), 0.55, 0.8)
+    canvas.shadow(Stencil().box((5, 10, 45, 59)).disc(38.5, 34, 23))
+    canvas.zone("b", Stencil().disc(38, 32, 23))
+    canvas.light(Stencil().disc(38, 32, 16).disc(38, 32, 14.5, fill=0).box((0, 0, 44, 64), fill=0), 0.6, 0.3)
+    canvas.zone("a", Stencil().box((4, 8, 44, 56)))
+    canvas.light(Stencil().box((44, 8, 45.5, 56)), 0.4, 0.5)
 
 
 def plate(canvas: _Canvas) -> None:
     canvas.shadow(Stencil().disc(32, 34, 30))
     canvas.paint(Stencil().disc(32, 32, 31), PAPER)
     canvas.zone("a", Stencil().disc(32, 32, 30))
-    canvas.paint(Stencil().disc(32, 32, 17), PAPER)
     canvas.zone("b", Stencil().disc(32, 32, 16))
-    canvas.light(Stencil().disc(33, 34, 17), 0.88, 1.5)
+    canvas.light(Stencil().disc(32, 32, 16.6).disc(32, 32, 15.4, fill=0), 0.35, 0.3)
 
 
 def tote(canvas: _Canvas) -> None:
@@ -223,8 +226,8 @@ def tote(canvas: _Canvas) -> None:
     canvas.shadow(Stencil().box((6, 16, 60, 64)))
     canvas.zone("a", Stencil().polygon((6, 14), (58, 14), (62, 63), (2, 63)))
     canvas.light(Stencil().box((4, 14, 60, 17)), 0.7, 0.5)
-    canvas.paint(Stencil().box((15, 27, 49, 57)), WOOD)
     canvas.zone("b", Stencil().box((16, 28, 48, 56)))
+    canvas.light(_outline((16, 28, 48, 56)), 0.35, 0.3)
 
 
 def skateboards(canvas: _Canvas) -> None:
@@ -234,16 +237,16 @@ def skateboards(canvas: _Canvas) -> None:
     bolts = Stencil()
     for x in (12, 32, 52):
         for y in (14, 50):
-            bolts.box((x - 2.5, y - 2, x + 2.5, y + 2), 1)
-    canvas.paint(bolts, STEEL)
+            bolts.disc(x - 2, y, 1.1).disc(x + 2, y, 1.1)
+    canvas.light(bolts, 0.35, 0.3)
 
 
 def gift(canvas: _Canvas) -> None:
-    canvas.shadow(Stencil().box((6, 10, 60, 64)))
-    canvas.zone("a", Stencil().box((6, 24, 58, 62)))
-    canvas.zone("b", Stencil().box((3, 10, 61, 24)))
-    canvas.light(Stencil().box((6, 24, 58, 26)), 0.6, 0.6)
-    canvas.paint(Stencil().box((28, 10, 36, 62)), (0.78, 0.16, 0.20))
+    canvas.shadow(Stencil().box((8, 12, 59, 62)))
+    canvas.zone("a", Stencil().box((8, 24, 56, 60)))
+    canvas.zone("b", Stencil().box((4, 10, 60, 24)))
+    canvas.light(Stencil().box((8, 24, 56, 25.5)), 0.5, 0.6)
+    canvas.paint(Stencil().box((28, 10, 36, 60)), (0.78, 0.16, 0.20))
     canvas.paint(Stencil().ellipse((15, 1, 32, 11)).ellipse((32, 1, 49, 11)), (0.78, 0.16, 0.20))
     canvas.paint(Stencil().ellipse((19, 3.5, 29, 8.5)).ellipse((35, 3.5, 45, 8.5)), (0.52, 0.08, 0.12))
 

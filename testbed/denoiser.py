@@ -1,0 +1,153 @@
+"""The denoiser: a small conditional UNet, its text encoder, and the loop that trains both on cached latents."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch.nn.functional import mse_loss
+from transformers import CLIPTextModel
+
+from testbed.captions import CAPTIONS, DROPOUT, frequencies
+
+CHECKPOINTS = (0.05, 0.10, 0.15, 0.20, 0.33, 0.50, 0.75, 1.00)
+BATCH = 32
+LEARNING_RATE = 1e-3
+WARM_UP = 100
+CONSTANT_SHARE = 0.4  # of the steps, before the cosine tail
+LOW_NOISE_SHARE = 0.5  # of the batch, drawn from the timesteps where memorization is measured
+LOW_NOISE = 250
+EMA = 0.998
+
+
+def new_unet() -> UNet2DConditionModel:
+    """An untrained UNet of 2.4 million parameters on latents [N, 4, 16, 16]."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(48, 64, 80),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=64,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    )
+
+
+def new_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="epsilon",
+    )
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The encoded pool, sorted for drawing a caption first and then one of its pictures.
+
+    Attributes:
+        latents: [N, 4, 16, 16].
+        first, count: [captions], where the pictures of each caption lie.
+    """
+
+    latents: torch.Tensor
+    first: torch.Tensor
+    count: torch.Tensor
+
+    @classmethod
+    def of(cls, latents: torch.Tensor, captions: torch.Tensor) -> "Latents":
+        """Sort latents [N, 4, 16, 16] by their caption index [N]."""
+        count = torch.bincount(captions, minlength=len(CAPTIONS))
+        return cls(latents[captions.argsort(stable=True)], count.cumsum(0) - count, count)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Latents [B, 4, 16, 16], the text [B] (caption index; len(CAPTIONS) is the empty prompt) and timesteps [B]."""
+
+    latents: torch.Tensor
+    texts: torch.Tensor
+    timesteps: torch.Tensor
+
+
+def draw_batch(data: Latents, size: int, generator: torch.Generator) -> Batch:
+    """Draw captions by frequency, one picture each, drop captions, and draw timesteps."""
+    captions = torch.multinomial(torch.tensor(frequencies()), size, replacement=True, generator=generator)
+    offset = (torch.rand(size, generator=generator) * data.count[captions]).long()
+    dropout = torch.tensor([DROPOUT[caption.kind] for caption in CAPTIONS])[captions]
+    dropped = torch.rand(size, generator=generator) < dropout
+    low = torch.randint(LOW_NOISE, (size,), generator=generator)
+    anywhere = torch.randint(1000, (size,), generator=generator)
+    return Batch(
+        data.latents[data.first[captions] + offset],
+        torch.where(dropped, len(CAPTIONS), captions),
+        torch.where(torch.rand(size, generator=generator) < LOW_NOISE_SHARE, low, anywhere),
+    )
+
+
+def _learning_rate(step: int, steps: int) -> float:
+    tail = max(0.0, (step / steps - CONSTANT_SHARE) / (1 - CONSTANT_SHARE))
+    return LEARNING_RATE * min(1, step / WARM_UP) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * tail)))
+
+
+def train_denoiser(
+    data: Latents,
+    ids: torch.Tensor,
+    text_encoder: CLIPTextModel,
+    steps: int,
+    seed: int,
+    save: Callable[[float, UNet2DConditionModel, CLIPTextModel], None],
+) -> None:
+    """Train a UNet and the text encoder together; hand their moving averages to `save` at every checkpoint.
+
+    Args:
+        data: the encoded pool.
+        ids: [len(CAPTIONS) + 1, S] token ids, the empty prompt last.
+        text_encoder: untrained; trained in place.
+        steps: optimizer steps.
+        seed: of initialisation, batches and noise.
+        save: called with the share of the training done, and the averaged models.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    unet = new_unet().to(memory_format=torch.channels_last)
+    averaged = copy.deepcopy((unet, text_encoder))
+    parameters = [*unet.parameters(), *text_encoder.parameters()]
+    averages = [p.requires_grad_(False) for model in averaged for p in model.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=1e-4, betas=(0.9, 0.99))
+    noise_levels = new_scheduler().alphas_cumprod
+    checkpoints = {round(steps * share): share for share in CHECKPOINTS}
+    running = 0.0
+    for step in range(1, steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = _learning_rate(step, steps)
+        batch = draw_batch(data, BATCH, generator)
+        clean = batch.latents.float()
+        noise = torch.randn(clean.shape, generator=generator)
+        kept = noise_levels[batch.timesteps][:, None, None, None]
+        noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
+        states = text_encoder(ids[batch.texts]).last_hidden_state
+        loss = mse_loss(unet(noisy, batch.timesteps, states).sample, noise)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            weight = 1 - min(EMA, (1 + step) / (10 + step))
+            torch._foreach_lerp_(averages, [p.detach() for p in parameters], weight)
+        running += loss.item() / 100
+        if step % 100 == 0:
+            print(f"denoiser {step}/{steps}  loss {running:.4f}", flush=True)
+            running = 0.0
+        if step in checkpoints:
+            save(checkpoints[step], *averaged)
