@@ -1,0 +1,100 @@
+"""Forward-mode differentiation of an ONNX graph: y_dot = (dy/dx) x_dot for K tangents at once.
+
+The driver walks the nodes in order and keeps the tangent of every value that has one, on a leading axis K; a missing
+key is a symbolic zero, and a node without tangents is left alone. What an operator does to tangents is said in `rules`;
+what holds for all of them is done here: broadcasting to `(K, *y.shape)`, and checking shape and dtype.
+"""
+
+import onnx_ir as ir
+
+from memscan.export.rule_table import MissingRule, Rule
+from memscan.export.rules import FUNCTIONS, RULES
+from memscan.export.shapes import describe, require_shapes, shape_of
+from memscan.export.tape import Tape
+from memscan.scanner.errors import ExportError
+
+
+def jvp(model: ir.Model, wrt: str = "sample", of: str = "eps", *, num_tangents: int) -> ir.Model:
+    """Add the directional derivatives of output `of` with respect to input `wrt` to a copy of `model`.
+
+    Args:
+        model: values have shapes, static but for the leading dimension. It is not modified; weights are shared.
+        wrt: name of a floating-point input, `[N, ...]`.
+        of: name of an output.
+        num_tangents: K, the number of directions.
+
+    Returns:
+        The model with one more input `<wrt>_dot`, `[K, N, ...]`, and one more output `<of>_dot`, `[K, *of.shape]`.
+
+    Raises:
+        MissingRule: an operator on the way has no rule.
+        ExportError: no such input or output, or a value without shape.
+    """
+    require_shapes(model)
+    model = model.clone()
+    graph = model.graph
+    x, y = _named(graph.inputs, wrt, "input"), _named(graph.outputs, of, "output")
+    x_dot = ir.Value(name=f"{wrt}_dot", shape=ir.Shape([num_tangents, *shape_of(x)]), type=x.type)
+    graph.inputs.append(x_dot)
+    tangents = {x: x_dot}
+    for node in tuple(graph):
+        x_dots = tuple(tangents.get(value) if value is not None else None for value in node.inputs)
+        if any(x_dot is not None for x_dot in x_dots):
+            _differentiate(graph, node, x_dots, tangents, num_tangents)
+    y = _named(graph.outputs, of, "output")
+    tape = Tape(graph, num_tangents, f"{of}_dot")
+    y_dot = tape.op("Identity", tangents.get(y) or tape.zeros(y))
+    y_dot.name = f"{of}_dot"
+    graph.extend(tape.nodes)
+    graph.outputs.append(y_dot)
+    _import_functions(model)
+    return model
+
+
+def _differentiate(
+    graph: ir.Graph,
+    node: ir.Node,
+    x_dots: tuple[ir.Value | None, ...],
+    tangents: dict[ir.Value, ir.Value],
+    num_tangents: int,
+) -> None:
+    tape = Tape(graph, num_tangents, f"{node.outputs[0].name}_dot")
+    y_dots = _rule_for(node, x_dots)(tape, node, *x_dots)
+    for y, y_dot in zip(node.outputs, y_dots if isinstance(y_dots, tuple) else (y_dots,), strict=True):
+        if y_dot is not None:
+            tangents[tape.superseded.get(y, y)] = _checked(tape.like(y_dot, y), node, y, num_tangents)
+    graph.insert_after(node, tape.nodes)
+    for old, new in tape.superseded.items():
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+
+
+def _rule_for(node: ir.Node, x_dots: tuple[ir.Value | None, ...]) -> Rule:
+    if node.domain == "" and node.op_type in RULES:
+        return RULES[node.op_type]
+    carriers = [value.name for value, x_dot in zip(node.inputs, x_dots, strict=True) if value and x_dot is not None]
+    raise MissingRule(f"no derivative rule for {describe(node)}; the tangent arrives in its input {carriers[0]!r}")
+
+
+def _checked(y_dot: ir.Value, node: ir.Node, y: ir.Value, num_tangents: int) -> ir.Value:
+    expected = (num_tangents, *shape_of(y))
+    if shape_of(y_dot) != expected or y_dot.dtype != y.dtype:
+        raise ExportError(
+            f"the rule for {describe(node)} gave a tangent {y_dot.dtype}{list(shape_of(y_dot))} "
+            f"of {y.name}, expected {y.dtype}{list(expected)}"
+        )
+    return y_dot
+
+
+def _named(values: "ir.GraphIOProtocol", name: str, kind: str) -> ir.Value:  # type: ignore[name-defined]
+    for value in values:
+        if value.name == name:
+            return value
+    raise ExportError(f"the graph has no {kind} {name!r}: it has {', '.join(str(value.name) for value in values)}")
+
+
+def _import_functions(model: ir.Model) -> None:
+    called = {node.op_identifier() for node in model.graph}
+    for function in FUNCTIONS:
+        if function.identifier() in called:
+            model.functions[function.identifier()] = function.clone()
+            model.graph.opset_imports[function.domain] = 1

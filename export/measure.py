@@ -1,0 +1,49 @@
+"""The graph that a scan measures with: eps and the sum over Kg probes v of v * (J v), J = d eps / d sample.
+
+The sum is taken inside the graph, so that no K-fold tensor leaves the device; the scanner divides by the number of
+probes, which gives Hutchinson's estimate of diag(J).
+"""
+
+import onnx_ir as ir
+from onnx_ir.passes.common import (
+    CommonSubexpressionEliminationPass,
+    IdentityEliminationPass,
+    RemoveUnusedNodesPass,
+    TopologicalSortPass,
+)
+
+from memscan.export.jvp import jvp
+from memscan.export.tape import Tape
+
+
+def measure_graph(denoiser: ir.Model, num_tangents: int = 8) -> ir.Model:
+    """Derive the measuring graph of a traced denoiser.
+
+    Args:
+        denoiser: the graph of `trace_denoiser`; it is not modified, and its weights are shared.
+        num_tangents: Kg, the number of probes in a call.
+
+    Returns:
+        A model with the denoiser's inputs and tangents `[Kg, N, C, h, w]`, and outputs eps and v_dot_jv, both
+        `[N, C, h, w]`.
+
+    Raises:
+        MissingRule: an operator between sample and eps has no derivative rule.
+        ExportError: a value of the graph has no static shape.
+    """
+    model = jvp(denoiser, wrt="sample", of="eps", num_tangents=num_tangents)
+    graph = model.graph
+    tangents, eps_dot = graph.inputs[-1], graph.outputs[-1]
+    tangents.name = "tangents"
+    tape = Tape(graph, num_tangents, "v_dot_jv")
+    summed = tape.op("ReduceSum", tape.op("Mul", tangents, eps_dot), tape.ints(0), keepdims=0)
+    summed.name = "v_dot_jv"
+    graph.extend(tape.nodes)
+    graph.outputs[-1] = summed
+    ir.passes.Sequential(
+        CommonSubexpressionEliminationPass(),
+        IdentityEliminationPass(),
+        RemoveUnusedNodesPass(),
+        TopologicalSortPass(),
+    )(model)
+    return model

@@ -1,0 +1,49 @@
+"""The derivative rule of attention: the node is replaced by one that returns the output and its K tangents together."""
+
+import math
+
+import onnx_ir as ir
+
+from memscan.export.attention_functions import attention_jvp, attention_query_jvp
+from memscan.export.rule_table import MissingRule, RuleTable, operand
+from memscan.export.shapes import describe, shape_of
+from memscan.export.tape import Tape
+
+RULES = RuleTable()
+
+ATTENTION_JVP = attention_jvp()
+ATTENTION_QUERY_JVP = attention_query_jvp()
+FUNCTIONS = (ATTENTION_JVP, ATTENTION_QUERY_JVP)
+
+
+@RULES.rule("Attention")
+def attention(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
+    """Plain attention over `[N, H, tokens, D]`; tangents of the query alone, or of some of query, key and value."""
+    primals = [operand(node, index) for index in range(3)]
+    y = node.outputs[0]
+    _require_plain(node)
+    attributes = {"scale": node.attributes.get_float("scale", 1 / math.sqrt(_static(shape_of(primals[0])[-1])))}
+    y_dot_like = ir.Value(shape=ir.Shape([tape.num_tangents, *shape_of(y)]), type=y.type)
+    q_dot, k_dot, v_dot = x_dots[:3]
+    if q_dot is not None and k_dot is None and v_dot is None:
+        function, dots = ATTENTION_QUERY_JVP, [q_dot]
+    else:
+        function = ATTENTION_JVP
+        dots = [tape.zeros(x) if x_dot is None else x_dot for x, x_dot in zip(primals, x_dots, strict=True)]
+    y_new, y_dot = tape.call(function, [*primals, *dots], [y, y_dot_like], **attributes)
+    tape.supersede(y, y_new)
+    return y_dot
+
+
+def _require_plain(node: ir.Node) -> None:
+    extras = [value.name for value in node.inputs[3:] if value is not None]
+    switches = [name for name in ("is_causal", "softcap") if name in node.attributes and node.attributes[name].value]
+    rank = len(shape_of(operand(node, 0)))
+    if extras or switches or rank != 4 or any(output.uses() for output in node.outputs[1:]):
+        found = ", ".join([*map(str, extras), *switches]) or f"rank {rank} or more than one output"
+        raise MissingRule(f"no derivative rule for {describe(node)} with {found}: only plain attention over heads")
+
+
+def _static(dim: "int | ir.SymbolicDim") -> int:
+    assert isinstance(dim, int)
+    return dim

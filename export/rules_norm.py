@@ -1,0 +1,80 @@
+"""Derivative rules of softmax and of the normalizations.
+
+With x^ = (x - mean) r and r = 1 / sqrt(var + eps) over the normalized axes,
+
+    x^_dot = r (x_dot - mean(x_dot) - x^ mean(x^ x_dot))
+
+and the scale multiplies it; the shift has no tangent. Sums run in float32 at least.
+"""
+
+import math
+
+import onnx_ir as ir
+
+from memscan.export.rule_table import MissingRule, RuleTable, only_first, operand, tangent
+from memscan.export.rules_arithmetic import dtype_of
+from memscan.export.shapes import describe, shape_of
+from memscan.export.tape import Tape
+
+RULES = RuleTable()
+
+
+@RULES.rule("Softmax")
+def softmax(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
+    """y_dot = y (x_dot - sum(y x_dot))."""
+    y, x_dot = node.outputs[0], tangent(x_dots[0])
+    rank = len(shape_of(y))
+    axis = tape.ints(node.attributes.get_int("axis", -1) % rank + 1)
+    weighted = tape.op("Mul", tape.accumulator(x_dot), tape.accumulator(y))
+    mean = tape.op("ReduceSum", weighted, axis, keepdims=1)
+    centred = tape.op("Sub", weighted, tape.op("Mul", mean, tape.accumulator(y)))
+    return tape.cast(centred, dtype_of(y))
+
+
+@RULES.rule("LayerNormalization")
+def layer_norm(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
+    """Normalized over the axes from `axis` on; the scale has their shape."""
+    x_dot, x = only_first(node, x_dots), operand(node, 0)
+    if len(node.outputs) > 1 and any(output.uses() for output in node.outputs[1:]):
+        raise MissingRule(f"no derivative rule for the mean and deviation that {describe(node)} also returns")
+    rank = len(shape_of(x))
+    first = node.attributes.get_int("axis", -1) % rank
+    scale = tape.accumulator(operand(node, 1))
+    return _normalized(tape, node, x, x_dot, axes=range(first - rank, 0), scale=scale)
+
+
+@RULES.rule("InstanceNormalization", "GroupNormalization")
+def group_norm(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
+    """Normalized over the positions and channels of each group; the scale is per channel."""
+    x_dot, x = only_first(node, x_dots), operand(node, 0)
+    batch, channels, *spatial = (dim for dim in shape_of(x))
+    if not isinstance(channels, int) or not all(isinstance(dim, int) for dim in spatial):
+        raise MissingRule(f"no derivative rule for {describe(node)} with symbolic channels or positions")
+    groups = node.attributes.get_int("num_groups", channels)
+    positions = math.prod(dim for dim in spatial if isinstance(dim, int))
+    grouped = [batch, groups, channels // groups, positions]
+    scale = tape.reshape(tape.accumulator(operand(node, 1)), [groups, channels // groups, 1])
+    y_dot = _normalized(
+        tape,
+        node,
+        tape.reshape(x, grouped),
+        tape.reshape(x_dot, [tape.num_tangents, *grouped]),
+        axes=(-2, -1),
+        scale=scale,
+    )
+    return tape.reshape(y_dot, shape_of(x_dot))
+
+
+def _normalized(
+    tape: Tape, node: ir.Node, x: ir.Value, x_dot: ir.Value, *, axes: "range | tuple[int, ...]", scale: ir.Value
+) -> ir.Value:
+    over = tape.ints(*axes)
+    x, t = tape.accumulator(x), tape.accumulator(x_dot)
+    centred = tape.op("Sub", x, tape.op("ReduceMean", x, over))
+    variance = tape.op("ReduceMean", tape.op("Mul", centred, centred), over)
+    epsilon = tape.scalar(node.attributes.get_float("epsilon", 1e-5), x)
+    r = tape.op("Reciprocal", tape.op("Sqrt", tape.op("Add", variance, epsilon)))
+    x_hat = tape.op("Mul", centred, r)
+    along = tape.op("Mul", x_hat, tape.op("ReduceMean", tape.op("Mul", t, x_hat), over))
+    t = tape.op("Sub", tape.op("Sub", t, tape.op("ReduceMean", t, over)), along)
+    return tape.cast(tape.op("Mul", t, tape.op("Mul", r, scale)), dtype_of(x_dot))

@@ -1,0 +1,97 @@
+"""Shapes and dtypes of graph values: demanded of traced graphs, inferred node by node for the nodes that we add.
+
+Whole-model inference (`onnx.shape_inference.infer_shapes`) silently stops at operators that it does not know, so
+nothing here relies on it: a shape that is missing is an error.
+"""
+
+import onnx
+import onnx_ir as ir
+from onnx.shape_inference import infer_node_outputs
+
+from memscan.scanner.errors import ExportError
+
+Dim = int | ir.SymbolicDim
+
+_MAX_DATA = 64
+
+
+def require_shapes(model: ir.Model) -> None:
+    """Check that every value has a dtype and a shape in which only the leading dimension is symbolic.
+
+    Raises:
+        ExportError: names the first value that fails, and its producer.
+    """
+    for node in model.graph:
+        for value in node.outputs:
+            if value.shape is None or value.dtype is None:
+                raise ExportError(f"the traced graph has no shape or dtype for {value.name}, made by {describe(node)}")
+            if any(not isinstance(dim, int) for dim in value.shape.dims[1:]) or _unknown(value.shape.dims[:1]):
+                raise ExportError(
+                    f"{value.name}, made by {describe(node)}, has shape {value.shape}: only the batch may be symbolic"
+                )
+
+
+def shape_of(value: ir.Value) -> tuple[Dim, ...]:
+    """The shape of a value that is known to have one.
+
+    Raises:
+        ExportError: it has none.
+    """
+    if value.shape is None:
+        raise ExportError(f"{value.name} has no shape")
+    return value.shape.dims
+
+
+def describe(node: ir.Node) -> str:
+    """A node's operator and name, for error messages."""
+    return f"{node.domain + '::' if node.domain else ''}{node.op_type} node {node.name!r}"
+
+
+def infer_outputs(node: ir.Node, opset: int) -> None:
+    """Set shape and dtype of `node`'s outputs from its inputs by the operator's own inference function.
+
+    Args:
+        node: a node of the default domain whose inputs have names, shapes and dtypes.
+        opset: version of the default domain.
+
+    Raises:
+        ExportError: the inputs contradict each other, or a rank or dtype cannot be inferred.
+    """
+    inputs = [value for value in node.inputs if value is not None]
+    try:
+        inferred = infer_node_outputs(
+            onnx.defs.get_schema(node.op_type, opset, node.domain),
+            ir.to_proto(node),
+            {str(value.name): _type_proto(value) for value in inputs},
+            {
+                str(value.name): ir.to_proto(value.const_value)
+                for value in inputs
+                if value.const_value is not None and value.const_value.size <= _MAX_DATA
+            },
+            opset_imports=[onnx.helper.make_opsetid("", opset)],
+        )
+    except onnx.shape_inference.InferenceError as error:
+        shapes = ", ".join(f"{value.name} {value.dtype}{value.shape}" for value in inputs)
+        raise ExportError(f"a rule emitted an invalid {describe(node)} over {shapes}: {error}") from error
+    for value in node.outputs:
+        proto = inferred.get(str(value.name))
+        if proto is None or not proto.tensor_type.HasField("shape"):
+            raise ExportError(f"no shape can be inferred for {value.name}, made by {describe(node)}")
+        value.dtype = ir.DataType(proto.tensor_type.elem_type)
+        value.shape = ir.Shape(
+            [
+                dim.dim_value if dim.HasField("dim_value") else ir.SymbolicDim(dim.dim_param or None)
+                for dim in proto.tensor_type.shape.dim
+            ]
+        )
+
+
+def _type_proto(value: ir.Value) -> onnx.TypeProto:
+    if value.dtype is None:
+        raise ExportError(f"{value.name} has no dtype")
+    dims = [dim if isinstance(dim, int) else dim.value for dim in shape_of(value)]
+    return onnx.helper.make_tensor_type_proto(value.dtype.value, dims)
+
+
+def _unknown(dims: tuple[Dim, ...]) -> bool:
+    return any(isinstance(dim, ir.SymbolicDim) and dim.value is None for dim in dims)

@@ -1,0 +1,146 @@
+"""The tape that a rule writes on: nodes of the default domain, with shapes and dtypes inferred as they are emitted.
+
+A tape also knows the few moves that a leading tangent axis K asks for: `fold` and `unfold` (K into the batch and back),
+`align` (equal rank with the primal), `like` (broadcast to `(K, *y.shape)`), `zeros`, and float32 accumulation.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from memscan.export.shapes import Dim, infer_outputs, shape_of
+from memscan.scanner.errors import ExportError
+
+_HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+
+
+class Tape:
+    """Collects the nodes that one rule emits, in `nodes`; constants go to `graph`, one for each distinct value.
+
+    Args:
+        graph: the graph that will hold the nodes; it has an import of the default domain.
+        num_tangents: K.
+        scope: prefix of the names of new values, unique in the graph.
+    """
+
+    def __init__(self, graph: ir.Graph, num_tangents: int, scope: str) -> None:
+        self.graph = graph
+        self.num_tangents = num_tangents
+        self.scope = scope
+        self.nodes: list[ir.Node] = []
+        self.superseded: dict[ir.Value, ir.Value] = {}
+
+    def op(
+        self, op_type: str, *inputs: ir.Value | None, shape: Sequence[Dim] | None = None, **attributes: Any
+    ) -> ir.Value:
+        """Emit a node with one output. `shape` states an output shape that inference cannot know, e.g. `[8*N, 4]`."""
+        return self.ops(op_type, *inputs, num_outputs=1, shape=shape, **attributes)[0]
+
+    def ops(
+        self,
+        op_type: str,
+        *inputs: ir.Value | None,
+        num_outputs: int,
+        shape: Sequence[Dim] | None = None,
+        **attributes: Any,
+    ) -> tuple[ir.Value, ...]:
+        """Emit a node with several outputs."""
+        node = self._append(ir.node(op_type, inputs, attributes, num_outputs=num_outputs))
+        infer_outputs(node, self.graph.opset_imports[""])
+        if shape is not None:
+            node.outputs[0].shape = ir.Shape(shape)
+        return tuple(node.outputs)
+
+    def call(
+        self, function: ir.Function, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], **attributes: Any
+    ) -> tuple[ir.Value, ...]:
+        """Emit a call of a local function; its outputs take shape and dtype of the values `outputs`."""
+        node = self._append(
+            ir.node(function.name, inputs, attributes, domain=function.domain, num_outputs=len(outputs))
+        )
+        for value, like in zip(node.outputs, outputs, strict=True):
+            value.shape, value.type = like.shape, like.type
+        return tuple(node.outputs)
+
+    def supersede(self, old: ir.Value, new: ir.Value) -> None:
+        """Let `new`, an equal value, take the place of the primal value `old` everywhere."""
+        self.superseded[old] = new
+
+    def constant(self, array: np.ndarray) -> ir.Value:
+        """A small constant as an initializer."""
+        name = f"{array.dtype.name}({array.tolist()})"
+        found = self.graph.initializers.get(name)
+        if found is not None:
+            return found
+        tensor = ir.Tensor(array, name=name)
+        value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self.graph.register_initializer(value)
+        return value
+
+    def ints(self, *values: int) -> ir.Value:
+        """A vector of int64: axes, a shape."""
+        return self.constant(np.array(values, np.int64))
+
+    def scalar(self, number: float, like: ir.Value) -> ir.Value:
+        """A scalar with the dtype of `like`."""
+        return self.constant(np.array(number, _dtype(like).numpy()))
+
+    def reshape(self, x: ir.Value, dims: Sequence[Dim]) -> ir.Value:
+        """Reshape `x` to `dims`, of which at most one is symbolic."""
+        target = [dim if isinstance(dim, int) else -1 for dim in dims]
+        if target.count(-1) > 1:
+            raise ExportError(f"{x.name} cannot be reshaped to {tuple(dims)}: more than one dimension is symbolic")
+        return self.op("Reshape", x, self.ints(*target), shape=dims)
+
+    def fold(self, x_dot: ir.Value) -> ir.Value:
+        """`[K, N, ...]` -> `[K*N, ...]`, for operators that know one batch axis only."""
+        _, batch, *rest = shape_of(x_dot)
+        folded = self.num_tangents * batch if isinstance(batch, int) else ir.SymbolicDim(f"{self.num_tangents}*{batch}")
+        return self.reshape(x_dot, [folded, *rest])
+
+    def unfold(self, folded: ir.Value, y: ir.Value) -> ir.Value:
+        """`[K*N, ...]` -> `(K, *y.shape)`."""
+        return self.reshape(folded, [self.num_tangents, *shape_of(y)])
+
+    def align(self, x_dot: ir.Value, rank: int) -> ir.Value:
+        """Insert axes behind K so that `x_dot` broadcasts against primal values of rank `rank` from the right."""
+        missing = rank + 1 - len(shape_of(x_dot))
+        return self.op("Unsqueeze", x_dot, self.ints(*range(1, 1 + missing))) if missing > 0 else x_dot
+
+    def like(self, x_dot: ir.Value, y: ir.Value) -> ir.Value:
+        """Broadcast `x_dot` to `(K, *y.shape)`; nothing is emitted where it has that shape already."""
+        dims = (self.num_tangents, *shape_of(y))
+        if shape_of(x_dot) == dims:
+            return x_dot
+        if all(isinstance(dim, int) for dim in dims):
+            target = self.ints(*(dim for dim in dims if isinstance(dim, int)))
+        else:
+            target = self.op("Concat", self.ints(self.num_tangents), self.op("Shape", y), axis=0)
+        return self.op("Expand", self.align(x_dot, len(dims) - 1), target, shape=dims)
+
+    def zeros(self, y: ir.Value) -> ir.Value:
+        """A zero tangent of `y`, written out: `(K, *y.shape)`."""
+        return self.like(self.op("Unsqueeze", self.scalar(0, y), self.ints(0)), y)
+
+    def accumulator(self, x: ir.Value) -> ir.Value:
+        """`x` in a dtype fit for sums: float32 for half precision, else `x` itself."""
+        return self.cast(x, ir.DataType.FLOAT) if _dtype(x) in _HALF else x
+
+    def cast(self, x: ir.Value, dtype: ir.DataType) -> ir.Value:
+        """`x` in `dtype`; nothing is emitted where it has that dtype already."""
+        return x if _dtype(x) == dtype else self.op("Cast", x, to=dtype)
+
+    def _append(self, node: ir.Node) -> ir.Node:
+        node.name = f"{self.scope}/{len(self.nodes)}_{node.op_type}"
+        for index, value in enumerate(node.outputs):
+            value.name = f"{node.name}_{index}" if index else node.name
+        self.nodes.append(node)
+        return node
+
+
+def _dtype(value: ir.Value) -> ir.DataType:
+    if value.dtype is None:
+        raise ExportError(f"{value.name} has no dtype")
+    return value.dtype

@@ -1,0 +1,91 @@
+"""Tracing: an `EpsDenoiser` becomes an ONNX graph with a symbolic batch and everything else static.
+
+Opset 23, because there attention and group normalization are single nodes, which the derivative rules want whole.
+"""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+import onnx_ir as ir
+import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+from memscan.export.denoiser import EpsDenoiser
+from memscan.export.passes.weight_views import ViewTransposedWeights
+from memscan.export.shapes import require_shapes
+from memscan.scanner.errors import ExportError
+
+OPSET = 23
+INPUTS = ("sample", "timestep", "encoder_hidden_states")
+OUTPUT = "eps"
+
+
+def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], text_shape: tuple[int, int]) -> ir.Model:
+    """Trace the denoiser.
+
+    Weights stay in torch's storage; a linear layer's weight appears under its own name with `.T` appended.
+
+    Args:
+        denoiser: in evaluation mode, on the CPU.
+        latent_shape: (C, h, w).
+        text_shape: (S, D), tokens and width of the text states.
+
+    Returns:
+        A model with inputs sample `[N, C, h, w]`, timestep `[N]` int64 and encoder_hidden_states `[N, S, D]` and output
+        eps `[N, C, h, w]`; every value has a shape and a dtype.
+
+    Raises:
+        ExportError: the model cannot be traced, or a value has no static shape.
+    """
+    batch = 2
+    dtype = next(denoiser.unet.parameters()).dtype
+    example = (
+        torch.zeros(batch, *latent_shape, dtype=dtype),
+        torch.zeros(batch, dtype=torch.int64),
+        torch.zeros(batch, *text_shape, dtype=dtype),
+    )
+    symbolic = torch.export.Dim("N", min=1, max=2**16)
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                denoiser,
+                example,
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=INPUTS,
+                output_names=(OUTPUT,),
+                dynamic_shapes={name: {0: symbolic} for name in INPUTS},
+            )
+            if program is None:
+                raise ExportError("the torch exporter returned no graph")
+            ViewTransposedWeights()(program.model)
+            program.optimize()
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise ExportError(f"torch cannot trace this denoiser: {_first_line(error)}") from error
+    model = program.model
+    ClearMetadataAndDocStringPass()(model)
+    model.producer_name, model.producer_version = "memscan", None
+    require_shapes(model)
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # The exporter warns about torchvision's operators and about the batch's shared name: neither is news.
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
