@@ -1,0 +1,67 @@
+"""The maps of a batch at one noise level: how the denoiser responds to the prompt and to none, and how its baseline.
+
+All are measured at the same x_t with the same probes, so that the error of few probes largely cancels in a difference.
+"""
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.engine import Engine
+from memscan.scanner.estimators import Response, collapse_maps, estimate, probe_groups
+from memscan.scanner.probes import make_probes
+from memscan.scanner.samples import StepMaps
+from memscan.scanner.settings import MAPS, Probes
+
+Array = NDArray[np.float32]
+
+
+class Meter:
+    """Measures batches of at most `batch_size` images.
+
+    Raises:
+        UsageError: probes that do not suit the bundle's latents.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine, probes: Probes, batch_size: int) -> None:
+        self._engine = engine
+        self._has_baseline = bundle.has_baseline
+        self._count = probes.count
+        groups = probe_groups(make_probes(probes, bundle.latent_shape), bundle.tangents_per_call)
+        # [G, Kg, batch, C, h, w], written out once: the graph takes tangents for each image, though all are the same.
+        self._tangents = np.repeat(groups[:, :, None], batch_size, axis=2)
+
+    def measure(
+        self, x: Array, timestep: int, sigma: float, cond: Array, uncond: Array, baseline_cond: Array
+    ) -> list[StepMaps]:
+        """The maps of each image of a batch.
+
+        Args:
+            x: noisy latents [N, C, h, w] at `timestep`, whose noise level is `sigma`.
+            cond, uncond, baseline_cond: text encodings [N, S, D]; the last is not used without a baseline.
+        """
+        respond = functools.partial(self._respond, x, timestep)
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported, image by image
+            maps = collapse_maps(
+                respond(cond),
+                respond(uncond),
+                respond(baseline_cond, baseline=True) if self._has_baseline else None,
+                sigma,
+            )
+        ordered = {name: maps[name] for name in MAPS if name in maps}
+        return [_checked({name: values[i] for name, values in ordered.items()}, timestep) for i in range(len(x))]
+
+    def _respond(self, x: Array, timestep: int, text: Array, *, baseline: bool = False) -> Response:
+        def sum_of_products(tangents: Array) -> tuple[Array, Array]:
+            return self._engine.measure(x, timestep, text, tangents[:, : len(x)], baseline=baseline)
+
+        return estimate(sum_of_products, self._tangents, self._count)
+
+
+def _checked(maps: dict[str, Array], timestep: int) -> StepMaps:
+    broken = [name for name, values in maps.items() if not np.isfinite(values).all()]
+    if broken:
+        return StepMaps({}, f"not finite at timestep {timestep}: {', '.join(broken)}")
+    return StepMaps(maps)
