@@ -1,0 +1,120 @@
+"""Results joined with ground truth: for each measured step the images that can be scored, and what could not be."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from memscan.scanner.errors import UsageError
+from memscan.scanner.ground_truth import KINDS, GroundTruth
+from memscan.scanner.result_reader import Key, Results
+from memscan.scanner.settings import MAPS
+
+_COLUMNS = (
+    *("row", "seed", "step_index", "timestep", "sigma", "id", "prompt", "status"),
+    *("mask", "mask_height", "mask_width", "calibrated"),
+    *(f"{name}_mean" for name in MAPS),
+)
+
+_NAMED = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledStep:
+    """The N images with ground truth that were measured at one step.
+
+    `table` holds their rows of the results, `truths` [N] the index of each image's truth: the identity of its caption.
+    """
+
+    index: int
+    timestep: int
+    sigma: float
+    table: pa.Table
+    truths: NDArray[np.intp]
+    kinds: NDArray[np.str_]
+
+    @property
+    def keys(self) -> list[Key]:
+        return list(zip(self.table["row"].to_pylist(), self.table["seed"].to_pylist(), strict=True))
+
+    @property
+    def maps(self) -> list[str]:
+        """The maps that were measured, in the order of the columns."""
+        return [name for name in MAPS if self.table[f"{name}_mean"].null_count == 0]
+
+    def by_kind(self) -> Iterator[tuple[str, NDArray[np.intp]]]:
+        """Each kind that occurs, with the indices of its images; then "all"."""
+        for kind in KINDS:
+            chosen = np.flatnonzero(self.kinds == kind)
+            if len(chosen):
+                yield kind, chosen
+        yield "all", np.arange(len(self.kinds))
+
+
+def label(results: Results, truth: GroundTruth, split: str | None) -> tuple[list[LabelledStep], list[str]]:
+    """Join `results` with `truth`, or with that part of it whose split is `split`.
+
+    Returns:
+        The steps in the order of sampling, and one line for each reason why rows of the results are not scored.
+
+    Raises:
+        UsageError: no such split, or no row that could be scored.
+    """
+    _check_split(truth, split)
+    table = results.rows(_COLUMNS)
+    found = [
+        truth.find(*identity) for identity in zip(table["id"].to_pylist(), table["prompt"].to_pylist(), strict=True)
+    ]
+    ok = pc.equal(table["status"], "ok").to_numpy()
+    known = np.array([index is not None for index in found])
+    of_split = np.array([index is not None and split in (None, truth.truths[index].split) for index in found])
+    notes = [*_unfinished(results), *_failed(~ok), *_unknown(table.filter(pa.array(ok & ~known)))]
+    chosen = np.flatnonzero(ok & of_split)
+    if not len(chosen):
+        reasons = "; ".join(notes) or f"all its prompts belong to another split than {split}"
+        raise UsageError(f"nothing to evaluate in {results.path}: {reasons}")
+    truths = np.array([found[index] for index in chosen], dtype=np.intp)
+    return _by_step(table.take(chosen), truths, truth), notes
+
+
+def _by_step(table: pa.Table, truths: NDArray[np.intp], truth: GroundTruth) -> list[LabelledStep]:
+    step_index = table["step_index"].to_numpy()
+    kinds = np.array([truth.truths[index].kind for index in truths])
+    steps = []
+    for index in np.unique(step_index):
+        here = np.flatnonzero(step_index == index)
+        part = table.take(here)
+        timestep, sigma = part["timestep"][0].as_py(), part["sigma"][0].as_py()
+        steps.append(LabelledStep(int(index), timestep, sigma, part, truths[here], kinds[here]))
+    return steps
+
+
+def _check_split(truth: GroundTruth, split: str | None) -> None:
+    splits = sorted({one.split for one in truth.truths if one.split is not None})
+    if split is not None and split not in splits:
+        raise UsageError(f"the ground truth has no split {split!r}: it has {', '.join(splits) or 'none at all'}")
+
+
+def _unfinished(results: Results) -> list[str]:
+    return [] if results.finished else ["the run is not finished: only its finished parts are evaluated"]
+
+
+def _failed(failed: NDArray[np.bool_]) -> list[str]:
+    count = int(failed.sum())
+    return [f"{count} of {len(failed)} result rows have status error and are not scored"] if count else []
+
+
+def _unknown(rows: pa.Table) -> list[str]:
+    images = rows.group_by(["row", "seed"], use_threads=False).aggregate([("prompt", "first")]).to_pylist()
+    if not images:
+        return []
+    names = [f"row {one['row']} {one['prompt_first']!r:.40}" for one in images[:_NAMED]]
+    more = f" and {len(images) - _NAMED} more" if len(images) > _NAMED else ""
+    return [f"{_images(len(images))} without ground truth, not scored: {', '.join(names)}{more}"]
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"

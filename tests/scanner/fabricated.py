@@ -1,0 +1,68 @@
+"""Ground truth, and results with maps of one's choice, made by the very code that `memscan run` writes them with."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from memscan.scanner.maps_table import MapsWriter
+from memscan.scanner.masks import encode_mask
+from memscan.scanner.results import MeasuredStep, RowMaker, result_schema
+from memscan.scanner.samples import Rejected, Sample, Scanned, StepMaps
+
+STEP = MeasuredStep(index=49, timestep=1, sigma=0.25, threshold=0.5, calibrated=True)
+
+
+def scanned(
+    row: int, prompt: str, *steps: Mapping[str, NDArray[np.float32]], seed: int = 0, id: str | None = None
+) -> Scanned:
+    """An image with its maps at each step."""
+    return Scanned(Sample(row, seed, prompt, id), truncated=False, steps=tuple(StepMaps(maps) for maps in steps))
+
+
+def write_results(
+    folder: Path,
+    items: Sequence[Scanned | Rejected],
+    *,
+    steps: Sequence[MeasuredStep] = (STEP,),
+    save_maps: bool = True,
+    thresholds: Sequence[Mapping[str, Any]] = (),
+    finished: bool = True,
+) -> Path:
+    """Write `items` as the finished results of a run whose mask map is dh_uncond and whose latents have 4 channels."""
+    metadata = {
+        "latent_channels": json.dumps(4),
+        "run": json.dumps({"settings": {"mask_map": "dh_uncond"}}),
+        "thresholds": json.dumps(list(thresholds)),
+    }
+    maker = RowMaker("fabricated", "dh_uncond", tuple(steps))
+    rows = [row for item in items for row in maker.rows(item)]
+    (folder / "results").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows, result_schema({}, metadata)), folder / "results" / "part-00000.parquet")
+    if finished:
+        (folder / "results" / "_SUCCESS").touch()
+    if save_maps:
+        (folder / "maps").mkdir()
+        with (folder / "maps" / "part-00000.parquet").open("wb") as stream:
+            writer = MapsWriter(stream, {}, tuple(step.index for step in steps))
+            for item in items:
+                if isinstance(item, Scanned):
+                    writer.add(item)
+            writer.close()
+    return folder
+
+
+def write_ground_truth(file: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows of prompt or id, kind, mask (bool [h, w], or None), and whatever else they hold."""
+    encoded = []
+    for row in rows:
+        mask = row["mask"]
+        counts, height, width = (None, None, None) if mask is None else (encode_mask(mask), *mask.shape)
+        encoded.append({**row, "mask": counts, "mask_height": height, "mask_width": width})
+    pq.write_table(pa.Table.from_pylist(encoded), file)
+    return file
