@@ -1,0 +1,116 @@
+"""The probes: what they cancel, what they leave, and that a seed means the same probes for ever."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from memscan.scanner.errors import UsageError
+from memscan.scanner.probes import hadamard_counts, make_probes
+from memscan.scanner.settings import Probes
+
+LATENT = (4, 6, 8)
+
+
+def colours(count: int) -> NDArray[np.intp]:
+    """The colouring that each K promises, for four channels, written coordinate by coordinate."""
+    spatial = {
+        4: lambda y, x: 0,
+        8: lambda y, x: (y + x) % 2,
+        16: lambda y, x: 2 * (y % 2) + x % 2,
+        64: lambda y, x: 4 * (y % 4) + x % 4,
+    }[count]
+    channels, height, width = LATENT
+    return np.array(
+        [count // 4 * c + spatial(y, x) for c in range(channels) for y in range(height) for x in range(width)]
+    )
+
+
+def estimate(jacobian: NDArray[np.float64], probes: NDArray[np.float32]) -> NDArray[np.float64]:
+    vectors = probes.reshape(len(probes), -1).astype(np.float64)
+    return (vectors * (vectors @ jacobian.T)).mean(axis=0)
+
+
+@pytest.mark.parametrize("count", [4, 8, 16, 64])
+def test_hadamard_is_exact_where_only_different_colours_interact(count: int) -> None:
+    colour = colours(count)
+    jacobian = np.random.default_rng(0).standard_normal((colour.size, colour.size))
+    jacobian[(colour[:, None] == colour[None]) & ~np.eye(colour.size, dtype=bool)] = 0
+    probes = make_probes(Probes("hadamard", count), LATENT)
+    np.testing.assert_allclose(estimate(jacobian, probes), np.diag(jacobian), atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [4, 8, 16])
+def test_hadamard_randomises_what_shares_a_colour(count: int) -> None:
+    # All pairs of one colour have the Jacobian entry 1: without random signs their sum would be a bias, not noise.
+    colour = colours(count)
+    jacobian = ((colour[:, None] == colour[None]) & ~np.eye(colour.size, dtype=bool)).astype(np.float64)
+    same_colour = colour.size // count - 1
+    errors = np.stack([estimate(jacobian, make_probes(Probes("hadamard", count, seed), LATENT)) for seed in range(200)])
+    standard_error = np.sqrt(same_colour / len(errors))
+    assert abs(errors.mean(axis=0)).max() < 4.5 * standard_error  # 192 coordinates
+
+
+@pytest.mark.parametrize("kind", ["hadamard", "rademacher"])
+def test_probes_are_signs_of_the_asked_shape(kind: str) -> None:
+    probes = make_probes(Probes(kind, 8), LATENT)  # type: ignore[arg-type]
+    assert probes.shape == (8, *LATENT)
+    assert probes.dtype == np.float32
+    assert set(np.unique(probes)) == {-1, 1}
+
+
+@pytest.mark.parametrize(
+    ("channels", "counts"), [(1, (1, 2, 4, 16)), (3, (4, 8, 16, 64)), (4, (4, 8, 16, 64)), (16, (16, 32, 64, 256))]
+)
+def test_hadamard_counts_follow_the_channels(channels: int, counts: tuple[int, ...]) -> None:
+    assert hadamard_counts(channels) == counts
+    for count in counts:
+        probes = make_probes(Probes("hadamard", count), (channels, 4, 4)).reshape(count, channels, 4, 4)
+        at_one_pixel = probes[:, :, 0, 0]
+        assert (at_one_pixel.T @ at_one_pixel == count * np.eye(channels)).all()
+
+
+def test_rademacher_signs_are_balanced_and_uncorrelated() -> None:
+    probes = make_probes(Probes("rademacher", 64), LATENT).reshape(64, -1).astype(np.float64)
+    assert abs(probes.mean()) < 4 / np.sqrt(probes.size)
+    correlations = (probes.T @ probes / len(probes))[np.triu_indices(probes.shape[1], 1)]
+    assert correlations.var() == pytest.approx(1 / len(probes), rel=0.05)
+
+
+def test_fewer_rademacher_probes_are_the_first_of_more() -> None:
+    few, many = (make_probes(Probes("rademacher", count, seed=3), LATENT) for count in (3, 7))
+    np.testing.assert_array_equal(many[:3], few)
+
+
+def test_seed_changes_the_probes() -> None:
+    first, second = (make_probes(Probes("hadamard", 8, seed), LATENT) for seed in (0, 1))
+    assert (first != second).any()
+
+
+@pytest.mark.parametrize(
+    ("probes", "digest"),
+    [(Probes("hadamard", 8), "111bd2a0578bc3f5"), (Probes("rademacher", 5, seed=11), "99fb3c7f49567e49")],
+    ids=["hadamard", "rademacher"],
+)
+def test_a_seed_means_the_same_probes_for_ever(probes: Probes, digest: str) -> None:
+    # Results carry only the seed: were these digests to change, old results could not be reproduced.
+    signs = make_probes(probes, LATENT).astype(np.int8).tobytes()
+    assert hashlib.sha256(signs).hexdigest()[:16] == digest
+
+
+@pytest.mark.parametrize(
+    ("probes", "message"),
+    [
+        (
+            Probes("hadamard", 5),
+            "^no Hadamard colouring of 4 channels has 5 probes: use 4, 8, 16, 64 probes, or rademacher for any number$",
+        ),
+        (Probes("rademacher", 0), "^0 probes: at least one is needed$"),
+        (Probes("rademacher", 4, -1), r"^probe seed -1 is outside \[0, 2\^32\)$"),
+        (Probes("rademacher", 4, 2**32), r"^probe seed 4294967296 is outside \[0, 2\^32\)$"),
+    ],
+)
+def test_impossible_probes_are_refused(probes: Probes, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make_probes(probes, LATENT)
