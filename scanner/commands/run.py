@@ -1,0 +1,170 @@
+"""`memscan run`: scan a manifest of prompts."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memscan.scanner.commands.grouped_options import GroupedCommand
+
+if TYPE_CHECKING:
+    from memscan.scanner.manifest import Census, Manifest
+    from memscan.scanner.runner import Job, Summary
+
+_NOTHING_TO_SCAN = """\
+memscan: nothing to scan yet: give a manifest, or a prompt.
+
+  memscan run manifest.parquet           scan a file with a column `prompt` (Parquet, CSV, JSONL)
+  memscan run --prompt "a red bicycle"   scan one prompt
+  memscan demo                           see what comes out
+  memscan run --help                     all options"""
+
+_GROUPS = {
+    "Input": ("prompt", "prompt_column", "carry"),
+    "Model": ("model", "no_verify"),
+    "Measurement": (
+        "steps",
+        "timesteps",
+        "num_inference_steps",
+        "guidance_scale",
+        "probe_kind",
+        "num_probes",
+        "probe_seed",
+        "stream",
+        "mask_map",
+        "threshold",
+    ),
+    "Output": ("out", "save_maps", "save_images"),
+    "Execution": ("batch_size", "threads", "provider", "shard_rows", "dry_run"),
+}
+
+
+@click.command("run", cls=GroupedCommand, groups=_GROUPS, short_help="Scan a manifest of prompts")
+@click.argument("manifest", required=False)
+@click.option("--prompt", multiple=True, metavar="TEXT", help="Scan this prompt instead of a manifest (repeatable)")
+@click.option("--prompt-column", default="prompt", metavar="NAME", help="Column with the prompts  [default: prompt]")
+@click.option("--carry", multiple=True, metavar="COLUMN", help="Carry a column through to the results (repeatable)")
+@click.option("--model", type=click.Path(path_type=Path), metavar="DIR", help="Bundle made by `memscan export`")
+@click.option("--no-verify", is_flag=True, help="Do not compare the bundle's files with their digests")
+@click.option("--step", "steps", type=int, multiple=True, metavar="N", help="Measure at this step index (repeatable)")
+@click.option(
+    "--timestep", "timesteps", type=int, multiple=True, metavar="T", help="Measure at this timestep (repeatable)"
+)
+@click.option("--num-inference-steps", type=int, metavar="N", help="Steps of the sampler (DDIM)")
+@click.option("--guidance", "guidance_scale", type=float, metavar="SCALE", help="Scale of classifier-free guidance")
+@click.option("--probes", "probe_kind", type=click.Choice(["hadamard", "rademacher"]), help="Kind of probe vectors")
+@click.option("--num-probes", type=int, metavar="K", help="Number of probe vectors: more is slower and more exact")
+@click.option("--probe-seed", type=int, metavar="N", help="Seed of the probes' random signs")
+@click.option(
+    "--rng",
+    "stream",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    help="Generator whose latents a seed gives, as in diffusers  [default: cpu]",
+)
+@click.option("--mask-map", metavar="MAP", help="Map that score and mask are made of")
+@click.option(
+    "--threshold", type=float, metavar="VALUE", help="Where the mask begins, in place of the model's calibrated value"
+)
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Output folder  [default: STEM.memscan]")
+@click.option("--maps", "save_maps", is_flag=True, help="Write full maps too")
+@click.option("--images", "save_images", is_flag=True, help="Write the images too")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", default=8, help="Images at once  [default: 8]")
+@click.option(
+    "--threads", type=click.IntRange(0), metavar="N", default=0, help="CPU threads  [default: one for each core]"
+)
+@click.option(
+    "--provider", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Device  [default: CUDA if there]"
+)
+@click.option(
+    "--shard-rows", type=click.IntRange(1), metavar="N", default=256, help="Rows in each result file  [default: 256]"
+)
+@click.option("--dry-run", is_flag=True, help="Check manifest and model, say what would be done, and stop")
+@click.pass_context
+def command(ctx: click.Context, manifest: str | None, prompt: tuple[str, ...], **options: Any) -> int:
+    """Scan the prompts of MANIFEST, and write scores and masks to Parquet.
+
+    \b
+    memscan run prompts.parquet
+    memscan run 'prompts/*.parquet' --model sd14 --out night --carry kind
+    memscan run --prompt "a poster" --maps --images
+
+    MANIFEST is a Parquet, CSV or JSONL file with a column `prompt`, and optionally `seed`, `id` and `image`; a folder
+    of Parquet files; or a glob. Stopped at any moment, the same command does the rest. What is not said about the
+    measurement, the model's bundle decides.
+    """
+    if not manifest and not prompt:
+        click.echo(_NOTHING_TO_SCAN, err=True)
+        return 2
+    if manifest and prompt:
+        raise click.UsageError("give a MANIFEST or --prompt, not both")
+    job = _job(manifest, prompt, options)
+    if options["dry_run"]:
+        _describe(job, job.manifest.census())
+        return 0
+
+    from memscan.scanner.runner import run
+
+    summary = run(job, note=_note)
+    _report(job, summary)
+    return 3 if summary.total.error else 0
+
+
+def _job(manifest: str | None, prompts: tuple[str, ...], options: dict[str, Any]) -> "Job":
+    from memscan.scanner.bundle import open_bundle
+    from memscan.scanner.embedded import BUNDLE
+    from memscan.scanner.measurement import Request, build_measurement
+    from memscan.scanner.runner import Job
+    from memscan.scanner.settings import Execution
+
+    opened = _manifest(manifest, prompts, options)
+    if options["model"] is None:
+        _note("no --model given: scanning the embedded TOY model, which knows only its own few captions")
+    bundle = open_bundle(options["model"] or BUNDLE, verify=not options["no_verify"])
+    request = Request(**{field.name: options[field.name] for field in dataclasses.fields(Request)})
+    measurement, notes = build_measurement(bundle, request)
+    for text in notes:
+        _note(text)
+    execution = Execution(options["batch_size"], options["threads"], options["provider"])
+    out = options["out"] or Path(f"{opened.name}.memscan")
+    return Job(opened, bundle, measurement, execution, out, options["shard_rows"])
+
+
+def _manifest(manifest: str | None, prompts: tuple[str, ...], options: dict[str, Any]) -> "Manifest":
+    from memscan.scanner.manifest import open_manifest, prompt_manifest
+    from memscan.scanner.manifest_columns import Columns
+
+    if manifest is None:
+        if options["carry"]:
+            raise click.UsageError("--carry needs a MANIFEST: a --prompt has no columns")
+        return prompt_manifest(prompts)
+    return open_manifest(manifest, Columns(options["prompt_column"], tuple(dict.fromkeys(options["carry"]))))
+
+
+def _describe(job: "Job", census: "Census") -> None:
+    measurement = job.measurement
+    job.schema(job.record())
+    _note(f"dry run: {census.rows} rows, {census.images} images, {census.rejected} of them cannot be scanned")
+    _note(
+        f"model {job.bundle.model_id}, {measurement.num_inference_steps} inference steps, guidance "
+        f"{measurement.guidance_scale:g}, measured at step {', '.join(map(str, measurement.steps))} with "
+        f"{measurement.probes.count} {measurement.probes.kind} probes"
+    )
+    _note(f"would write to {job.out}")
+
+
+def _report(job: "Job", summary: "Summary") -> None:
+    total = summary.total
+    fate = f"{total.images} images: {total.ok} ok, {total.error} with errors, {total.truncated} with truncated prompts"
+    _note(f"{'already complete' if summary.was_complete else 'done'}: {fate}")
+    columns = "row, seed, prompt, score, mask_share, error" if total.error else "row, seed, prompt, score, mask_share"
+    parts = job.out / "results" / "*.parquet"
+    _note(f"""look at them: duckdb -c "SELECT {columns} FROM '{parts}' ORDER BY score DESC LIMIT 10\"""")
+    if job.measurement.save_maps or job.measurement.save_images:
+        _note(f"draw them: memscan show {job.out}")
+    click.echo(job.out)
+
+
+def _note(text: str) -> None:
+    click.echo(f"memscan: {text}", err=True)

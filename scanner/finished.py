@@ -1,0 +1,110 @@
+"""Which parts of a run are done: those whose result file is whole and was made of the rows that the manifest has."""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from memscan.scanner.errors import ResumeRefused
+from memscan.scanner.manifest import Manifest
+from memscan.scanner.maps_table import is_whole
+from memscan.scanner.output import OutputFolder
+from memscan.scanner.rows import RawRow, parse_row
+
+DIGEST_KEY = "memscan.input_digest"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally:
+    """Images by their fate: each is `ok` or `error` (at any step); `truncated` counts among both."""
+
+    ok: int = 0
+    error: int = 0
+    truncated: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.ok + other.ok, self.error + other.error, self.truncated + other.truncated)
+
+    @property
+    def images(self) -> int:
+        return self.ok + self.error
+
+
+def tally(table: pa.Table) -> Tally:
+    """Count the images of a results table."""
+    keys = list(zip(table["row"].to_pylist(), table["seed"].to_pylist(), strict=True))
+    failed = {key for key, status in zip(keys, table["status"].to_pylist(), strict=True) if status != "ok"}
+    truncated = {key for key, flag in zip(keys, table["truncated"].to_pylist(), strict=True) if flag}
+    return Tally(len(set(keys)) - len(failed), len(failed), len(truncated))
+
+
+def cut(manifest: Manifest, shard_rows: int) -> Iterator[tuple[int, Iterator[tuple[int, RawRow]]]]:
+    """The manifest's parts: number, and index and content of each row; each must be read to its end before the next."""
+    rows = enumerate(manifest.rows())
+    for number in range(-(-manifest.num_rows // shard_rows)):
+        yield number, itertools.islice(rows, shard_rows)
+
+
+def input_digest(row_digests: Iterable[bytes]) -> str:
+    """SHA-256 (hex) of the rows of a part, from theirs."""
+    return hashlib.sha256(b"".join(row_digests)).hexdigest()
+
+
+def finished_parts(
+    folder: OutputFolder, manifest: Manifest, schema: pa.Schema, shard_rows: int, *, with_maps: bool
+) -> dict[int, Tally]:
+    """The parts that need not be done again, and what they hold. Damaged ones are not among them.
+
+    Args:
+        with_maps: a part needs its file of maps too.
+
+    Raises:
+        ResumeRefused: a finished part was made of other rows, or has other columns.
+    """
+    paths = folder.parts()
+    for number in paths:
+        if number * shard_rows >= manifest.num_rows:
+            _refuse_rows(folder, number * shard_rows, number * shard_rows + shard_rows - 1)
+    read = {number: _read_part(path, schema) for number, path in paths.items()}
+    whole = {number: part for number, part in read.items() if part is not None}
+    if not whole:
+        return {}
+    for number, rows in cut(manifest, shard_rows):
+        digests = [parse_row(index, raw).digest if number in whole else b"" for index, raw in rows]
+        if number in whole and whole[number][0] != input_digest(digests):
+            _refuse_rows(folder, number * shard_rows, number * shard_rows + len(digests) - 1)
+    return {n: counted for n, (_, counted) in whole.items() if not with_maps or is_whole(folder.maps_part(n))}
+
+
+def _read_part(path: Path, schema: pa.Schema) -> tuple[str, Tally] | None:
+    """The input digest and tally of a result file; None if it is cut off, or a page fails its checksum."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            found = file.schema_arrow
+            table = file.read(use_threads=False)
+        digest = found.metadata[DIGEST_KEY.encode()].decode()
+    except (pa.ArrowException, KeyError, TypeError, ValueError):
+        return None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return None
+    if not found.equals(schema):
+        changed = next(name for name in (*schema.names, *found.names) if not _same_field(found, schema, name))
+        raise ResumeRefused(f"{path} has another type of column {changed!r}: choose another --out")
+    return digest, tally(table)
+
+
+def _same_field(first: pa.Schema, second: pa.Schema, name: str) -> bool:
+    return name in first.names and name in second.names and first.field(name).equals(second.field(name))
+
+
+def _refuse_rows(folder: OutputFolder, first: int, last: int) -> None:
+    raise ResumeRefused(
+        f"rows {first} to {last} of the manifest are not those that {folder.path} holds results of: "
+        "restore them, or choose another --out"
+    )

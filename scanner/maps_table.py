@@ -1,0 +1,70 @@
+"""Full maps, in a table of their own beside the results: written as they are measured, never held.
+
+`data` is h x w float16, little-endian, row by row: `np.frombuffer(data, "<f2").reshape(height, width)`.
+"""
+
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from memscan.scanner.samples import Scanned
+
+MAPS_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("seed", pa.int64()),
+        ("step_index", pa.int32()),
+        ("map", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("data", pa.binary()),
+    ]
+)
+
+_GROUP_BYTES = 8 << 20
+_LARGEST = np.finfo(np.float16).max
+
+
+class MapsWriter:
+    """Writes the maps of one part to an open file, one row group for every few megabytes."""
+
+    def __init__(self, stream: IO[bytes], metadata: dict[bytes, bytes], step_indices: tuple[int, ...]) -> None:
+        self._writer = pq.ParquetWriter(
+            stream, MAPS_SCHEMA.with_metadata(metadata), compression="zstd", write_page_checksum=True
+        )
+        self._step_indices = step_indices
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    def add(self, item: Scanned) -> None:
+        """Add all maps of an image; values beyond float16's range are stored as its largest."""
+        for index, step in zip(self._step_indices, item.steps, strict=True):
+            for name, values in step.maps.items():
+                data = np.clip(values, -_LARGEST, _LARGEST).astype("<f2").tobytes()
+                key = {"row": item.sample.row, "seed": item.sample.seed, "step_index": index, "map": name}
+                self._rows.append({**key, "height": values.shape[0], "width": values.shape[1], "data": data})
+                self._bytes += len(data)
+        if self._bytes >= _GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left and the footer; the stream stays open."""
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, MAPS_SCHEMA))
+        self._rows, self._bytes = [], 0
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a maps file is there with its footer: what a crash of the disk tears off is the end."""
+    try:
+        pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return True

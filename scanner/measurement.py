@@ -1,0 +1,165 @@
+"""From what the user asked for, and what the bundle recommends, to the exact `Measurement` of a run.
+
+A threshold given is used as it is. Otherwise it is the bundle's calibration at *exactly* these settings, or else its
+default, which is then marked as uncalibrated: thresholds do not carry over between noise levels, guidance or probes.
+"""
+
+import dataclasses
+import math
+from typing import TypeVar
+
+from memscan.scanner.bundle import Bundle, Calibration
+from memscan.scanner.errors import UsageError
+from memscan.scanner.probes import make_probes
+from memscan.scanner.results import MeasuredStep
+from memscan.scanner.schedule import ddim_timesteps, noise_level
+from memscan.scanner.settings import BASELINE_MAPS, MAPS, Measurement, ProbeKind, Probes, Stream
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the user asked for. None, and no step at all, leave it to the bundle's defaults."""
+
+    steps: tuple[int, ...] = ()
+    timesteps: tuple[int, ...] = ()
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    probe_kind: ProbeKind | None = None
+    num_probes: int | None = None
+    probe_seed: int | None = None
+    stream: Stream = "cpu"
+    mask_map: str | None = None
+    threshold: float | None = None
+    save_maps: bool = False
+    save_images: bool = False
+    carry: tuple[str, ...] = ()
+
+
+def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tuple[str, ...]]:
+    """The measurement to make, and notes on what the user should know about it, one line each.
+
+    Raises:
+        UsageError: a step, map, number of probes or value that this bundle does not have.
+    """
+    defaults = bundle.defaults
+    num_inference_steps = _first(request.num_inference_steps, defaults.num_inference_steps)
+    timesteps = ddim_timesteps(bundle.schedule, num_inference_steps)
+    steps, notes = _steps(timesteps, request, defaults.timesteps)
+    probes = Probes(
+        kind=_first(request.probe_kind, defaults.probes.kind),
+        count=_first(request.num_probes, defaults.probes.count),
+        seed=_first(request.probe_seed, defaults.probes.seed),
+    )
+    make_probes(probes, bundle.latent_shape)
+    guidance_scale = _first(request.guidance_scale, defaults.guidance_scale)
+    for option, value in (("--guidance", guidance_scale), ("--threshold", request.threshold)):
+        if value is not None and not math.isfinite(value):
+            raise UsageError(f"{option} {value}: expected a finite number")
+    measurement = Measurement(
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        steps=steps,
+        probes=probes,
+        mask_map=_mask_map(bundle, _first(request.mask_map, defaults.mask_map)),
+        thresholds=(),
+        calibrated=(),
+        stream=request.stream,
+        save_maps=request.save_maps,
+        save_images=request.save_images,
+        carry=request.carry,
+    )
+    return _with_thresholds(bundle, measurement, request.threshold, notes)
+
+
+def matching_calibrations(bundle: Bundle, measurement: Measurement) -> list[Calibration]:
+    """The bundle's calibrated thresholds, of any map, at exactly the settings and timesteps of a measurement."""
+    timesteps = ddim_timesteps(bundle.schedule, measurement.num_inference_steps)
+    measured = {timesteps[step] for step in measurement.steps}
+    return [
+        calibration
+        for calibration in bundle.calibrations
+        if calibration.timestep in measured
+        and calibration.num_inference_steps == measurement.num_inference_steps
+        and calibration.guidance_scale == measurement.guidance_scale
+        and calibration.probes == measurement.probes
+    ]
+
+
+def measured_steps(bundle: Bundle, measurement: Measurement) -> tuple[MeasuredStep, ...]:
+    """The measured steps with their noise levels and thresholds, in order."""
+    timesteps = ddim_timesteps(bundle.schedule, measurement.num_inference_steps)
+    return tuple(
+        MeasuredStep(step, timesteps[step], noise_level(bundle.schedule, timesteps[step])[1], threshold, calibrated)
+        for step, threshold, calibrated in zip(
+            measurement.steps, measurement.thresholds, measurement.calibrated, strict=True
+        )
+    )
+
+
+def _first(asked: T | None, default: T) -> T:
+    return default if asked is None else asked
+
+
+def _steps(
+    timesteps: tuple[int, ...], request: Request, defaults: tuple[int, ...]
+) -> tuple[tuple[int, ...], list[str]]:
+    """Indices of the steps to measure, ascending, and notes."""
+    for step in request.steps:
+        if not 0 <= step < len(timesteps):
+            raise UsageError(
+                f"--step {step}: {len(timesteps)} inference steps have the indices 0 to {len(timesteps) - 1}"
+            )
+    for timestep in request.timesteps:
+        if timestep not in timesteps:
+            near = sorted(sorted(timesteps, key=lambda other: abs(other - timestep))[:4], reverse=True)
+            raise UsageError(
+                f"--timestep {timestep} is none of the sampler's {len(timesteps)}; near it are "
+                + ", ".join(map(str, near))
+            )
+    asked = {*request.steps, *(timesteps.index(timestep) for timestep in request.timesteps)}
+    if asked:
+        return tuple(sorted(asked)), []
+    nearest = {default: min(timesteps, key=lambda other: abs(other - default)) for default in defaults}
+    moved = [f"{default} by {there}" for default, there in nearest.items() if default != there]
+    notes = []
+    if moved:
+        notes.append(
+            f"with {len(timesteps)} inference steps the model's default timesteps are replaced by the nearest: "
+            + ", ".join(moved)
+        )
+    return tuple(sorted({timesteps.index(there) for there in nearest.values()})), notes
+
+
+def _mask_map(bundle: Bundle, name: str) -> str:
+    if name not in MAPS:
+        raise UsageError(f"--mask-map {name}: expected one of {', '.join(MAPS)}")
+    if name in BASELINE_MAPS and not bundle.has_baseline:
+        raise UsageError(f"--mask-map {name} needs a less-trained baseline, which {bundle.path} does not have")
+    return name
+
+
+def _with_thresholds(
+    bundle: Bundle, measurement: Measurement, given: float | None, notes: list[str]
+) -> tuple[Measurement, tuple[str, ...]]:
+    timesteps = ddim_timesteps(bundle.schedule, measurement.num_inference_steps)
+    known = {
+        calibration.timestep: calibration.threshold
+        for calibration in matching_calibrations(bundle, measurement)
+        if calibration.map == measurement.mask_map and given is None
+    }
+    fallback = _first(given, bundle.defaults.threshold)
+    measured = [timesteps[step] for step in measurement.steps]
+    uncalibrated = [str(timestep) for timestep in measured if timestep not in known]
+    if uncalibrated and given is None:
+        notes.append(
+            f"no threshold of {measurement.mask_map} is calibrated at timestep {', '.join(uncalibrated)} for these "
+            f"settings: masks there use {fallback:g}, and are marked as uncalibrated"
+        )
+    complete = dataclasses.replace(
+        measurement,
+        thresholds=tuple(known.get(timestep, fallback) for timestep in measured),
+        calibrated=tuple(timestep in known for timestep in measured),
+    )
+    return complete, tuple(notes)
