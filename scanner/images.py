@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from memscan.scanner.errors import RowError
 
@@ -25,6 +25,8 @@ def load_image(encoded: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(encoded)) as opened:
             image = ImageOps.exif_transpose(opened).convert("RGB")
+    except UnidentifiedImageError as error:  # its own text names an object by its address
+        raise RowError("image cannot be decoded: no known image format") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RowError(f"image cannot be decoded: {error}") from error
     if image.size != (width, height):
@@ -38,6 +40,6 @@ def to_model_range(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def to_pixels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """float32 [3, H, W], nominally in [-1, 1], clipped -> uint8 [H, W, 3], rounded as diffusers does."""
-    unit = np.clip(image.transpose(1, 2, 0) / 2 + np.float32(0.5), 0, 1)
+    """float32 [3, H, W], nominally in [-1, 1] -> uint8 [H, W, 3], clipped and rounded as in diffusers; NaN is black."""
+    unit = np.nan_to_num(np.clip(image.transpose(1, 2, 0) / 2 + np.float32(0.5), 0, 1))
     return np.round(unit * 255).astype(np.uint8)

@@ -1,0 +1,140 @@
+"""Tokenisation against the tokenizers of transformers, and encodings that are made once and never depend on a batch."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from transformers import CLIPTokenizer
+
+from memscan.scanner.bundle import Bundle, Text
+from memscan.scanner.errors import BundleError, RowError
+from memscan.scanner.text import PromptEncoder, Tokenizer
+from tests.analytic_bundle import BOS, EOS, MAX_LENGTH, PAD, UNK, write_analytic_bundle
+
+AWKWARD = [
+    "",
+    "a photo of a cat",
+    "  two   spaces\tand\na newline ",
+    "UPPER Case, punctuation!? (brackets) [1:2]",
+    "caf\u00e9 na\u00efve \u732b \U0001f408 e\u0301",
+    "it's 2024's 3.14",
+    "<|endoftext|> inside",
+    "a" * 300,
+    "a cat " * 100,
+]
+
+
+class CountingEncoder:
+    """Encodes ids to themselves, the baseline's negated, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[list[int], bool]] = []
+
+    def encode_text(self, input_ids: NDArray[np.int64], *, baseline: bool = False) -> NDArray[np.float32]:
+        assert input_ids.shape == (1, MAX_LENGTH)
+        self.calls.append((input_ids[0].tolist(), baseline))
+        return input_ids[..., None].astype(np.float32) * (-1 if baseline else 1)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_analytic_bundle(tmp_path_factory.mktemp("bundles") / "analytic")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
+    """CLIP's tokenizer with single characters and a few merges, so that every prompt takes its real path."""
+    folder = tmp_path_factory.mktemp("clip")
+    characters = list(_byte_alphabet().values())
+    merges = ["c a", "ca t</w>", "p h", "o t", "ph ot", "phot o</w>", "o f</w>"]
+    vocabulary = characters + [f"{character}</w>" for character in characters]
+    vocabulary += [merge.replace(" ", "") for merge in merges] + ["<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(vocabulary)}))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
+
+
+def _byte_alphabet() -> dict[int, str]:
+    """GPT-2's printable stand-ins for the 256 bytes, on which CLIP's vocabulary is built."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
+
+
+@pytest.mark.parametrize("pad_with", ["<|endoftext|>", "!"], ids=["padded with the end token", "padded with !"])
+@pytest.mark.parametrize("prompt", AWKWARD, ids=lambda prompt: repr(prompt[:12]))
+def test_ids_equal_the_pipelines(
+    bundle: Bundle, clip: CLIPTokenizer, tmp_path: Path, prompt: str, pad_with: str
+) -> None:
+    clip.pad_token = pad_with
+    clip.save_pretrained(tmp_path)
+    text = Text(77, clip.pad_token_id, clip.bos_token_id, clip.eos_token_id)
+    tokens = Tokenizer(dataclasses.replace(bundle, path=tmp_path, text=text))(prompt)
+
+    expected = clip(prompt, padding="max_length", max_length=77, truncation=True).input_ids
+    assert tokens.ids.dtype == np.int64
+    assert tokens.ids.tolist() == expected
+    assert tokens.truncated == (len(clip(prompt).input_ids) > 77)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "ids", "truncated"),
+    [
+        ("", [BOS, EOS] + [PAD] * 6, False),
+        ("zebra", [BOS, UNK, EOS] + [PAD] * 5, False),
+        ("x x x x x x", [BOS] + [UNK] * 6 + [EOS], False),
+        ("x x x x x x x", [BOS] + [UNK] * 6 + [EOS], True),
+    ],
+    ids=["empty", "padded", "just fits", "one too long"],
+)
+def test_a_prompt_is_truncated_only_when_it_does_not_fit(
+    bundle: Bundle, prompt: str, ids: list[int], truncated: bool
+) -> None:
+    tokens = Tokenizer(bundle)(prompt)
+    assert (tokens.ids.tolist(), tokens.truncated) == (ids, truncated)
+
+
+def test_a_prompt_that_is_no_unicode_is_the_rows_error(bundle: Bundle) -> None:
+    with pytest.raises(RowError, match=r"^the prompt is not valid Unicode text$"):
+        Tokenizer(bundle)("half a pair: \ud83d")
+
+
+def test_a_malformed_tokenizer_is_the_bundles_error(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"tokenizer\.json cannot be read \(.+\): export the model again$"):
+        Tokenizer(dataclasses.replace(bundle, path=tmp_path))
+
+
+def test_each_prompt_is_encoded_once(bundle: Bundle) -> None:
+    engine = CountingEncoder()
+    encode = PromptEncoder(bundle, engine)
+    first = encode("a red mug")
+    assert encode("a rug").hidden_states is not first.hidden_states
+    assert encode("a red mug") is first
+    assert len(engine.calls) == 2
+
+
+def test_a_baseline_without_a_text_encoder_shares_the_models_encoding(bundle: Bundle) -> None:
+    encoded = PromptEncoder(bundle, CountingEncoder())("a rug")
+    assert encoded.baseline_hidden_states is encoded.hidden_states
+
+
+def test_a_baseline_with_a_text_encoder_has_its_own_encoding(bundle: Bundle) -> None:
+    engine = CountingEncoder()
+    encoded = PromptEncoder(dataclasses.replace(bundle, baseline_has_text_encoder=True), engine)("a rug")
+    np.testing.assert_array_equal(encoded.baseline_hidden_states, -encoded.hidden_states)
+    assert [baseline for _, baseline in engine.calls] == [False, True]
+
+
+def test_memory_of_prompts_is_bounded(bundle: Bundle) -> None:
+    engine = CountingEncoder()
+    encode = PromptEncoder(bundle, engine)
+    for i in range(1000):
+        encode(f"prompt {i}")
+    encode("prompt 999")
+    assert len(engine.calls) == 1000
+    encode("prompt 0")
+    assert len(engine.calls) == 1001
