@@ -1,0 +1,169 @@
+"""The engine: which graphs it loads, on what, and the one line that each failure becomes."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.engine import Engine
+from memscan.scanner.errors import BundleError, EnvironmentFailed
+from memscan.scanner.settings import Execution
+from tests.analytic_bundle import IMAGE, LATENT, MAX_LENGTH, write_analytic_bundle
+
+CPU = Execution(threads=1, provider="cpu")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return write_analytic_bundle(tmp_path / "analytic")
+
+
+def loaded_graphs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the graphs that are loaded from now on."""
+    names: list[str] = []
+    original = onnxruntime.InferenceSession
+
+    def session(path: Path, *arguments: object, **options: object) -> object:
+        names.append(Path(path).name)
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    return names
+
+
+def test_graphs_are_loaded_when_first_used_and_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = loaded_graphs(monkeypatch)
+    engine = Engine(bundle, CPU)
+    assert names == []
+    for _ in range(2):
+        engine.encode_text(np.zeros((1, MAX_LENGTH), np.int64))
+        engine.decode(np.zeros((2, *LATENT), np.float32))
+    assert names == ["text_encoder.onnx", "vae_decoder.onnx"]
+
+
+def test_a_shared_text_encoder_is_loaded_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = loaded_graphs(monkeypatch)
+    engine = Engine(bundle, CPU)
+    ids = np.ones((1, MAX_LENGTH), np.int64)
+    np.testing.assert_array_equal(engine.encode_text(ids), engine.encode_text(ids, baseline=True))
+    assert names == ["text_encoder.onnx"]
+
+
+def test_encoder_and_decoder_shapes(bundle: Bundle) -> None:
+    engine = Engine(bundle, CPU)
+    images = engine.decode(np.zeros((2, *LATENT), np.float32))
+    assert images.shape == (2, 3, *IMAGE)
+    assert engine.encode_image(images).shape == (2, *LATENT)
+
+
+def test_provider_that_loaded_is_exposed(bundle: Bundle) -> None:
+    assert Engine(bundle, CPU).provider == "CPUExecutionProvider"
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this ONNX Runtime knows CUDA"
+)
+def test_auto_is_the_cpu_where_onnxruntime_has_no_cuda(bundle: Bundle) -> None:
+    assert Engine(bundle, Execution(provider="auto")).provider == "CPUExecutionProvider"
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this ONNX Runtime knows CUDA"
+)
+def test_cuda_demanded_of_a_cpu_runtime_is_an_error(bundle: Bundle) -> None:
+    with pytest.raises(EnvironmentFailed) as caught:
+        Engine(bundle, Execution(provider="cuda"))
+    assert str(caught.value) == (
+        'this ONNX Runtime has no CUDA: pip install "memscan[gpu]" instead of "memscan[cpu]", or use --provider cpu'
+    )
+
+
+def test_cuda_that_does_not_load_is_never_silently_the_cpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As with onnxruntime-gpu and no driver: the provider is offered, and the session comes up without it.
+    original = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda path, options, providers: original(path, options, providers=["CPUExecutionProvider"]),
+    )
+    assert Engine(bundle, Execution(provider="auto")).provider == "CPUExecutionProvider"
+    with pytest.raises(EnvironmentFailed) as caught:
+        _ = Engine(bundle, Execution(provider="cuda")).provider
+    assert str(caught.value) == (
+        "CUDA was asked for and CPUExecutionProvider loaded: check driver and CUDA libraries, or use --provider cpu"
+    )
+
+
+def test_missing_onnxruntime_says_what_to_install(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(EnvironmentFailed) as caught:
+        Engine(bundle, CPU)
+    assert str(caught.value) == (
+        'ONNX Runtime is not installed: pip install "memscan[cpu]", or "memscan[gpu]" for NVIDIA GPUs'
+    )
+
+
+def test_out_of_memory_says_smaller_batch(bundle: Bundle) -> None:
+    # A decoder that asks for 2^50 bytes, so that ONNX Runtime's own words are met.
+    replace_decoder(bundle, [helper.make_node("Expand", ["latents", "huge"], ["image"])], huge=[2**18, 2**10, 2**10, 1])
+    engine = Engine(bundle, CPU)
+    with pytest.raises(EnvironmentFailed, match=r"^out of memory in vae_decoder\.onnx: use a smaller --batch-size \("):
+        engine.decode(np.zeros((1, 1, 1, 1), np.float32))
+
+
+def test_a_failing_graph_is_named(bundle: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
+    replace_decoder(bundle, [helper.make_node("Reshape", ["latents", "shape"], ["image"])], shape=[7])
+    with pytest.raises(EnvironmentFailed, match=r"^vae_decoder\.onnx failed: [^\n]*Reshape[^\n]*$"):
+        Engine(bundle, CPU).decode(np.zeros((1, 1, 1, 1), np.float32))
+    assert capfd.readouterr().err == ""  # the exception says it; ONNX Runtime's own log would say it twice
+
+
+def test_a_graph_that_cannot_be_loaded_is_the_bundles_error(bundle: Bundle) -> None:
+    bundle.file("measure.onnx").write_bytes(b"junk")
+    engine = Engine(bundle, CPU)
+    with pytest.raises(BundleError, match=r"measure\.onnx cannot be loaded: export the model again \([^\n]+\)$"):
+        engine.measure(
+            np.zeros((1, *LATENT), np.float32),
+            1,
+            np.zeros((1, MAX_LENGTH, 5), np.float32),
+            np.ones((4, 1, *LATENT), np.float32),
+        )
+
+
+def test_threads_are_those_asked_for_or_those_usable(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    counts: list[int] = []
+    original = onnxruntime.InferenceSession
+
+    def session(path: Path, options: onnxruntime.SessionOptions, providers: list[str]) -> object:
+        counts.append(options.intra_op_num_threads)
+        return original(path, onnxruntime.SessionOptions(), providers=providers)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    for threads in (0, 2):
+        _ = Engine(bundle, dataclasses.replace(CPU, threads=threads)).provider
+    assert counts == [3, 2]
+
+
+def replace_decoder(bundle: Bundle, nodes: list[onnx.NodeProto], **constants: list[int]) -> None:
+    dynamic = ["n", "c", "h", "w"]
+    graph = helper.make_graph(
+        nodes,
+        "decoder",
+        [helper.make_tensor_value_info("latents", TensorProto.FLOAT, dynamic)],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, None)],
+        initializer=[
+            helper.make_tensor(name, TensorProto.INT64, [len(value)], value) for name, value in constants.items()
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    bundle.file("vae_decoder.onnx").write_bytes(model.SerializeToString())
