@@ -1,40 +1,48 @@
 """Tokenizer and text encoder: a BPE learned from the captions, and a tiny CLIP text model trained with the denoiser."""
 
-import tempfile
-from pathlib import Path
+from collections import Counter
+from itertools import pairwise
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from testbed.captions import CAPTIONS
 
 MAX_LENGTH = 16
-VOCABULARY = 512
 WIDTH = 64
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'-"
+END_OF_WORD = "</w>"
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
+def learn_merges(words: list[str]) -> list[tuple[str, str]]:
+    """Byte-pair merges, the most frequent pair first and ties in alphabetical order, until each word is one token."""
+    pieces = [(*word[:-1], word[-1] + END_OF_WORD) for word in words]
+    merges = []
+    while pairs := Counter(pair for word in pieces for pair in pairwise(word)):
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        pieces = [_merge(word, best) for word in pieces]
+    return merges
+
+
+def _merge(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    merged: list[str] = []
+    for piece in word:
+        if merged and (merged[-1], piece) == pair:
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return tuple(merged)
+
+
 def build_tokenizer() -> CLIPTokenizer:
-    """A CLIP tokenizer whose vocabulary is learned from the captions and the alphabet."""
-    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
-    alphabet = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'-"
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - 2,
-        min_frequency=1,
-        end_of_word_suffix="</w>",
-        initial_alphabet=list(alphabet),
-        show_progress=False,
-    )
-    words = [caption.prompt for caption in CAPTIONS]
-    bpe.train_from_iterator(words + [" ".join(alphabet)], trainer)
-    with tempfile.TemporaryDirectory() as folder:
-        vocabulary, merges = bpe.model.save(folder)
-        tokens = sorted(bpe.get_vocab(), key=bpe.get_vocab().__getitem__)
-        ids = {token: index for index, token in enumerate([*tokens, START, END])}
-        pairs = [tuple(line.split()) for line in Path(merges).read_text().splitlines() if line[:1] != "#"]
-    return CLIPTokenizer(vocab=ids, merges=pairs, model_max_length=MAX_LENGTH)
+    """A CLIP tokenizer that knows every word of the captions, and spells all others."""
+    merges = learn_merges([word for caption in CAPTIONS for word in caption.prompt.split()])
+    letters = [*ALPHABET, *(letter + END_OF_WORD for letter in ALPHABET)]
+    tokens = [*letters, *dict.fromkeys("".join(pair) for pair in merges), START, END]
+    ids = {token: index for index, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=MAX_LENGTH)
 
 
 def token_ids(tokenizer: CLIPTokenizer, prompts: list[str]) -> torch.Tensor:

@@ -1,11 +1,10 @@
-"""`python -m testbed.train`: the whole recipe, from nothing to the two pipeline folders. About 90 minutes on one core."""
+"""`python -m testbed.train`: the whole recipe, from nothing to the two pipeline folders; 90 minutes on one core."""
 
 import argparse
 from functools import partial
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
 
 from testbed.assemble import save_checkpoint, save_pipeline
 from testbed.captions import CAPTIONS
@@ -17,7 +16,7 @@ from testbed.vae import encode, train_vae
 SEED = 0
 POOL = 30_000
 VAE_STEPS = 1_500
-DENOISER_STEPS = 7_500
+DENOISER_STEPS = 6_500
 HOME = Path(__file__).parent
 
 
