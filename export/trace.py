@@ -46,25 +46,25 @@ def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], te
         torch.zeros(batch, dtype=torch.int64),
         torch.zeros(batch, *text_shape, dtype=dtype),
     )
-    symbolic = torch.export.Dim("N", min=1, max=2**16)
+    # diffusers copies upsampling inputs from a batch of 64 on: a branch of the tracing only, the graph takes any N.
+    dynamic = {name: {0: torch.export.Dim("N", max=63)} for name in INPUTS}
     try:
         with _quiet(), torch.no_grad():
+            exported = torch.export.export(denoiser, example, dynamic_shapes=dynamic, strict=False)
             program = torch.onnx.export(
-                denoiser,
-                example,
+                exported,
                 dynamo=True,
                 optimize=False,
                 verbose=False,
                 opset_version=OPSET,
                 input_names=INPUTS,
                 output_names=(OUTPUT,),
-                dynamic_shapes={name: {0: symbolic} for name in INPUTS},
+                dynamic_shapes=dynamic,
             )
-            if program is None:
-                raise ExportError("the torch exporter returned no graph")
+            assert program is not None
             ViewTransposedWeights()(program.model)
             program.optimize()
-    except torch.onnx.errors.OnnxExporterError as error:
+    except (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.UserError) as error:
         raise ExportError(f"torch cannot trace this denoiser: {_first_line(error)}") from error
     model = program.model
     ClearMetadataAndDocStringPass()(model)
