@@ -160,11 +160,8 @@ def _lacking(results: Results, steps: Sequence[LabelledStep]) -> Iterator[str]:
             f" {results.mask_map}; scan again with `memscan run --maps`"
         )
         return
-    without = [
-        f"{name} at step {step.index}"
-        for step in steps
-        for name in step.maps
-        if name != results.mask_map and (name, step.timestep) not in results.thresholds
-    ]
-    if without:
-        yield f"no calibrated threshold, hence no fixed protocol, for {', '.join(without)}"
+    for step in steps:
+        known = {results.mask_map, *(name for name, timestep in results.thresholds if timestep == step.timestep)}
+        without = [name for name in step.maps if name not in known]
+        if without:
+            yield f"no calibrated threshold, hence no fixed protocol, at step {step.index} for {', '.join(without)}"

@@ -22,7 +22,11 @@ Interval = tuple[float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Overlap:
-    """The three figures, and the interval of `iou` (None where fewer than two captions leave nothing to resample)."""
+    """The three figures, and the interval of `iou`.
+
+    The interval is None where there is nothing to estimate: with fewer than two captions, or where no pixel at all is
+    true, so that `iou` can only be 1 (nothing predicted) or 0.
+    """
 
     iou: float
     miou: float
@@ -59,7 +63,7 @@ def _iou_interval(counts: Counts, captions: NDArray[np.intp]) -> Interval | None
     The best threshold is chosen anew in every replicate; the min-max normalisation of the maps stays.
     """
     names, group = np.unique(captions, return_inverse=True)
-    if len(names) < 2:
+    if len(names) < 2 or not counts.truth.any():
         return None
     weights = resampled(len(names), np.random.default_rng(0))
     both, union = weights @ _summed(counts.both, group), weights @ _summed(counts.union, group)  # [R, T]

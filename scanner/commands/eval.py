@@ -23,7 +23,9 @@ def command(results: Path, ground_truth: str, split: str | None, json_file: Path
     memscan eval prompts.memscan --ground-truth truth.parquet --json figures.json
 
     For every map and step, and for each kind of memorization (global, local, none, all). The oracle protocol is the
-    paper's and needs `run --maps`; the fixed protocol scores the masks at memscan's own threshold.
+    paper's and needs `run --maps`; the fixed protocol scores the masks at memscan's own threshold. Intervals are
+    bootstrapped over captions. Kind none has no memorized pixel: its IoU is 1 if nothing is predicted in any of its
+    images and 0 otherwise, so look at its accuracy.
     """
     import dataclasses
     import json

@@ -55,7 +55,7 @@ def test_oracle_equals_the_literal_transcription(height: int, width: int) -> Non
 
     (One pixel on the other side of a threshold would change a figure by 2.5e-6 or more.)
     """
-    for seed in range(3):
+    for seed in range(2):
         maps, masks = random_case(height, width, np.random.default_rng(seed))
         assert ours(maps, masks) == pytest.approx(transcription(maps, masks), abs=1e-12)
 
@@ -112,7 +112,7 @@ def test_fixed_scores_the_mask_itself() -> None:
 def test_empty_union_is_a_perfect_answer() -> None:
     nothing = np.zeros((256, 256), dtype=bool)
     result = overlap(fixed_counts([np.zeros((16, 16), dtype=bool)] * 2, [nothing] * 2), np.arange(2))
-    assert (result.iou, result.miou, result.accuracy, result.iou_interval) == (1.0, 1.0, 1.0, (1.0, 1.0))
+    assert (result.iou, result.miou, result.accuracy, result.iou_interval) == (1.0, 1.0, 1.0, None)
 
 
 def test_interval_resamples_captions_not_images() -> None:
