@@ -1,0 +1,40 @@
+"""`memscan show`: a picture of what was found, beside what is known."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("show", short_help="Draw a contact sheet of results")
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option(
+    "--ground-truth", metavar="FILE|testbed", help="Draw training images and true masks too"
+)
+@click.option("--out", type=click.Path(path_type=Path), help="PNG file to write  [default: RESULTS/sheet.png]")
+@click.option("--limit", type=click.IntRange(min=1), default=12, show_default=True, help="Draw at most so many images")
+@click.option("--step", type=int, help="Draw this measured step (index)  [default: the last one]")
+def command(results: Path, ground_truth: str | None, out: Path | None, limit: int, step: int | None) -> None:
+    """Draw a contact sheet of the results of a run: images, heat maps, masks and scores.
+
+    \b
+    memscan run prompts.parquet --maps --images
+    memscan show prompts.memscan --out sheet.png
+
+    With ground truth, some images of each kind of memorization are drawn; without it, those with the highest scores.
+    """
+    from memscan.scanner.ground_truth import read_ground_truth
+    from memscan.scanner.result_reader import open_results
+    from memscan.scanner.sheet import draw_sheet
+    from memscan.scanner.sheet_entries import select
+
+    truth = None if ground_truth is None else read_ground_truth(ground_truth)
+    opened = open_results(results)
+    selection = select(opened, truth, step, limit)
+    file = out or results / "sheet.png"
+    draw_sheet(selection).save(file, "PNG")
+    saved = {"maps": opened.has_maps, "images": any(entry.generated for entry in selection.entries)}
+    lacking = [name for name, there in saved.items() if not there]
+    if lacking:
+        options = " ".join(f"--{name}" for name in lacking)
+        click.echo(f"memscan: drawn without {' and '.join(lacking)}: `memscan run {options}` saves them", err=True)
+    click.echo(file)

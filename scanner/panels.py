@@ -1,0 +1,44 @@
+"""The small square pictures of a contact sheet: images, heat maps, and masks laid over images."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from memscan.scanner.colormap import colours
+from memscan.scanner.resize import nearest
+
+SIDE = 128
+OUTLINE = (226, 32, 88)
+
+_FADED = 0.82
+_OUTLINE_WIDTH = 2
+
+
+def photo(image: Image.Image) -> Image.Image:
+    """`image` as a square panel, enlarged or reduced smoothly."""
+    return image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+
+
+def heat_map(values: NDArray[np.floating], high: float) -> Image.Image:
+    """A map [h, w] on a scale from 0 to `high`; every latent pixel stays a visible square."""
+    enlarging = max(values.shape) <= SIDE
+    filtering = Image.Resampling.NEAREST if enlarging else Image.Resampling.BOX
+    return Image.fromarray(colours(values, high)).resize((SIDE, SIDE), filtering)
+
+
+def overlay(mask: NDArray[np.bool_], image: Image.Image | None) -> Image.Image:
+    """`image` faded outside `mask` [h, w], with the border of the mask drawn; without an image, a grey silhouette."""
+    inside = nearest(mask, SIDE)
+    pixels = np.full((SIDE, SIDE, 3), 96.0) if image is None else np.asarray(photo(image), dtype=np.float64)
+    pixels = np.where(inside[..., None], pixels, 255 * _FADED + pixels * (1 - _FADED))
+    pixels[_border(inside)] = OUTLINE
+    return Image.fromarray(np.round(pixels).astype(np.uint8))
+
+
+def _border(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels inside that are near one outside; the edge of the frame counts as outside."""
+    eroded = inside
+    for _ in range(_OUTLINE_WIDTH):
+        padded = np.pad(eroded, 1)
+        eroded = eroded & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return inside & ~eroded

@@ -1,0 +1,75 @@
+"""The columns of a contact sheet: heading, one line of explanation, and the panel that each image puts there."""
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from PIL import Image
+
+from memscan.scanner.colormap import scale_end
+from memscan.scanner.errors import UsageError
+from memscan.scanner.panels import heat_map, overlay, photo
+from memscan.scanner.sheet_entries import Entry, Selection
+
+_EXPLANATIONS = {
+    "dh_uncond": "curvature, less that without a prompt",
+    "dh_base": "curvature, less that of a less-trained model",
+    "ds_uncond": "score change by the prompt, squared",
+    "ds_base": "score change by training, squared",
+    "h_cond": "curvature alone, nothing subtracted",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """`panel` draws an image's panel, or gives None; `scale` is the upper end of the colours if it is a heat map."""
+
+    heading: str
+    explanation: str
+    panel: Callable[[Entry], Image.Image | None]
+    scale: float | None = None
+
+
+def columns(selection: Selection) -> Iterator[Column]:
+    """The columns for which at least one image has something to show, from what is known to what was found."""
+    entries = selection.entries
+    if any(_training(entry) for entry in entries):
+        yield Column("training image", "one that the model has learned from", _training)
+    if any(entry.truth for entry in entries):
+        yield Column("ground truth", "the part that is truly memorized", _truth)
+    if any(entry.generated for entry in entries):
+        yield Column("generated image", "what the model makes of the prompt", _generated)
+    for name in entries[0].maps:
+        yield _heat_column(name, scale_end(np.stack([entry.maps[name] for entry in entries])))
+    yield Column("found", f"the mask: {selection.mask_map} of {selection.threshold:.2g} or more", _found)
+
+
+def _heat_column(name: str, scale: float) -> Column:
+    return Column(name, _EXPLANATIONS[name], lambda entry: heat_map(entry.maps[name], scale), scale)
+
+
+def _training(entry: Entry) -> Image.Image | None:
+    image = _training_image(entry)
+    return image and photo(image)
+
+
+def _truth(entry: Entry) -> Image.Image | None:
+    return overlay(entry.truth.mask, _training_image(entry) or entry.generated) if entry.truth else None
+
+
+def _generated(entry: Entry) -> Image.Image | None:
+    return entry.generated and photo(entry.generated)
+
+
+def _found(entry: Entry) -> Image.Image:
+    return overlay(entry.mask, entry.generated)
+
+
+def _training_image(entry: Entry) -> Image.Image | None:
+    if entry.truth is None or entry.truth.training_image is None:
+        return None
+    try:
+        return Image.open(io.BytesIO(entry.truth.training_image)).convert("RGB")
+    except OSError as error:
+        raise UsageError(f"the ground truth's training image for {entry.prompt!r} cannot be decoded") from error

@@ -1,0 +1,144 @@
+"""What a contact sheet shows: which images of the results, and everything that is known of each of them."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+from PIL import Image
+
+from memscan.scanner.errors import UsageError
+from memscan.scanner.ground_truth import KINDS, GroundTruth, Truth
+from memscan.scanner.result_reader import Results
+from memscan.scanner.rle import decode
+from memscan.scanner.settings import MAPS
+
+_KEY = ("row", "seed", "step_index")
+_DETAILS = ("prompt", "score", "mask", "mask_height", "mask_width", "timestep", "sigma", "threshold", "model_id")
+_MEANS = tuple(f"{name}_mean" for name in MAPS)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Entry:
+    """One image of the sheet: `mask` is bool [h, w]; `maps`, float16 [h, w] by name, is empty if none were saved."""
+
+    prompt: str
+    seed: int
+    score: float
+    mask: NDArray[np.bool_]
+    maps: dict[str, NDArray[np.float16]]
+    generated: Image.Image | None
+    truth: Truth | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Selection:
+    """The images of one step that a sheet shows, out of `total`, and what they have in common."""
+
+    entries: tuple[Entry, ...]
+    total: int
+    model_id: str
+    mask_map: str
+    step: int
+    timestep: int
+    sigma: float
+    threshold: float
+
+
+def select(results: Results, truth: GroundTruth | None, step: int | None, limit: int) -> Selection:
+    """Choose at most `limit` images measured at a step (default: the last one), and load what is drawn of them.
+
+    With ground truth the kinds take turns, and the captions of a kind too, among images that have ground truth; without
+    it the highest scores come first. Images with errors are never shown.
+
+    Raises:
+        UsageError: no such step, or no image to draw.
+    """
+    step = _measured_step(results, step)
+    here = (ds.field("step_index") == step) & (ds.field("status") == "ok")
+    table = results.rows([*_KEY, "id", "prompt", "score"], here)
+    truths = [_known(truth, one) for one in table.select(["id", "prompt"]).to_pylist()]
+    order = _by_score(table) if truth is None else _by_kind(truths)
+    if not order:
+        lack = "error rows only" if truth is None else "no scanned image has ground truth"
+        raise UsageError(f"nothing to draw in {results.path} at step {step}: {lack}")
+    shown = order[:limit] if truth is None else sorted(order[:limit], key=lambda place: _rank(truths[place]))
+    keys = [(table["row"][place].as_py(), table["seed"][place].as_py()) for place in shown]
+    of_rows = here & ds.field("row").isin([row for row, _ in keys])
+    details = {(one["row"], one["seed"]): one for one in results.rows([*_KEY, *_DETAILS, *_MEANS], of_rows).to_pylist()}
+    first = details[keys[0]]
+    measured = [name for name in MAPS if first[f"{name}_mean"] is not None] if results.has_maps else []
+    stacks = {name: results.maps(name, step, keys) for name in measured}
+    return Selection(
+        entries=tuple(
+            _entry(
+                details[key], {name: stack[number] for name, stack in stacks.items()}, results.image(key), truths[place]
+            )
+            for number, (key, place) in enumerate(zip(keys, shown, strict=True))
+        ),
+        total=len(order),
+        model_id=first["model_id"],
+        mask_map=results.mask_map,
+        step=step,
+        timestep=first["timestep"],
+        sigma=first["sigma"],
+        threshold=first["threshold"],
+    )
+
+
+def _entry(
+    row: dict[str, Any], maps: dict[str, NDArray[np.float16]], generated: Path | None, truth: Truth | None
+) -> Entry:
+    return Entry(
+        prompt=row["prompt"],
+        seed=row["seed"],
+        score=row["score"],
+        mask=decode(row["mask"], row["mask_height"], row["mask_width"]),
+        maps=maps,
+        generated=None if generated is None else Image.open(generated),
+        truth=truth,
+    )
+
+
+def _measured_step(results: Results, step: int | None) -> int:
+    measured = pc.unique(results.rows(_KEY)["step_index"]).to_pylist()
+    if step is None:
+        return int(max(measured))
+    if step not in measured:
+        raise UsageError(f"step {step} was not measured: the results have {', '.join(map(str, sorted(measured)))}")
+    return step
+
+
+def _known(truth: GroundTruth | None, row: dict[str, Any]) -> Truth | None:
+    index = None if truth is None else truth.find(row["id"], row["prompt"])
+    return None if truth is None or index is None else truth.truths[index]
+
+
+def _by_score(table: pa.Table) -> list[int]:
+    order: list[int] = pc.sort_indices(table, [("score", "descending")]).to_pylist()
+    return order
+
+
+def _by_kind(truths: Sequence[Truth | None]) -> list[int]:
+    kinds = []
+    for kind in KINDS:
+        captions: dict[int, list[int]] = {}
+        for place, truth in enumerate(truths):
+            if truth is not None and truth.kind == kind:
+                captions.setdefault(id(truth), []).append(place)
+        kinds.append(_in_turns(captions.values()))
+    return _in_turns(kinds)
+
+
+def _in_turns(lists: Iterable[Sequence[int]]) -> list[int]:
+    return [place for place in chain.from_iterable(zip_longest(*lists)) if place is not None]
+
+
+def _rank(truth: Truth | None) -> int:
+    return len(KINDS) if truth is None else KINDS.index(truth.kind)
