@@ -15,7 +15,7 @@ from PIL import Image
 
 from memscan.scanner.errors import UsageError
 from memscan.scanner.ground_truth import KINDS, GroundTruth, Truth
-from memscan.scanner.result_reader import Results
+from memscan.scanner.result_reader import Key, Results
 from memscan.scanner.rle import decode
 from memscan.scanner.settings import MAPS
 
@@ -70,26 +70,29 @@ def select(results: Results, truth: GroundTruth | None, step: int | None, limit:
         raise UsageError(f"nothing to draw in {results.path} at step {step}: {lack}")
     shown = order[:limit] if truth is None else sorted(order[:limit], key=lambda place: _rank(truths[place]))
     keys = [(table["row"][place].as_py(), table["seed"][place].as_py()) for place in shown]
-    of_rows = here & ds.field("row").isin([row for row, _ in keys])
-    details = {(one["row"], one["seed"]): one for one in results.rows([*_KEY, *_DETAILS, *_MEANS], of_rows).to_pylist()}
-    first = details[keys[0]]
-    measured = [name for name in MAPS if first[f"{name}_mean"] is not None] if results.has_maps else []
+    details = _details(results, here, keys)
+    measured = [name for name in MAPS if details[0][f"{name}_mean"] is not None] if results.has_maps else []
     stacks = {name: results.maps(name, step, keys) for name in measured}
+    entries = []
+    for number, (key, place) in enumerate(zip(keys, shown, strict=True)):
+        maps = {name: stack[number] for name, stack in stacks.items()}
+        entries.append(_entry(details[number], maps, results.image(key), truths[place]))
     return Selection(
-        entries=tuple(
-            _entry(
-                details[key], {name: stack[number] for name, stack in stacks.items()}, results.image(key), truths[place]
-            )
-            for number, (key, place) in enumerate(zip(keys, shown, strict=True))
-        ),
+        entries=tuple(entries),
         total=len(order),
-        model_id=first["model_id"],
+        model_id=details[0]["model_id"],
         mask_map=results.mask_map,
         step=step,
-        timestep=first["timestep"],
-        sigma=first["sigma"],
-        threshold=first["threshold"],
+        timestep=details[0]["timestep"],
+        sigma=details[0]["sigma"],
+        threshold=details[0]["threshold"],
     )
+
+
+def _details(results: Results, here: ds.Expression, keys: Sequence[Key]) -> list[dict[str, Any]]:
+    rows = results.rows([*_KEY, *_DETAILS, *_MEANS], here & ds.field("row").isin([row for row, _ in keys]))
+    found = {(one["row"], one["seed"]): one for one in rows.to_pylist()}
+    return [found[key] for key in keys]
 
 
 def _entry(

@@ -79,7 +79,7 @@ def test_the_last_step_is_drawn_unless_another_is_asked_for(tmp_path: Path) -> N
     assert (last.step, last.timestep, last.threshold) == (49, 1, 0.5)
     assert (first.step, first.timestep, first.threshold) == (40, 101, 0.25)
     assert first.entries[0].maps["dh_uncond"][0, 0] == np.float16(0.3)
-    with pytest.raises(UsageError, match="^step 3 was not measured: the results have 40, 49$"):
+    with pytest.raises(UsageError, match=r"^step 3 was not measured: the results have 40, 49$"):
         select(results, None, 3, 1)
 
 
