@@ -6,6 +6,7 @@ what holds for all of them is done here: broadcasting to `(K, *y.shape)`, and ch
 """
 
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from memscan.export.rule_table import MissingRule, Rule
 from memscan.export.rules import FUNCTIONS, RULES
@@ -37,35 +38,37 @@ def jvp(model: ir.Model, wrt: str = "sample", of: str = "eps", *, num_tangents: 
     x_dot = ir.Value(name=f"{wrt}_dot", shape=ir.Shape([num_tangents, *shape_of(x)]), type=x.type)
     graph.inputs.append(x_dot)
     tangents = {x: x_dot}
+    tape = Tape(graph, num_tangents)
     for node in tuple(graph):
         x_dots = tuple(tangents.get(value) if value is not None else None for value in node.inputs)
         if any(x_dot is not None for x_dot in x_dots):
-            _differentiate(graph, node, x_dots, tangents, num_tangents)
-    y = _named(graph.outputs, of, "output")
-    tape = Tape(graph, num_tangents, f"{of}_dot")
+            _differentiate(tape, node, x_dots, tangents)
+    y = tape.superseded.get(y, y)
+    tape.begin(f"{of}_dot")
     y_dot = tape.op("Identity", tangents.get(y) or tape.zeros(y))
     y_dot.name = f"{of}_dot"
-    graph.extend(tape.nodes)
+    graph.extend(tape.end())
     graph.outputs.append(y_dot)
     _import_functions(model)
+    RemoveUnusedNodesPass()(model)
     return model
 
 
 def _differentiate(
-    graph: ir.Graph,
+    tape: Tape,
     node: ir.Node,
     x_dots: tuple[ir.Value | None, ...],
     tangents: dict[ir.Value, ir.Value],
-    num_tangents: int,
 ) -> None:
-    tape = Tape(graph, num_tangents, f"{node.outputs[0].name}_dot")
+    tape.begin(f"{node.outputs[0].name}_dot")
     y_dots = _rule_for(node, x_dots)(tape, node, *x_dots)
     for y, y_dot in zip(node.outputs, y_dots if isinstance(y_dots, tuple) else (y_dots,), strict=True):
         if y_dot is not None:
-            tangents[tape.superseded.get(y, y)] = _checked(tape.like(y_dot, y), node, y, num_tangents)
-    graph.insert_after(node, tape.nodes)
-    for old, new in tape.superseded.items():
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
+            tangents[tape.superseded.get(y, y)] = _checked(tape.like(y_dot, y), node, y, tape.num_tangents)
+    tape.graph.insert_after(node, tape.end())
+    for y in node.outputs:
+        if y in tape.superseded:
+            y.replace_all_uses_with(tape.superseded[y], replace_graph_outputs=True)
 
 
 def _rule_for(node: ir.Node, x_dots: tuple[ir.Value | None, ...]) -> Rule:

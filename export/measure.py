@@ -35,10 +35,11 @@ def measure_graph(denoiser: ir.Model, num_tangents: int = 8) -> ir.Model:
     graph = model.graph
     tangents, eps_dot = graph.inputs[-1], graph.outputs[-1]
     tangents.name = "tangents"
-    tape = Tape(graph, num_tangents, "v_dot_jv")
+    tape = Tape(graph, num_tangents)
+    tape.begin("v_dot_jv")
     summed = tape.op("ReduceSum", tape.op("Mul", tangents, eps_dot), tape.ints(0), keepdims=0)
     summed.name = "v_dot_jv"
-    graph.extend(tape.nodes)
+    graph.extend(tape.end())
     graph.outputs[-1] = summed
     ir.passes.Sequential(
         CommonSubexpressionEliminationPass(),

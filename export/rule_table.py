@@ -49,7 +49,7 @@ class RuleTable(dict[str, Rule]):
 
         def rule(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
             x, y = operand(node, 0), node.outputs[0]
-            return tape.op("Mul", tangent(x_dots[0]), derivative(tape, x, y))
+            return tape.scale(tangent(x_dots[0]), derivative(tape, x, y))
 
         self[op_type] = rule
 

@@ -44,7 +44,7 @@ def gelu(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
     erf = tape.op("Erf", tape.op("Mul", x, tape.scalar(math.sqrt(0.5), x)))
     cdf = tape.op("Mul", tape.op("Add", erf, tape.scalar(1, x)), tape.scalar(0.5, x))
     pdf = _gaussian(tape, x, 1 / math.sqrt(2 * math.pi), -0.5)
-    return tape.op("Mul", tangent(x_dots[0]), tape.op("Add", cdf, tape.op("Mul", x, pdf)))
+    return tape.scale(tangent(x_dots[0]), tape.op("Add", cdf, tape.op("Mul", x, pdf)))
 
 
 @RULES.rule("Neg", "Identity")
@@ -68,7 +68,7 @@ def add(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
         return tangent(a_dot)
     if a_dot is None:
         return b_dot if node.op_type == "Add" else tape.op("Neg", b_dot)
-    return tape.op(node.op_type, a_dot, b_dot)
+    return tape.add(a_dot, b_dot) if node.op_type == "Add" else tape.op("Sub", a_dot, b_dot)
 
 
 @RULES.rule("Mul")
@@ -77,10 +77,10 @@ def mul(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
     a_dot, b_dot = _aligned(tape, node, x_dots)
     terms = []
     if a_dot is not None:
-        terms.append(tape.op("Mul", a_dot, operand(node, 1)))
+        terms.append(tape.scale(a_dot, operand(node, 1)))
     if b_dot is not None:
-        terms.append(tape.op("Mul", b_dot, operand(node, 0)))
-    return total(tape, terms)
+        terms.append(tape.scale(b_dot, operand(node, 0)))
+    return tape.add(*terms)
 
 
 @RULES.rule("Div")
@@ -90,11 +90,11 @@ def div(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
     inverse = tape.op("Reciprocal", operand(node, 1))
     terms = []
     if a_dot is not None:
-        terms.append(tape.op("Mul", a_dot, inverse))
+        terms.append(tape.scale(a_dot, inverse))
     if b_dot is not None:
         slope = tape.op("Neg", tape.op("Mul", node.outputs[0], inverse))
-        terms.append(tape.op("Mul", b_dot, slope))
-    return total(tape, terms)
+        terms.append(tape.scale(b_dot, slope))
+    return tape.add(*terms)
 
 
 @RULES.rule("Pow")
@@ -105,10 +105,10 @@ def power(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
     terms = []
     if a_dot is not None:
         reduced = tape.op("Pow", a, tape.op("Sub", p, tape.scalar(1, p)))
-        terms.append(tape.op("Mul", a_dot, tape.op("Mul", tape.cast(p, reduced.dtype), reduced)))
+        terms.append(tape.scale(a_dot, tape.op("Mul", tape.cast(p, reduced.dtype), reduced)))
     if p_dot is not None:
-        terms.append(tape.op("Mul", p_dot, tape.op("Mul", tape.op("Log", a), node.outputs[0])))
-    return total(tape, terms)
+        terms.append(tape.scale(p_dot, tape.op("Mul", tape.op("Log", a), node.outputs[0])))
+    return tape.add(*terms)
 
 
 @RULES.rule("Where")
@@ -139,11 +139,6 @@ def dtype_of(value: ir.Value) -> ir.DataType:
     """The dtype of a value that is known to have one."""
     assert value.dtype is not None
     return value.dtype
-
-
-def total(tape: Tape, terms: list[ir.Value]) -> ir.Value:
-    """The sum of one or two terms."""
-    return terms[0] if len(terms) == 1 else tape.op("Add", *terms)
 
 
 def _aligned(tape: Tape, node: ir.Node, x_dots: tuple[ir.Value | None, ...]) -> tuple[ir.Value | None, ...]:

@@ -39,8 +39,9 @@ def layer_norm(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Val
         raise MissingRule(f"no derivative rule for the mean and deviation that {describe(node)} also returns")
     rank = len(shape_of(x))
     first = node.attributes.get_int("axis", -1) % rank
-    scale = tape.accumulator(operand(node, 1))
-    return _normalized(tape, node, x, x_dot, axes=range(first - rank, 0), scale=scale)
+    centred, r = _normalized(tape, node, x, x_dot, axes=range(first - rank, 0))
+    factor = tape.op("Mul", r, tape.accumulator(operand(node, 1)))
+    return tape.cast(tape.scale(centred, factor), dtype_of(x_dot))
 
 
 @RULES.rule("InstanceNormalization", "GroupNormalization")
@@ -53,21 +54,17 @@ def group_norm(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Val
     groups = node.attributes.get_int("num_groups", channels)
     positions = math.prod(dim for dim in spatial if isinstance(dim, int))
     grouped = [batch, groups, channels // groups, positions]
+    x_grouped, x_dot_grouped = tape.reshape(x, grouped), tape.reshape(x_dot, [tape.num_tangents, *grouped])
+    centred, r = _normalized(tape, node, x_grouped, x_dot_grouped, axes=(-2, -1))
     scale = tape.reshape(tape.accumulator(operand(node, 1)), [groups, channels // groups, 1])
-    y_dot = _normalized(
-        tape,
-        node,
-        tape.reshape(x, grouped),
-        tape.reshape(x_dot, [tape.num_tangents, *grouped]),
-        axes=(-2, -1),
-        scale=scale,
-    )
-    return tape.reshape(y_dot, shape_of(x_dot))
+    # Applied in the layout of y, so that it can be gathered with the factors of the operators that follow.
+    factor = tape.reshape(tape.op("Mul", r, scale), [batch, channels, *[1] * len(spatial)])
+    return tape.cast(tape.scale(tape.reshape(centred, shape_of(x_dot)), factor), dtype_of(x_dot))
 
 
 def _normalized(
-    tape: Tape, node: ir.Node, x: ir.Value, x_dot: ir.Value, *, axes: "range | tuple[int, ...]", scale: ir.Value
-) -> ir.Value:
+    tape: Tape, node: ir.Node, x: ir.Value, x_dot: ir.Value, *, axes: "range | tuple[int, ...]"
+) -> tuple[ir.Value, ir.Value]:
     over = tape.ints(*axes)
     x, t = tape.accumulator(x), tape.accumulator(x_dot)
     centred = tape.op("Sub", x, tape.op("ReduceMean", x, over))
@@ -76,5 +73,4 @@ def _normalized(
     r = tape.op("Reciprocal", tape.op("Sqrt", tape.op("Add", variance, epsilon)))
     x_hat = tape.op("Mul", centred, r)
     along = tape.op("Mul", x_hat, tape.op("ReduceMean", tape.op("Mul", t, x_hat), over))
-    t = tape.op("Sub", tape.op("Sub", t, tape.op("ReduceMean", t, over)), along)
-    return tape.cast(tape.op("Mul", t, tape.op("Mul", r, scale)), dtype_of(x_dot))
+    return tape.op("Sub", tape.op("Sub", t, tape.op("ReduceMean", t, over)), along), r

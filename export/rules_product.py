@@ -6,7 +6,6 @@ Operators with one batch axis get K folded into it. "Linear" is not "affine": bi
 import onnx_ir as ir
 
 from memscan.export.rule_table import MissingRule, RuleTable, only_first, operand, tangent
-from memscan.export.rules_arithmetic import total
 from memscan.export.shapes import describe, shape_of
 from memscan.export.tape import Tape
 
@@ -26,7 +25,7 @@ def matmul(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
         terms.append(tape.op("MatMul", a_dot, b))
     if b_dot is not None:
         terms.append(tape.op("MatMul", a, b_dot))
-    return total(tape, terms)
+    return tape.add(*terms)
 
 
 @RULES.rule("Gemm")
@@ -44,13 +43,10 @@ def gemm(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
         a = operand(node, 0)
         left = tape.op("Transpose", a, perm=[1, 0]) if node.attributes.get_int("transA", 0) else a
         right = tape.op("Transpose", b_dot, perm=[0, 2, 1]) if node.attributes.get_int("transB", 0) else b_dot
-        terms.append(tape.op("Mul", tape.op("MatMul", left, right), tape.scalar(alpha, y)))
+        terms.append(tape.scale(tape.op("MatMul", left, right), tape.scalar(alpha, y)))
     if c_dot is not None:
-        terms.append(tape.op("Mul", tape.align(c_dot, 2), tape.scalar(beta, y)))
-    head, *rest = terms
-    for term in rest:
-        head = tape.op("Add", head, term)
-    return head
+        terms.append(tape.scale(tape.align(c_dot, 2), tape.scalar(beta, y)))
+    return tape.add(*terms)
 
 
 @RULES.rule("Conv", "ConvTranspose")

@@ -1,7 +1,10 @@
 """The tape that a rule writes on: nodes of the default domain, with shapes and dtypes inferred as they are emitted.
 
 A tape also knows the few moves that a leading tangent axis K asks for: `fold` and `unfold` (K into the batch and back),
-`align` (equal rank with the primal), `like` (broadcast to `(K, *y.shape)`), `zeros`, and float32 accumulation.
+`align` (equal rank with the primal), `like` (broadcast to `(K, *y.shape)`), `zeros`, and float32 accumulation. It spares
+K-fold work where algebra allows: chains of reshapes become one, and factors without K are gathered before they meet a
+tangent, (t a) b = t (a b) and t a + t b = t (a + b), which turns e.g. a normalization's scale and the derivative of the
+SiLU behind it into a single product.
 """
 
 from collections.abc import Sequence
@@ -17,20 +20,31 @@ _HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
 class Tape:
-    """Collects the nodes that one rule emits, in `nodes`; constants go to `graph`, one for each distinct value.
+    """Emits the nodes of one differentiation, rule by rule: `begin`, what the rule does, `end`.
+
+    Constants go to the graph directly, one for each distinct value.
 
     Args:
         graph: the graph that will hold the nodes; it has an import of the default domain.
         num_tangents: K.
-        scope: prefix of the names of new values, unique in the graph.
     """
 
-    def __init__(self, graph: ir.Graph, num_tangents: int, scope: str) -> None:
+    def __init__(self, graph: ir.Graph, num_tangents: int) -> None:
         self.graph = graph
         self.num_tangents = num_tangents
-        self.scope = scope
-        self.nodes: list[ir.Node] = []
         self.superseded: dict[ir.Value, ir.Value] = {}
+        self._scope = ""
+        self._nodes: list[ir.Node] = []
+        self._factors: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
+
+    def begin(self, scope: str) -> None:
+        """Start a rule; the names of its values begin with `scope`, which is unique in the graph."""
+        self._scope = scope
+
+    def end(self) -> list[ir.Node]:
+        """The nodes emitted since the last `end`, in order."""
+        nodes, self._nodes = self._nodes, []
+        return nodes
 
     def op(
         self, op_type: str, *inputs: ir.Value | None, shape: Sequence[Dim] | None = None, **attributes: Any
@@ -87,8 +101,34 @@ class Tape:
         """A scalar with the dtype of `like`."""
         return self.constant(np.array(number, _dtype(like).numpy()))
 
+    def scale(self, t: ir.Value, factor: ir.Value) -> ir.Value:
+        """`t * factor` for a tangent `t` and a `factor` that has no axis K; factors of factors are gathered."""
+        if t in self._factors:
+            t, earlier = self._factors[t]
+            factor = self.op("Mul", earlier, factor)
+        product = self.op("Mul", t, factor)
+        self._factors[product] = (t, factor)
+        return product
+
+    def add(self, *terms: ir.Value) -> ir.Value:
+        """The sum of one or more tangents; multiples of the same tangent have their factors summed."""
+        total, *rest = terms
+        for term in rest:
+            t, factor = self._factors.get(total, (None, None))
+            other, other_factor = self._factors.get(term, (None, None))
+            if t is not None and t is other:
+                total = self.scale(t, self.op("Add", factor, other_factor))
+            else:
+                total = self.op("Add", total, term)
+        return total
+
     def reshape(self, x: ir.Value, dims: Sequence[Dim]) -> ir.Value:
-        """Reshape `x` to `dims`, of which at most one is symbolic."""
+        """Reshape `x` to `dims`, of which at most one is symbolic; reshaping a reshaped value starts from its source."""
+        producer = x.producer()
+        if producer is not None and producer.op_type == "Reshape" and producer.inputs[0] is not None:
+            x = producer.inputs[0]
+        if shape_of(x) == tuple(dims):
+            return x
         target = [dim if isinstance(dim, int) else -1 for dim in dims]
         if target.count(-1) > 1:
             raise ExportError(f"{x.name} cannot be reshaped to {tuple(dims)}: more than one dimension is symbolic")
@@ -133,10 +173,10 @@ class Tape:
         return x if _dtype(x) == dtype else self.op("Cast", x, to=dtype)
 
     def _append(self, node: ir.Node) -> ir.Node:
-        node.name = f"{self.scope}/{len(self.nodes)}_{node.op_type}"
+        node.name = f"{self._scope}/{len(self._nodes)}_{node.op_type}"
         for index, value in enumerate(node.outputs):
             value.name = f"{node.name}_{index}" if index else node.name
-        self.nodes.append(node)
+        self._nodes.append(node)
         return node
 
 

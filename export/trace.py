@@ -3,17 +3,13 @@
 Opset 23, because there attention and group normalization are single nodes, which the derivative rules want whole.
 """
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator
-
 import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from memscan.export.denoiser import EpsDenoiser
 from memscan.export.passes.weight_views import ViewTransposedWeights
+from memscan.export.quiet import quiet_libraries
 from memscan.export.shapes import require_shapes
 from memscan.scanner.errors import ExportError
 
@@ -49,7 +45,7 @@ def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], te
     # diffusers copies upsampling inputs from a batch of 64 on: a branch of the tracing only, the graph takes any N.
     dynamic = {name: {0: torch.export.Dim("N", max=63)} for name in INPUTS}
     try:
-        with _quiet(), torch.no_grad():
+        with quiet_libraries(), torch.no_grad():
             exported = torch.export.export(denoiser, example, dynamic_shapes=dynamic, strict=False)
             program = torch.onnx.export(
                 exported,
@@ -71,20 +67,6 @@ def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], te
     model.producer_name, model.producer_version = "memscan", None
     require_shapes(model)
     return model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    # The exporter warns about torchvision's operators and about the batch's shared name: neither is news.
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _first_line(error: Exception) -> str:
