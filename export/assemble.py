@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -117,9 +118,10 @@ class _Assembly:
 
     def run(self) -> list[ParityRow]:
         text = self._write_tokenizer()
-        text_shape = self._write_text_encoder(self.model, self.folder, text)
-        image_size = self._write_vae()
+        text_shape = text.max_length, int(_config(self.model, "text_encoder")["hidden_size"])
         latent_shape = self._write_denoiser(self.model, self.folder, text_shape, guided=True)
+        self._write_text_encoder(self.model, self.folder, text)
+        image_size = self._write_vae()
         baseline = self._write_baseline(text, text_shape, latent_shape) if self.baseline else None
         image_height, image_width = (side * image_size for side in latent_shape[1:])
         record = bundle_record(
@@ -150,13 +152,12 @@ class _Assembly:
             eos_token_id=int(tokenizer.eos_token_id),
         )
 
-    def _write_text_encoder(self, checkpoint: Checkpoint, folder: Path, text: Text) -> tuple[int, int]:
+    def _write_text_encoder(self, checkpoint: Checkpoint, folder: Path, text: Text) -> None:
         self.report(f"text encoder of {checkpoint.id}")
         encoder = TextEncoder(checkpoint.load("text_encoder"))
         round_weights(encoder, self.options.storage)
         ids = torch.randint(0, encoder.model.config.vocab_size, (2, text.max_length), generator=_generator())
         self._write_module(encoder, ids, folder / "text_encoder.onnx", "input_ids", "hidden_states")
-        return text.max_length, int(encoder.model.config.hidden_size)
 
     def _write_vae(self) -> int:
         """Write both halves of the VAE; returns how many image pixels a latent cell spans on each axis."""
@@ -175,7 +176,7 @@ class _Assembly:
         self, module: torch.nn.Module, example: torch.Tensor, file: Path, input_name: str, output_name: str
     ) -> None:
         save_graph(trace_component(module, example, input_name, output_name), file, self.options.storage)
-        self.rows += check_module(file, module, example)
+        self.rows += check_module(file, module, example, self._prefix(file.parent))
 
     def _write_denoiser(
         self, checkpoint: Checkpoint, folder: Path, text_shape: tuple[int, int], *, guided: bool
@@ -202,8 +203,13 @@ class _Assembly:
         save_sharing_weights(graphs, folder, self.options.storage)
         del traced, graphs
         gc.collect()
-        self.rows += check_denoiser(folder, denoiser, latent_shape, text_shape, self.options.tangents)
+        self.rows += check_denoiser(
+            folder, denoiser, latent_shape, text_shape, self.options.tangents, self._prefix(folder)
+        )
         return latent_shape
+
+    def _prefix(self, folder: Path) -> str:
+        return "" if folder == self.folder else f"{folder.name}/"
 
     def _prediction_type(self, checkpoint: Checkpoint) -> str:
         return (checkpoint if checkpoint.has("scheduler") else self.model).prediction_type()
@@ -216,8 +222,9 @@ class _Assembly:
         folder.mkdir()
         self._check_same_tokenizer(self.baseline)
         own_encoder = self.baseline.has("text_encoder") and not _same_weights(self.baseline, self.model, "text_encoder")
-        if own_encoder and self._write_text_encoder(self.baseline, folder, text) != text_shape:
-            raise ExportError(f"{self.baseline.path}: its text encoder has another width than {self.model.path}'s")
+        if own_encoder:
+            text_shape = text.max_length, int(_config(self.baseline, "text_encoder")["hidden_size"])
+            self._write_text_encoder(self.baseline, folder, text)
         if self._write_denoiser(self.baseline, folder, text_shape, guided=False) != latent_shape:
             raise ExportError(f"{self.baseline.path} has other latents than {self.model.path}: not the same model")
         return {**_identity(self.baseline), "text_encoder": own_encoder}
@@ -239,8 +246,8 @@ def _tokenizer_json(tokenizer: PreTrainedTokenizerBase) -> str:
     return json.dumps({**record, "truncation": None, "padding": None}, ensure_ascii=False)
 
 
-def _config(checkpoint: Checkpoint, part: str) -> dict[str, object]:
-    record: dict[str, object] = json.loads((checkpoint.path / part / "config.json").read_text())
+def _config(checkpoint: Checkpoint, part: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((checkpoint.path / part / "config.json").read_text())
     return record
 
 

@@ -54,33 +54,29 @@ def guided_step(denoiser: ir.Model, alphas_cumprod: tuple[float, ...]) -> ir.Mod
     graph.inputs[:] = [sample, timestep, states, uncond_states, previous_denoised, *scalars.values()]
 
     (both,) = graph.outputs
-    tail = ir.tape.Builder(graph)
-    alpha, sigma = (
-        _gather_levels(tail, timestep, name, table)
-        for name, table in (
-            ("alphas", np.sqrt(np.asarray(alphas_cumprod))),
-            ("sigmas", np.sqrt(1 - np.asarray(alphas_cumprod))),
-        )
-    )
-    eps_uncond, eps_cond = tail.Split(both, axis=0, num_outputs=2, _outputs=["eps_uncond", "eps_cond"])
-    guidance = tail.Mul(tail.Sub(eps_cond, eps_uncond), scalars["guidance_scale"])
-    eps = tail.Add(eps_uncond, guidance)
-    denoised = tail.Div(tail.Sub(sample, tail.Mul(sigma, eps)), alpha, _outputs=["denoised"])
-    update = tail.Add(tail.Mul(scalars["a"], sample), tail.Mul(scalars["b"], eps))
-    next_sample = tail.Add(update, tail.Mul(scalars["c"], previous_denoised), _outputs=["next_sample"])
+    tape = ir.tape.Tape(graph)
+    signal = np.asarray(alphas_cumprod)
+    alpha = _gather_levels(tape, timestep, "step_alphas", np.sqrt(signal))
+    sigma = _gather_levels(tape, timestep, "step_sigmas", np.sqrt(1 - signal))
+    eps_uncond, eps_cond = tape.op_multi_out("Split", [both], {"axis": 0, "num_outputs": 2}, num_outputs=2)
+    guidance = tape.op("Mul", [tape.op("Sub", [eps_cond, eps_uncond]), scalars["guidance_scale"]])
+    eps = tape.op("Add", [eps_uncond, guidance])
+    denoised = tape.op("Div", [tape.op("Sub", [sample, tape.op("Mul", [sigma, eps])]), alpha])
+    update = tape.op("Add", [tape.op("Mul", [scalars["a"], sample]), tape.op("Mul", [scalars["b"], eps])])
+    next_sample = tape.op("Add", [update, tape.op("Mul", [scalars["c"], previous_denoised])])
     both.name = "eps_twice"
-    for output in (next_sample, denoised):
-        output.type, output.shape = ir.TensorType(_FLOAT), ir.Shape(["N", *latent_shape])
+    for name, output in (("next_sample", next_sample), ("denoised", denoised)):
+        output.name, output.dtype, output.shape = name, _FLOAT, ir.Shape(["N", *latent_shape])
     graph.outputs[:] = [next_sample, denoised]
     graph.name = "guided_step"
     return model
 
 
-def _gather_levels(tape: ir.tape.Builder, timestep: ir.Value, name: str, table: np.ndarray) -> ir.Value:
+def _gather_levels(tape: ir.tape.Tape, timestep: ir.Value, name: str, table: np.ndarray) -> ir.Value:
     """Values of a table of training timesteps at `timestep`, as [N, 1, 1, 1]."""
-    levels = tape.initializer(ir.tensor(table.astype(np.float32), name=f"step_{name}"))
-    axes = tape.initializer(ir.tensor(np.array([1, 2, 3], np.int64), name=f"step_{name}_axes"))
-    return tape.Unsqueeze(tape.Gather(levels, timestep, axis=0), axes)
+    levels = tape.initializer(ir.tensor(table.astype(np.float32), name=name))
+    axes = tape.initializer(ir.tensor(np.array([1, 2, 3], np.int64), name=f"{name}_axes"))
+    return tape.op("Unsqueeze", [tape.op("Gather", [levels, timestep], {"axis": 0}), axes])
 
 
 def _rename_batch(graph: ir.Graph, old: str, new: str) -> None:

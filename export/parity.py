@@ -46,19 +46,24 @@ def round_weights(module: nn.Module, storage: StorageDtype) -> None:
             parameter.copy_(parameter.half().float())
 
 
-def check_module(file: Path, module: nn.Module, example: Tensor) -> list[ParityRow]:
-    """Parity of a graph of one input and one output."""
+def check_module(file: Path, module: nn.Module, example: Tensor, prefix: str = "") -> list[ParityRow]:
+    """Parity of a graph of one input and one output; `prefix` goes before its name."""
     session = _session(file)
     (output,) = session.run(None, {session.get_inputs()[0].name: example.numpy()})
     with torch.no_grad():
         expected = module(example)
-    return [ParityRow(file.name, session.get_outputs()[0].name, _worst_error(output, expected))]
+    return [ParityRow(prefix + file.name, session.get_outputs()[0].name, _worst_error(output, expected))]
 
 
 def check_denoiser(
-    folder: Path, denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], text_shape: tuple[int, int], tangents: int
+    folder: Path,
+    denoiser: EpsDenoiser,
+    latent_shape: tuple[int, int, int],
+    text_shape: tuple[int, int],
+    tangents: int,
+    prefix: str = "",
 ) -> list[ParityRow]:
-    """Parity of measure.onnx in `folder` and, where there is one, of step.onnx.
+    """Parity of measure.onnx in `folder` and, where there is one, of step.onnx; `prefix` goes before their names.
 
     All of the graph's tangents but the first and the last are zero: torch's forward mode costs passes for each.
     """
@@ -71,17 +76,19 @@ def check_denoiser(
     feed = {name: value.numpy() for name, value in inputs.items()}
     measured = _run(folder / "measure.onnx", {**feed, "tangents": probes.numpy()})
     for name, expected in (("eps", eps), ("v_dot_jv", v_dot_jv)):
-        rows.append(ParityRow(f"{folder.name}/measure.onnx", name, _worst_error(measured[name], expected)))
+        rows.append(ParityRow(f"{prefix}measure.onnx", name, _worst_error(measured[name], expected)))
     if (folder / "step.onnx").is_file():
         expected_step = _torch_step(denoiser, inputs)
         uncond, previous = _step_extras(inputs)
-        scalars = {name: np.float32(value) for name, value in {"guidance_scale": _GUIDANCE, **_COEFFICIENTS}.items()}
+        scalars = {
+            name: np.array(value, np.float32) for name, value in {"guidance_scale": _GUIDANCE, **_COEFFICIENTS}.items()
+        }
         stepped = _run(
             folder / "step.onnx",
             {**feed, "uncond_hidden_states": uncond.numpy(), "previous_denoised": previous.numpy(), **scalars},
         )
         for name, expected in expected_step.items():
-            rows.append(ParityRow(f"{folder.name}/step.onnx", name, _worst_error(stepped[name], expected)))
+            rows.append(ParityRow(f"{prefix}step.onnx", name, _worst_error(stepped[name], expected)))
     return rows
 
 
@@ -140,7 +147,7 @@ def _torch_step(denoiser: EpsDenoiser, inputs: dict[str, Tensor]) -> dict[str, T
         eps_uncond = denoiser(sample, timestep, uncond)
         eps_cond = denoiser(sample, timestep, inputs["encoder_hidden_states"])
     eps = eps_uncond + _GUIDANCE * (eps_cond - eps_uncond)
-    alpha, sigma = (level[:, None, None, None] for level in denoiser.levels(timestep))
+    alpha, sigma = (table[timestep][:, None, None, None] for table in (denoiser.alpha, denoiser.sigma))
     update = _COEFFICIENTS["a"] * sample + _COEFFICIENTS["b"] * eps + _COEFFICIENTS["c"] * previous
     return {"next_sample": update, "denoised": (sample - sigma * eps) / alpha}
 

@@ -1,4 +1,4 @@
-"""Random-weight Stable Diffusion pipelines of the real architectures, a thousand times smaller, saved as diffusers does."""
+"""Random-weight Stable Diffusion pipelines: the real architectures, a thousand times smaller, saved by diffusers."""
 
 import json
 from pathlib import Path
@@ -13,9 +13,10 @@ WORDS = ("a", "an", "the", "of", "photo", "cat", "dog", "house", "red", "blue")
 def save_pipeline(
     folder: Path, *, family: str = "sd1", prediction_type: str = "epsilon", seed: int = 0, pad_with: str | None = None
 ) -> Path:
-    """Save a tiny pipeline of `family` ("sd1": head count 2, convolutional projections; "sd2": head sizes, linear ones).
+    """Save a tiny pipeline of `family`: "sd1" has two heads and convolutional projections, "sd2" head sizes and linear ones.
 
-    `pad_with` names the padding token ("!" in Stable Diffusion 2); the default is the end token. Latents are 4x8x8, images 32x32.
+    `pad_with` names the padding token ("!" in Stable Diffusion 2); the default is the end token. Latents are 4x8x8,
+    images 32x32.
     """
     torch.manual_seed(seed)
     tokenizer = _tokenizer(folder / "vocabulary", pad_with)

@@ -1,0 +1,240 @@
+"""Export end to end on tiny pipelines: the bundle is whole, its parity is checked, failures leave nothing behind."""
+
+import errno
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from memscan.export import assemble, parity
+from memscan.export.assemble import ExportOptions, export_bundle
+from memscan.export.checkpoint import find_checkpoint
+from memscan.export.quiet import quiet_libraries
+from memscan.export.rules import RULES
+from memscan.export.storage import StorageDtype
+from memscan.scanner.bundle import open_bundle
+from memscan.scanner.cli import invoke
+from memscan.scanner.errors import ExportError
+from tests.conftest import Exported
+from tests.tiny_pipeline import save_pipeline
+
+
+def silent(line: str) -> None:
+    """A report that nobody reads."""
+
+
+Export = Callable[..., Path]
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Export:
+    def run(pipeline: Path, *, baseline: Path | None = None, storage: StorageDtype = "float32") -> Path:
+        out = tmp_path / "out.bundle"
+        with quiet_libraries():
+            export_bundle(
+                find_checkpoint(str(pipeline)),
+                out,
+                baseline=find_checkpoint(str(baseline), parts=("unet",)) if baseline else None,
+                options=ExportOptions(tangents=2, storage=storage),
+                report=silent,
+            )
+        return out
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def traces() -> dict[str, ir.Model]:
+    return {}
+
+
+@pytest.fixture
+def traced_once(traces: dict[str, ir.Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trace `tiny_pipeline` once for all tests that ask for this: torch needs ten seconds for each of its parts."""
+    trace_denoiser, trace_component = assemble.trace_denoiser, assemble.trace_component
+
+    def denoiser(*arguments: Any) -> ir.Model:
+        return traces.setdefault("denoiser", traces.get("denoiser") or trace_denoiser(*arguments))
+
+    def component(module: torch.nn.Module, *arguments: Any) -> ir.Model:
+        name = type(module).__name__
+        return traces.setdefault(name, traces.get(name) or trace_component(module, *arguments))
+
+    monkeypatch.setattr(assemble, "trace_denoiser", denoiser)
+    monkeypatch.setattr(assemble, "trace_component", component)
+
+
+def test_the_bundle_is_complete_and_verifies(tiny_bundle: Path, tiny_pipeline: Path) -> None:
+    bundle = open_bundle(tiny_bundle)
+    assert bundle.model_id == "tiny-sd1"
+    assert bundle.latent_shape == (4, 8, 8)
+    assert bundle.image_size == (32, 32)
+    assert bundle.tangents_per_call == 4
+    assert bundle.has_baseline and bundle.baseline_has_text_encoder
+    assert set(bundle.files) == {
+        file.relative_to(tiny_bundle).as_posix()
+        for file in tiny_bundle.rglob("*")
+        if file.is_file() and file.name != "bundle.json"
+    }
+
+
+def test_step_and_measure_share_one_weight_file(tiny_bundle: Path) -> None:
+    """Each weight is stored once: the file is no larger than the UNet's parameters in float32."""
+    parameters = sum(
+        np.prod(tensor.dims, dtype=int) * 4
+        for tensor in onnx.load(tiny_bundle / "step.onnx", load_external_data=False).graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    )
+    assert (tiny_bundle / "weights.bin").stat().st_size == parameters
+
+
+def test_contract_of_the_graphs(tiny_bundle: Path) -> None:
+    def signature(name: str) -> dict[str, list[int | str]]:
+        session = onnxruntime.InferenceSession(tiny_bundle / name, providers=["CPUExecutionProvider"])
+        return {value.name: value.shape for value in [*session.get_inputs(), *session.get_outputs()]}
+
+    latent, text = ["N", 4, 8, 8], ["N", 20, 32]
+    assert signature("text_encoder.onnx") == {"input_ids": ["N", 20], "hidden_states": text}
+    assert signature("vae_decoder.onnx") == {"latents": latent, "image": ["N", 3, 32, 32]}
+    assert signature("vae_encoder.onnx") == {"image": ["N", 3, 32, 32], "latents": latent}
+    measure = {
+        "sample": latent,
+        "timestep": ["N"],
+        "encoder_hidden_states": text,
+        "tangents": [4, *latent],
+        "eps": latent,
+        "v_dot_jv": latent,
+    }
+    assert signature("measure.onnx") == signature("baseline/measure.onnx") == measure
+    assert signature("step.onnx") == {
+        "sample": latent,
+        "timestep": ["N"],
+        "encoder_hidden_states": text,
+        "uncond_hidden_states": text,
+        "previous_denoised": latent,
+        **{name: [] for name in ("guidance_scale", "a", "b", "c")},
+        "next_sample": latent,
+        "denoised": latent,
+    }
+
+
+def test_sd2_family_with_v_prediction_and_float16_storage_exports_within_the_limit(
+    export: Export, tmp_path: Path
+) -> None:
+    """Linear projections, head sizes instead of counts, '!' as padding; parity is checked by the export itself."""
+    pipeline = save_pipeline(tmp_path / "sd2", family="sd2", prediction_type="v_prediction", pad_with="!")
+    out = export(pipeline, storage="float16")
+    bundle = open_bundle(out)
+    assert bundle.prediction_type == "v_prediction"
+    assert bundle.text.pad_token_id == 0
+    unet = (pipeline / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
+    assert 0.5 * unet < (out / "weights.bin").stat().st_size + (out / "step.onnx").stat().st_size < unet
+
+
+def test_the_command_prints_the_parity_table(tiny_export: Exported) -> None:
+    printed = tiny_export.printed
+    for graph in (
+        "measure.onnx",
+        "step.onnx",
+        "vae_decoder.onnx",
+        "baseline/measure.onnx",
+        "baseline/text_encoder.onnx",
+    ):
+        assert re.search(rf"^{re.escape(graph)} .* ok$", printed, re.M), graph
+    assert "v_dot_jv" in printed and "FAILED" not in printed
+    assert f"bundle written to {tiny_export.path}; scan with: memscan run manifest.parquet --model" in printed
+
+
+def test_a_second_export_of_a_checkpoint_is_the_same_to_the_byte(
+    export: Export, tiny_pipeline: Path, tiny_bundle: Path
+) -> None:
+    torch.manual_seed(99)
+    again, first = open_bundle(export(tiny_pipeline)).files, open_bundle(tiny_bundle).files
+    assert {name: first[name] for name in again if name != "measure.onnx"} == {
+        name: digest for name, digest in again.items() if name != "measure.onnx"
+    }
+
+
+@pytest.mark.usefixtures("traced_once")
+def test_a_baseline_with_the_same_text_encoder_shares_it(export: Export, tiny_pipeline: Path) -> None:
+    out = export(tiny_pipeline, baseline=tiny_pipeline)
+    bundle = open_bundle(out)
+    assert not bundle.baseline_has_text_encoder
+    assert bundle.baseline_text_encoder == out / "text_encoder.onnx"
+
+
+def test_an_existing_target_is_left_alone(export: Export, tiny_pipeline: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.bundle").mkdir()
+    with pytest.raises(ExportError, match=r"out.bundle exists: choose another name"):
+        export(tiny_pipeline)
+
+
+@pytest.mark.usefixtures("traced_once")
+def test_failed_parity_is_an_error_and_leaves_nothing(
+    export: Export, tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parity, "LIMIT", 0.0)
+    with pytest.raises(ExportError, match=r"parity with torch failed for .*v_dot_jv.*no bundle was written"):
+        export(tiny_pipeline)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_nan_fails_parity() -> None:
+    assert not parity.ParityRow("g", "o", float("nan")).passed
+
+
+@pytest.mark.usefixtures("traced_once")
+def test_an_unknown_operator_is_named_and_leaves_nothing(
+    export: Export, tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(RULES, "Conv")
+    with pytest.raises(
+        ExportError, match=r"no derivative rule for Conv node '.+'; the tangent arrives in its input 'sample'"
+    ):
+        export(tiny_pipeline)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("traced_once")
+def test_a_full_disk_is_one_line_with_exit_code_1_and_leaves_nothing(
+    tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(assemble, "save_sharing_weights", full)
+    assert invoke(["export", str(tiny_pipeline), str(tmp_path / "b")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "No space left on device" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("traced_once")
+def test_parts_that_do_not_belong_together_are_refused(
+    export: Export, tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    mixed = Path(shutil.copytree(tiny_pipeline, tmp_path_factory.mktemp("mixed") / "mixed"))
+    unet = UNet2DConditionModel.from_config(str(mixed / "unet"), cross_attention_dim=16)
+    unet.save_pretrained(mixed / "unet")
+    with pytest.raises(ExportError, match="attends to text of width 16, but the text encoder gives 32"):
+        export(mixed)
+
+
+@pytest.mark.usefixtures("traced_once")
+def test_a_baseline_with_another_tokenizer_is_refused(
+    export: Export, tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = Path(shutil.copytree(tiny_pipeline, tmp_path_factory.mktemp("other") / "other"))
+    vocabulary = (other / "tokenizer" / "tokenizer.json").read_text()
+    (other / "tokenizer" / "tokenizer.json").write_text(vocabulary.replace('"cat</w>"', '"bat</w>"'))
+    with pytest.raises(ExportError, match="has another tokenizer than"):
+        export(tiny_pipeline, baseline=other)

@@ -1,0 +1,128 @@
+"""What `find_checkpoint` accepts, and the one line it gives for everything else."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from memscan.export.checkpoint import find_checkpoint
+from memscan.scanner.errors import ExportError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def copy(tiny_pipeline: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_pipeline, tmp_path / "copy"))
+
+
+def edit(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_a_local_folder_is_found_under_its_name(tiny_pipeline: Path) -> None:
+    checkpoint = find_checkpoint(str(tiny_pipeline))
+    assert checkpoint.id == "tiny-sd1"
+    assert checkpoint.revision is None
+    assert checkpoint.prediction_type() == "epsilon"
+
+
+def test_the_digest_changes_with_one_weight_byte_and_not_with_the_place(copy: Path, tiny_pipeline: Path) -> None:
+    before = find_checkpoint(str(copy)).digest
+    assert before == find_checkpoint(str(tiny_pipeline)).digest
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert find_checkpoint(str(copy)).digest != before
+
+
+def test_a_missing_folder_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"no folder .*nothing.*: give a diffusers folder, or a hub id"):
+        find_checkpoint(str(tmp_path / "nothing" / "here" / "at all"))
+
+
+def test_a_hub_id_must_be_pinned() -> None:
+    with pytest.raises(ExportError, match=r"pin its revision by the 40 hex digits of a commit: someone/model@COMMIT"):
+        find_checkpoint("someone/model")
+
+
+def test_a_pinned_hub_id_is_fetched_at_its_commit_without_pickles(
+    tiny_pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def snapshot_download(name: str, *, revision: str, allow_patterns: list[str]) -> str:
+        asked.update(name=name, revision=revision, patterns=allow_patterns)
+        return str(tiny_pipeline)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    checkpoint = find_checkpoint(f"someone/model@{COMMIT}")
+    assert (checkpoint.id, checkpoint.revision) == ("someone/model", COMMIT)
+    assert asked["revision"] == COMMIT
+    assert not any(pattern.endswith((".bin", ".ckpt", "*")) for pattern in asked["patterns"])
+
+
+def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def snapshot_download(*args: object, **kwargs: object) -> str:
+        raise ConnectionError("the hub is away\nsecond line")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    with pytest.raises(ExportError, match=f"^someone/model@{COMMIT} cannot be downloaded: the hub is away$"):
+        find_checkpoint(f"someone/model@{COMMIT}")
+
+
+def test_a_folder_without_a_unet_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"is not a Stable Diffusion checkpoint: it has no folder unet/"):
+        find_checkpoint(str(tmp_path))
+
+
+def test_another_denoiser_class_is_named(copy: Path) -> None:
+    edit(copy / "unet" / "config.json", _class_name="SD3Transformer2DModel")
+    with pytest.raises(ExportError, match="holds a SD3Transformer2DModel; memscan exports checkpoints whose unet is a"):
+        find_checkpoint(str(copy))
+
+
+def test_pickle_only_weights_are_refused(copy: Path) -> None:
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(ExportError, match=r"only pickle weights \(diffusion_pytorch_model.bin\): .*safetensors"):
+        find_checkpoint(str(copy))
+
+
+def test_two_text_encoders_are_refused(copy: Path) -> None:
+    shutil.copytree(copy / "text_encoder", copy / "text_encoder_2")
+    with pytest.raises(ExportError, match="two text encoders"):
+        find_checkpoint(str(copy))
+
+
+def test_inpainting_is_refused(copy: Path) -> None:
+    edit(copy / "unet" / "config.json", in_channels=9)
+    with pytest.raises(ExportError, match="maps 9 channels to 4"):
+        find_checkpoint(str(copy))
+
+
+def test_an_unknown_prediction_type_is_named(copy: Path) -> None:
+    edit(copy / "scheduler" / "scheduler_config.json", prediction_type="sample")
+    with pytest.raises(ExportError, match="predicts 'sample'"):
+        find_checkpoint(str(copy)).prediction_type()
+
+
+def test_zero_terminal_snr_is_refused(copy: Path) -> None:
+    edit(copy / "scheduler" / "scheduler_config.json", rescale_betas_zero_snr=True)
+    with pytest.raises(ExportError, match="zero terminal SNR"):
+        find_checkpoint(str(copy)).schedule()
+
+
+def test_a_truncated_weight_file_is_one_line(copy: Path) -> None:
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ExportError, match=r"unet cannot be loaded: [^\n]+$"):
+        find_checkpoint(str(copy)).load("unet")
+
+
+def test_the_only_variant_of_the_weights_is_loaded(copy: Path) -> None:
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(copy / "unet" / "diffusion_pytorch_model.fp16.safetensors")
+    assert find_checkpoint(str(copy)).load("unet").config.sample_size == 8

@@ -1,0 +1,47 @@
+"""The documents and the program agree."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from memscan.scanner.settings import MAPS
+from tests.cli_reference import PAGE, reference
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_command_reference_is_up_to_date() -> None:
+    assert PAGE.read_text() == reference(), "docs/cli.md is out of date: run python -m tests.cli_reference"
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "slow", "proof", "bench"])
+def test_every_make_target_for_users_is_in_the_readme(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
+    assert f"make {target}" in README
+
+
+def test_every_option_that_the_readme_uses_exists() -> None:
+    """Options that follow `memscan COMMAND` in the README's code blocks are options of that command."""
+    page = PAGE.read_text()
+    sections = dict(re.findall(r"## (memscan[ \w]*)\n\n```\n(.*?)```", page, re.S))
+    used = 0
+    for block in re.findall(r"```[a-z]*\n(.*?)```", README, re.S):
+        for command, rest in re.findall(r"memscan (\w+)([^\n]*)", block.replace("\\\n", " ")):
+            for option in re.findall(r"(?<!\S)--[a-z-]+", rest.split("#")[0]):
+                used += 1
+                assert option in sections[f"memscan {command}"], f"memscan {command} has no {option}"
+    assert used >= 5
+
+
+def test_every_local_link_and_picture_of_the_readme_exists() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), f"README links to {link}, which does not exist"
+
+
+def test_every_map_is_explained() -> None:
+    for name in MAPS:
+        assert f"`{name}`" in README

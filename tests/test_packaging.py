@@ -1,0 +1,95 @@
+"""Start-up, import names and the promise that a scan needs no torch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = (
+    "numpy",
+    "pyarrow",
+    "PIL",
+    "pycocotools",
+    "onnxruntime",
+    "tokenizers",
+    "rich",
+    "torch",
+    "diffusers",
+    "transformers",
+    "onnx",
+)
+
+
+def run(code: str, cwd: Path) -> str:
+    result = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["eval", "--help"], ["export", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    code = f"""
+import sys
+from memscan.scanner.cli import invoke
+assert invoke({arguments!r}) == 0
+print("LOADED", *sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+    assert run(code, tmp_path).splitlines()[-1].strip() == "LOADED"
+
+
+def test_a_scan_never_imports_torch(tmp_path: Path) -> None:
+    """All modules of the scanner are importable where torch, onnx, diffusers and transformers are not."""
+    modules = sorted(
+        ".".join(("memscan.scanner", *file.relative_to(ROOT / "scanner").with_suffix("").parts))
+        for file in (ROOT / "scanner").rglob("*.py")
+    )
+    code = f"""
+import importlib, sys
+for name in ("torch", "onnx", "onnx_ir", "diffusers", "transformers", "onnxscript"):
+    sys.modules[name] = None
+for module in {modules!r}:
+    importlib.import_module(module.removesuffix(".__init__"))
+"""
+    run(code, tmp_path)
+
+
+@pytest.mark.parametrize("first", ["memscan.kernels.jvp_attention", "transformers"])
+def test_the_folder_kernels_shadows_nothing(first: str) -> None:
+    """transformers and diffusers look for a package `kernels`; from the repository root they must not find ours."""
+    code = f"""
+import importlib, sys
+importlib.import_module({first!r})
+import diffusers, transformers, memscan.kernels, memscan.scanner, memscan.export
+from diffusers import UNet2DConditionModel
+from transformers import CLIPTextModel
+from transformers.utils import is_kernels_available
+assert not is_kernels_available()
+assert all(name not in sys.modules for name in ("kernels", "scanner", "export"))
+print(memscan.kernels.__file__)
+"""
+    assert Path(run(code, ROOT).strip()) == ROOT / "kernels" / "__init__.py"
+
+
+def test_the_wheel_holds_every_module_and_the_embedded_model(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PIP_CONSTRAINT": str(ROOT / "constraints.txt")},
+    )
+    from zipfile import ZipFile
+
+    (wheel,) = tmp_path.glob("memscan-*.whl")
+    names = set(ZipFile(wheel).namelist())
+    for part in ("scanner", "export", "kernels"):
+        expected = {f"memscan/{file.relative_to(ROOT).as_posix()}" for file in (ROOT / part).rglob("*.py")}
+        assert expected <= names
+        assert f"memscan/{part}/py.typed" in names
+    assert "memscan/scanner/embedded/bundle/bundle.json" in names
+    assert "memscan/scanner/embedded/bundle/baseline/weights.bin" in names
+    assert not any(name.startswith(("testbed/", "tests/", "benchmarks/")) for name in names)
+    embedded = sum(info.file_size for info in ZipFile(wheel).infolist() if "/embedded/" in info.filename)
+    assert embedded <= 16 * 2**20
