@@ -13,7 +13,7 @@ WORDS = ("a", "an", "the", "of", "photo", "cat", "dog", "house", "red", "blue")
 def save_pipeline(
     folder: Path, *, family: str = "sd1", prediction_type: str = "epsilon", seed: int = 0, pad_with: str | None = None
 ) -> Path:
-    """Save a tiny pipeline of `family`: "sd1" has two heads and convolutional projections, "sd2" head sizes and linear ones.
+    """Save a tiny pipeline of `family`: "sd1" has convolutional projections, "sd2" linear ones.
 
     `pad_with` names the padding token ("!" in Stable Diffusion 2); the default is the end token. Latents are 4x8x8,
     images 32x32.

@@ -48,7 +48,10 @@ def test_guided_step_equals_its_formula_and_leaves_the_denoiser_alone(tmp_path: 
         "encoder_hidden_states": states,
         "uncond_hidden_states": uncond,
         "previous_denoised": previous,
-        **{name: np.array(value, np.float32) for name, value in zip(("guidance_scale", "a", "b", "c"), (g, a, b, c), strict=True)},
+        "guidance_scale": np.array(g, np.float32),
+        "a": np.array(a, np.float32),
+        "b": np.array(b, np.float32),
+        "c": np.array(c, np.float32),
     }
     next_sample, denoised = session.run(["next_sample", "denoised"], feed)
 
