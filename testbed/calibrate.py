@@ -1,0 +1,137 @@
+"""`python -m testbed.calibrate`: choose guidance, baseline, timestep and thresholds, on the calibration captions alone.
+
+Guidance first (with a provisional baseline), then the baseline checkpoint, then the timestep: each by the sum of the
+IoU of dh_uncond and dh_base at their best fixed thresholds over all calibration images. The choice goes to
+calibration.json, from which `python -m testbed.embed` makes the embedded bundle, and to testbed/baseline.
+"""
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from memscan.export.assemble import ExportOptions
+from memscan.scanner.bundle import Calibration, open_bundle
+from memscan.scanner.measurement import Request
+from memscan.scanner.result_reader import Results
+from memscan.scanner.settings import MAPS, Probes
+from testbed.assemble import checkpoint_folder, save_pipeline
+from testbed.captions import CAPTIONS
+from testbed.dataset import masks
+from testbed.scanning import cover, export, image_keys, scan, step_indices
+from testbed.tables import HOME
+from testbed.thresholds import BestThreshold, best_threshold
+
+NUM_INFERENCE_STEPS = 50
+GUIDANCES = (2.0, 3.0, 5.0)
+BASELINES = (0.05, 0.10, 0.15, 0.20, 0.33)
+PROVISIONAL_BASELINE = 0.15
+TIMESTEPS = (201, 141, 101, 61, 41, 21, 1)
+CHOOSERS = ("dh_uncond", "dh_base")
+
+Found = dict[tuple[str, int], BestThreshold]  # by map and timestep
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of the search."""
+
+    guidance: float
+    baseline: float
+
+
+class Calibrator:
+    """Exports and scans each setting once, inside the training's work folder."""
+
+    def __init__(self, work: Path) -> None:
+        self._work = work
+        self._folder = work / "calibration"
+        self._folder.mkdir(exist_ok=True)
+        self._manifest = self._folder / "manifest.parquet"
+        table = pq.read_table(HOME / "manifest.parquet")
+        pq.write_table(table.filter(pc.equal(table["split"], "calibration")), self._manifest)
+
+    def find(self, setting: Setting) -> Found:
+        """Best thresholds of all maps at all timesteps for one setting; prints them."""
+        name = f"baseline-{setting.baseline:.2f}"
+        out = self._folder / f"{name}-guidance-{setting.guidance:g}"
+        request = Request(timesteps=TIMESTEPS, num_inference_steps=NUM_INFERENCE_STEPS, guidance_scale=setting.guidance)
+        found = thresholds_of(scan(open_bundle(self._bundle(setting.baseline)), self._manifest, out, request))
+        print(f"\nguidance {setting.guidance:g}, baseline {setting.baseline:.0%}: IoU at the best fixed threshold")
+        for timestep in TIMESTEPS:
+            print(f"  t={timestep:<4}", *(f"{map_} {found[map_, timestep].iou:.3f}" for map_ in MAPS), flush=True)
+        return found
+
+    def _bundle(self, baseline: float) -> Path:
+        bundle = self._folder / f"baseline-{baseline:.2f}.bundle"
+        if not bundle.exists():
+            pipelines = {share: self._work / "pipelines" / f"{share:.2f}" for share in (1.0, baseline)}
+            for share, folder in pipelines.items():
+                save_pipeline(self._work, share, folder)
+            export(pipelines[1.0], pipelines[baseline], bundle, ExportOptions())
+        return bundle
+
+
+def thresholds_of(results: Results) -> Found:
+    """Best threshold of every map at every timestep of a scan of the calibration captions."""
+    keys = image_keys(results)
+    rows = results.rows(["row", "seed", "step_index", "prompt"])
+    prompts = dict(zip(rows["row"].to_pylist(), rows["prompt"].to_pylist(), strict=True))
+    truths = {caption.prompt: masks(caption).memorized for caption in CAPTIONS}
+    found = {}
+    for timestep, index in step_indices(results).items():
+        for name in MAPS:
+            maps = results.maps(name, index, keys)
+            truth = np.stack([cover(truths[prompts[row]], maps.shape[1:]) for row, _ in keys])
+            found[name, timestep] = best_threshold(maps, truth)
+    return found
+
+
+def _merit(found: Found, timestep: int) -> float:
+    return sum(found[name, timestep].iou for name in CHOOSERS)
+
+
+def _best_merit(found: Found) -> float:
+    return max(_merit(found, timestep) for timestep in TIMESTEPS)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="the folder that `python -m testbed.train` filled")
+    work = parser.parse_args().work
+    calibrator = Calibrator(work)
+    by_guidance = {g: calibrator.find(Setting(g, PROVISIONAL_BASELINE)) for g in GUIDANCES}
+    guidance = max(GUIDANCES, key=lambda g: _best_merit(by_guidance[g]))
+    by_baseline = {share: calibrator.find(Setting(guidance, share)) for share in BASELINES}
+    baseline = max(BASELINES, key=lambda share: _best_merit(by_baseline[share]))
+    found = by_baseline[baseline]
+    timestep = max(TIMESTEPS, key=lambda t: _merit(found, t))
+    print(f"\nchosen: guidance {guidance:g}, baseline {baseline:.0%}, timestep {timestep}")
+    write_choice(HOME / "calibration.json", guidance, baseline, timestep, found)
+    save_pipeline(work, baseline, HOME / "baseline")
+    print(f"baseline from {checkpoint_folder(work, baseline).name}% of the training")
+
+
+def write_choice(path: Path, guidance: float, baseline: float, timestep: int, found: Found) -> None:
+    """Write the defaults and calibrations of the embedded bundle as JSON."""
+    calibrations = [
+        Calibration(name, t, best.threshold, NUM_INFERENCE_STEPS, guidance, Probes())
+        for (name, t), best in sorted(found.items())
+    ]
+    choice = {
+        "num_inference_steps": NUM_INFERENCE_STEPS,
+        "guidance_scale": guidance,
+        "timestep": timestep,
+        "baseline_share": baseline,
+        "mask_map": "dh_uncond",
+        "calibrations": [asdict(calibration) for calibration in calibrations],
+    }
+    path.write_text(json.dumps(choice, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

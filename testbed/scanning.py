@@ -1,0 +1,61 @@
+"""The testbed's own use of memscan: export checkpoints, scan a manifest, relate maps to masks."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memscan.export.assemble import ExportOptions, export_bundle
+from memscan.export.checkpoint import find_checkpoint
+from memscan.export.quiet import quiet_libraries
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.manifest import open_manifest
+from memscan.scanner.manifest_columns import Columns
+from memscan.scanner.measurement import Request, build_measurement
+from memscan.scanner.result_reader import Key, Results, open_results
+from memscan.scanner.runner import Job, run
+from memscan.scanner.settings import Execution
+
+EXECUTION = Execution(batch_size=8, threads=1, provider="cpu")
+
+
+def export(pipeline: Path, baseline: Path, out: Path, options: ExportOptions) -> None:
+    """Export two pipeline folders to the bundle `out`; raises ExportError as `memscan export` does."""
+    with quiet_libraries():
+        export_bundle(
+            find_checkpoint(str(pipeline)),
+            out,
+            baseline=find_checkpoint(str(baseline), parts=("unet",)),
+            options=options,
+        )
+
+
+def scan(bundle: Bundle, manifest: Path, out: Path, request: Request) -> Results:
+    """Scan `manifest` with maps, resuming what `out` holds of the same run."""
+    request = dataclasses.replace(request, save_maps=True)
+    measurement, _ = build_measurement(bundle, request)
+    columns = Columns("prompt", request.carry)
+    run(Job(open_manifest(str(manifest), columns), bundle, measurement, EXECUTION, out), note=print)
+    return open_results(out)
+
+
+def step_indices(results: Results) -> dict[int, int]:
+    """Index of the step of every measured timestep."""
+    table = results.rows(["row", "seed", "step_index", "timestep"])
+    pairs = zip(table["timestep"].to_pylist(), table["step_index"].to_pylist(), strict=True)
+    return dict(sorted(set(pairs)))
+
+
+def image_keys(results: Results) -> list[Key]:
+    """(row, seed) of every image, in the order of the manifest."""
+    table = results.rows(["row", "seed", "step_index"])
+    return sorted(set(zip(table["row"].to_pylist(), table["seed"].to_pylist(), strict=True)))
+
+
+def cover(mask: NDArray[np.bool_], shape: Sequence[int]) -> NDArray[np.float64]:
+    """Share [h, w] of every latent cell that lies in `mask` [H, W]."""
+    height, width = shape
+    blocks = mask.reshape(height, mask.shape[0] // height, width, mask.shape[1] // width)
+    return blocks.mean(axis=(1, 3))
