@@ -20,6 +20,8 @@ from memscan.scanner.resize import bilinear, nearest
 SIZE = 256
 THRESHOLDS = np.linspace(0.0, 1.0, 101)
 
+_NEXT_THRESHOLDS = np.append(THRESHOLDS[1:], np.inf)
+
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
@@ -109,12 +111,12 @@ def _prepared(one: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.log1p(bilinear(one, SIZE))
 
 
-def _highest_reached(values: NDArray[np.float64]) -> NDArray[np.intp]:
+def _highest_reached(values: NDArray[np.float64]) -> NDArray[np.int16]:
     """Index of the highest of THRESHOLDS that is <= value: floor(100 value), mended where 100 value was rounded."""
-    last = len(THRESHOLDS) - 1
-    index = np.clip((values * last).astype(np.intp), 0, last)
-    index -= THRESHOLDS[index] > values
-    return index + (THRESHOLDS[np.minimum(index + 1, last)] <= values) * (index < last)
+    index = (values * (len(THRESHOLDS) - 1)).astype(np.int16)
+    index -= THRESHOLDS.take(index) > values
+    index += _NEXT_THRESHOLDS.take(index) <= values
+    return index
 
 
 def _from_above(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -12,15 +12,19 @@ def bilinear(image: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     """Resize `image` [h, w] to [size, size]; a constant image stays exactly constant."""
     top, bottom, down = _taps(image.shape[0], size)
     left, right, across = _taps(image.shape[1], size)
-    rows = image[top] + down[:, None] * (image[bottom] - image[top])  # [size, w]
-    return rows[:, left] + across * (rows[:, right] - rows[:, left])
+    columns = image[:, left] + across * (image[:, right] - image[:, left])  # [h, size]
+    upper, result = columns[top], columns[bottom]
+    result -= upper
+    result *= down[:, None]
+    result += upper
+    return result
 
 
 def nearest(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
     """Resize `mask` [h, w] to [size, size]."""
     height, width = mask.shape
     centres = 2 * np.arange(size) + 1
-    return mask[(centres * height // (2 * size))[:, None], centres * width // (2 * size)]
+    return mask[centres * height // (2 * size)][:, centres * width // (2 * size)]
 
 
 def _taps(source: int, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
