@@ -1,6 +1,7 @@
 """Evaluation of results against ground truth: one `Record` for each map, step, kind of memorization and protocol."""
 
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -51,6 +52,10 @@ class Evaluation:
 
     records: tuple[Record, ...]
     notes: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """The records as a JSON list of objects whose keys are the fields of `Record`."""
+        return json.dumps([dataclasses.asdict(record) for record in self.records], indent=1) + "\n"
 
 
 def evaluate(results: Results, truth: GroundTruth, split: str | None = None) -> Evaluation:

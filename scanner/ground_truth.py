@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from memscan.scanner.embedded import GROUND_TRUTH
+from memscan.scanner import embedded
 from memscan.scanner.errors import UsageError
 from memscan.scanner.rle import decode
 
@@ -68,7 +68,7 @@ def read_ground_truth(source: str) -> GroundTruth:
     Raises:
         UsageError: no such file, not Parquet, columns missing, or a row that contradicts itself (it is named).
     """
-    path = GROUND_TRUTH if source == TESTBED else Path(source)
+    path = embedded.GROUND_TRUTH if source == TESTBED else Path(source)
     if not path.is_file():
         raise UsageError(f"no ground truth at {path}: give a Parquet file, or the word {TESTBED}")
     try:

@@ -27,9 +27,6 @@ def command(results: Path, ground_truth: str, split: str | None, json_file: Path
     bootstrapped over captions. Kind none has no memorized pixel: its IoU is 1 if nothing is predicted in any of its
     images and 0 otherwise, so look at its accuracy.
     """
-    import dataclasses
-    import json
-
     from memscan.scanner.eval_table import table
     from memscan.scanner.evaluation import evaluate
     from memscan.scanner.ground_truth import read_ground_truth
@@ -40,5 +37,4 @@ def command(results: Path, ground_truth: str, split: str | None, json_file: Path
     for note in evaluation.notes:
         click.echo(f"memscan: {note}", err=True)
     if json_file:
-        records = [dataclasses.asdict(record) for record in evaluation.records]
-        json_file.write_text(json.dumps(records, indent=1) + "\n")
+        json_file.write_text(evaluation.to_json())

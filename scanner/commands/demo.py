@@ -1,0 +1,62 @@
+"""`memscan demo`: scan, evaluate and draw with the embedded model, in one go."""
+
+from pathlib import Path
+
+import click
+
+_GUIDE = """
+Written to {out}:
+  sheet.png        look at this first: what was found, beside what is truly memorized
+  results/         scores and masks, one row for each image and step
+  maps/, images/   the maps behind them, and the images
+  figures.json     agreement with the ground truth: all maps, steps and protocols
+  prompts.parquet  the manifest that was scanned
+
+Try next:
+  duckdb -c "SELECT prompt, seed, score, mask_share FROM '{out}/results/*.parquet' ORDER BY score DESC"
+  memscan eval {out} --ground-truth testbed
+  memscan run --prompt "a prompt of your own" --maps --images
+  memscan export MODEL my-bundle && memscan run my-prompts.parquet --model my-bundle"""
+
+
+@click.command("demo", short_help="Scan, evaluate and draw with the embedded model")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("memscan-demo"),
+    help="Output folder  [default: memscan-demo]",
+)
+def command(out: Path) -> int:
+    """See it work: scan some held-out prompts of the small embedded model, which truly memorizes.
+
+    \b
+    memscan demo --out memscan-demo
+
+    Scores, masks and maps are compared with exact ground truth, and a contact sheet is drawn. Takes a minute or two.
+    """
+    from memscan.scanner.demo import demo_job
+    from memscan.scanner.eval_table import table
+    from memscan.scanner.evaluation import evaluate
+    from memscan.scanner.ground_truth import TESTBED, read_ground_truth
+    from memscan.scanner.result_reader import open_results
+    from memscan.scanner.runner import run
+    from memscan.scanner.sheet import draw_sheet
+    from memscan.scanner.sheet_entries import select
+
+    job = demo_job(out)
+    census = job.manifest.census()
+    _note(f"scanning {census.images} images of {census.rows} prompts with the embedded toy model")
+    summary = run(job, note=_note)
+    results, truth = open_results(out), read_ground_truth(TESTBED)
+    evaluation = evaluate(results, truth)
+    (out / "figures.json").write_text(evaluation.to_json())
+    selection = select(results, truth, None, limit=census.rows)
+    draw_sheet(selection).save(out / "sheet.png", "PNG")
+    shown = [record for record in evaluation.records if (record.step, record.protocol) == (selection.step, "fixed")]
+    click.echo(table(shown))
+    click.echo(_GUIDE.format(out=out))
+    return 3 if summary.total.error else 0
+
+
+def _note(text: str) -> None:
+    click.echo(f"memscan: {text}", err=True)
