@@ -7,9 +7,7 @@ import click
 
 @click.command("show", short_help="Draw a contact sheet of results")
 @click.argument("results", type=click.Path(path_type=Path))
-@click.option(
-    "--ground-truth", metavar="FILE|testbed", help="Draw training images and true masks too"
-)
+@click.option("--ground-truth", metavar="FILE|testbed", help="Draw training images and true masks too")
 @click.option("--out", type=click.Path(path_type=Path), help="PNG file to write  [default: RESULTS/sheet.png]")
 @click.option("--limit", type=click.IntRange(min=1), default=12, show_default=True, help="Draw at most so many images")
 @click.option("--step", type=int, help="Draw this measured step (index)  [default: the last one]")
