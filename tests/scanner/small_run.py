@@ -1,0 +1,55 @@
+"""A run of seconds for the tests of commit and resume: its manifest, its command, and what a reader sees of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROWS: list[dict[str, Any]] = [
+    {"prompt": "a memorized poster", "seed": [1]},
+    {"prompt": "a city", "seed": [2, 3]},
+    {"prompt": None, "seed": [4]},
+    {"prompt": "a copied mug", "seed": [5]},
+    {"prompt": "a red rug", "seed": [6]},
+    {"prompt": "a broken phone", "seed": [7]},
+    {"prompt": "a blue forest", "seed": [8]},
+]
+"""Three parts of three rows; among them an error row, and one whose maps are not finite."""
+
+STEPS = (7, 8, 9)
+"""Indices of the analytic bundle's default timesteps."""
+
+
+def write_manifest(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write rows as a Parquet manifest."""
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def command(manifest: Path, model: Path, out: Path) -> list[str]:
+    """Arguments of a run with maps and images, in parts of three rows."""
+    return [
+        *("run", str(manifest), "--model", str(model), "--out", str(out)),
+        *("--maps", "--images", "--shard-rows", "3", "--threads", "1"),
+    ]
+
+
+def contents(out: Path) -> dict[str, Any]:
+    """All that a reader sees of a run, by file; checks that it is marked as finished and that nothing is left over."""
+    assert (out / "results" / "_SUCCESS").read_bytes() == b""
+    assert list((out / "_memscan" / "tmp").iterdir()) == []
+    return visible(out)
+
+
+def visible(out: Path) -> dict[str, Any]:
+    """All that a reader sees of a run, by file; a file that is not whole cannot be read."""
+    tables = {
+        f"{file.parent.name}/{file.name}": pq.read_table(file, page_checksum_verification=True).to_pydict()
+        for kind in ("results", "maps")
+        for file in sorted((out / kind).iterdir() if (out / kind).exists() else ())
+        if file.name != "_SUCCESS"
+    }
+    images = {file.name: file.read_bytes() for file in sorted((out / "images").glob("*"))}
+    assert all(content.endswith(b"IEND\xaeB`\x82") for content in images.values())
+    return tables | images

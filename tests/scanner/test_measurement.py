@@ -1,0 +1,119 @@
+"""What a run measures: the bundle's defaults, what the user changes, and when a threshold counts as calibrated."""
+
+from pathlib import Path
+
+import pytest
+
+from memscan.scanner.bundle import Bundle, open_bundle
+from memscan.scanner.errors import UsageError
+from memscan.scanner.measurement import Request, build_measurement, matching_calibrations, measured_steps
+from memscan.scanner.settings import Probes
+
+# The analytic bundle: 10 steps at timesteps 901, 801, ... 1; defaults 201, 101, 1; guidance 2.5; 8 Hadamard probes;
+# dh_uncond calibrated at 0.1 there.
+
+
+@pytest.fixture(scope="module")
+def bundle(analytic: Path) -> Bundle:
+    return open_bundle(analytic)
+
+
+def refusal(bundle: Bundle, request: Request) -> str:
+    with pytest.raises(UsageError) as caught:
+        build_measurement(bundle, request)
+    return str(caught.value)
+
+
+def test_defaults_are_the_bundles_and_calibrated(bundle: Bundle) -> None:
+    measurement, notes = build_measurement(bundle, Request())
+    assert measurement.steps == (7, 8, 9)
+    assert measurement.thresholds == (0.1, 0.1, 0.1)
+    assert measurement.calibrated == (True, True, True)
+    assert (measurement.num_inference_steps, measurement.guidance_scale) == (10, 2.5)
+    assert (measurement.probes, measurement.mask_map) == (Probes("hadamard", 8, 0), "dh_uncond")
+    assert notes == ()
+
+
+def test_steps_and_timesteps_are_joined_and_ascend(bundle: Bundle) -> None:
+    measurement, notes = build_measurement(bundle, Request(steps=(9, 0), timesteps=(101, 1)))
+    assert measurement.steps == (0, 8, 9)
+    assert measurement.calibrated == (False, True, True)
+    assert notes == (
+        "no threshold of dh_uncond is calibrated at timestep 901 for these settings: "
+        "masks there use 0.1, and are marked as uncalibrated",
+    )
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(guidance_scale=3.0),
+        Request(num_probes=4),
+        Request(probe_seed=1),
+        Request(probe_kind="rademacher"),
+        Request(mask_map="dh_base"),
+        Request(num_inference_steps=20, timesteps=(101,)),
+    ],
+    ids=["guidance", "probe count", "probe seed", "probe kind", "map", "steps"],
+)
+def test_threshold_is_calibrated_at_exactly_its_settings_only(bundle: Bundle, request_: Request) -> None:
+    measurement, (note,) = build_measurement(bundle, request_)
+    assert not any(measurement.calibrated)
+    assert note.endswith("masks there use 0.1, and are marked as uncalibrated")
+
+
+def test_given_threshold_is_used_everywhere_and_is_the_users_own(bundle: Bundle) -> None:
+    measurement, notes = build_measurement(bundle, Request(threshold=0.3))
+    assert measurement.thresholds == (0.3, 0.3, 0.3)
+    assert measurement.calibrated == (False, False, False)
+    assert notes == ()
+
+
+def test_default_timesteps_that_the_sampler_lacks_are_replaced_by_the_nearest(bundle: Bundle) -> None:
+    measurement, notes = build_measurement(bundle, Request(num_inference_steps=2))
+    assert measurement.steps == (1,)  # of 501 and 1, the latter is nearest to 201, 101 and 1
+    assert notes[0] == (
+        "with 2 inference steps the model's default timesteps are replaced by the nearest: 201 by 1, 101 by 1"
+    )
+
+
+def test_step_that_does_not_exist_is_said(bundle: Bundle) -> None:
+    assert refusal(bundle, Request(steps=(10,))) == "--step 10: 10 inference steps have the indices 0 to 9"
+    assert refusal(bundle, Request(steps=(-1,))) == "--step -1: 10 inference steps have the indices 0 to 9"
+
+
+def test_timestep_that_does_not_exist_lists_its_neighbours(bundle: Bundle) -> None:
+    assert refusal(bundle, Request(timesteps=(120,))) == (
+        "--timestep 120 is none of the sampler's 10; near it are 301, 201, 101, 1"
+    )
+
+
+def test_map_that_does_not_exist_or_needs_a_baseline_is_said(bundle: Bundle, analytic_without_baseline: Path) -> None:
+    assert refusal(bundle, Request(mask_map="dh")) == (
+        "--mask-map dh: expected one of dh_uncond, dh_base, ds_uncond, ds_base, h_cond"
+    )
+    assert refusal(open_bundle(analytic_without_baseline), Request(mask_map="ds_base")) == (
+        f"--mask-map ds_base needs a less-trained baseline, which {analytic_without_baseline} does not have"
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_must_be_finite(bundle: Bundle, value: float) -> None:
+    assert refusal(bundle, Request(guidance_scale=value)) == f"--guidance {value}: expected a finite number"
+    assert refusal(bundle, Request(threshold=value)) == f"--threshold {value}: expected a finite number"
+
+
+def test_probes_that_do_not_suit_are_refused_before_the_scan(bundle: Bundle) -> None:
+    assert "5 probes" in refusal(bundle, Request(num_probes=5))
+
+
+def test_calibrations_of_every_map_at_the_settings_are_found(bundle: Bundle) -> None:
+    measurement, _ = build_measurement(bundle, Request(timesteps=(101, 901)))
+    assert [(one.map, one.timestep) for one in matching_calibrations(bundle, measurement)] == [("dh_uncond", 101)]
+
+
+def test_measured_steps_have_the_noise_level_of_their_timestep(bundle: Bundle) -> None:
+    measurement, _ = build_measurement(bundle, Request(timesteps=(101,), threshold=0.3))
+    (step,) = measured_steps(bundle, measurement)
+    assert (step.index, step.timestep, step.threshold, step.calibrated) == (8, 101, 0.3, False)
+    assert step.sigma == pytest.approx((1 - bundle.schedule.alphas_cumprod[101]) ** 0.5, rel=1e-15)

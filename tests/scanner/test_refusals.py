@@ -1,0 +1,235 @@
+"""What a run finds in its output folder: another run, other rows, damage, another process. Nothing is mixed up."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from memscan.scanner.cli import invoke
+from memscan.scanner.output import OutputFolder
+from tests.scanner.small_run import ROWS, command, contents, write_manifest
+
+
+@pytest.fixture(scope="module")
+def finished_run(analytic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a finished run of `ROWS`, to be copied."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert invoke(command(write_manifest(folder / "m.parquet", ROWS), analytic, folder / "out")) == 3
+    return folder / "out"
+
+
+@pytest.fixture
+def out(finished_run: Path, tmp_path: Path) -> Path:
+    """A finished run of its own for each test."""
+    shutil.copytree(finished_run, tmp_path / "out")
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def arguments(analytic: Path, tmp_path: Path, out: Path) -> list[str]:
+    """The command of the finished run."""
+    return command(write_manifest(tmp_path / "m.parquet", ROWS), analytic, out)
+
+
+def error_line(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """The error of a command that must end with `code`, without having written anything to stdout."""
+    capsys.readouterr()
+    assert invoke(arguments) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = [line for line in printed.err.splitlines() if line.startswith("memscan: error: ")]
+    return line.removeprefix("memscan: error: ")
+
+
+def lines(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    capsys.readouterr()
+    assert invoke(arguments) == code
+    return capsys.readouterr().err.splitlines()
+
+
+def test_finished_run_is_left_alone(arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*.p*")}
+    first, *_ = lines(arguments, 3, capsys)
+    assert first == "memscan: already complete: 8 images: 6 ok, 2 with errors, 0 with truncated prompts"
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("*.p*")} == before
+
+
+@pytest.mark.parametrize(
+    ("option", "change"),
+    [
+        (["--guidance", "3"], "guidance_scale was 2.5 and is 3.0 now"),
+        (["--step", "9"], "steps was [7, 8, 9] and is [9] now"),
+        (["--probe-seed", "5"], "probes.seed was 0 and is 5 now"),
+        (["--threshold", "0.4"], "thresholds was [0.1, 0.1, 0.1] and is [0.4, 0.4, 0.4] now"),
+        (["--rng", "cuda"], 'stream was "cpu" and is "cuda" now'),
+    ],
+)
+def test_another_run_is_refused_naming_the_field(
+    option: list[str], change: str, arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = error_line([*arguments, *option], 2, capsys)
+    assert line.startswith(f"{out} holds another run: ")
+    assert change in line
+    assert line.endswith(": choose another --out")
+
+
+def test_another_model_is_refused(
+    arguments: list[str], analytic: Path, analytic_without_baseline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = [str(analytic_without_baseline) if word == str(analytic) else word for word in arguments]
+    old, new = (
+        hashlib.sha256((path / "bundle.json").read_bytes()).hexdigest()[:12]
+        for path in (analytic, analytic_without_baseline)
+    )
+    assert f"bundle was {old}... and is {new}... now" in error_line(other, 2, capsys)
+
+
+@pytest.mark.parametrize(
+    ("change", "rows"),
+    [
+        (lambda rows: [*rows[:3], rows[3] | {"prompt": "a mug"}, *rows[4:]], "3 to 5"),
+        (lambda rows: [*rows[:3], rows[3] | {"seed": [9]}, *rows[4:]], "3 to 5"),
+        (lambda rows: [rows[1], rows[0], *rows[2:]], "0 to 2"),
+        (lambda rows: [*rows, {"prompt": "a rug", "seed": [1]}], "6 to 7"),
+        (lambda rows: rows[:6], "6 to 8"),
+    ],
+    ids=["prompt", "seed", "order", "row added", "row removed"],
+)
+def test_changed_rows_are_refused_naming_them(
+    change: Any, rows: str, arguments: list[str], out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(tmp_path / "m.parquet", change(ROWS))
+    assert error_line(arguments, 2, capsys) == (
+        f"rows {rows} of the manifest are not those that {out} holds results of: restore them, or choose another --out"
+    )
+
+
+def test_rows_that_were_not_scanned_yet_may_change(
+    arguments: list[str], out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (out / "results" / "part-00002.parquet").unlink()
+    (out / "results" / "_SUCCESS").unlink()
+    write_manifest(tmp_path / "m.parquet", [*ROWS[:6], {"prompt": "a rug", "seed": [1]}])
+    assert lines(arguments, 3, capsys)[0] == "memscan: 7 of 8 images are done already"
+    assert contents(out)["results/part-00002.parquet"]["prompt"] == ["a rug"] * 3
+
+
+def test_changed_image_is_refused(analytic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "a.png")
+    manifest = write_manifest(tmp_path / "images.parquet", [{"prompt": "a mug", "image": "a.png"}])
+    arguments = ["run", str(manifest), "--model", str(analytic), "--out", str(tmp_path / "image-out")]
+    assert invoke(arguments) == 0
+    Image.new("RGB", (32, 32), "blue").save(tmp_path / "a.png")
+    assert error_line(arguments, 2, capsys).startswith("rows 0 to 0 of the manifest are not those")
+
+
+def test_changed_type_of_a_carried_column_is_refused(
+    analytic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, folder = tmp_path / "carried.parquet", tmp_path / "carried-out"
+    arguments = ["run", str(manifest), "--model", str(analytic), "--out", str(folder), "--carry", "n"]
+    for kind, code in ((pa.int32(), 0), (pa.int64(), 2)):
+        pq.write_table(pa.table({"prompt": ["a mug"], "n": pa.array([1], kind)}), manifest)
+        if code == 0:
+            assert invoke(arguments) == code
+    part = folder / "results" / "part-00000.parquet"
+    assert error_line(arguments, 2, capsys) == f"{part} has another type of column 'n': choose another --out"
+
+
+def test_damaged_part_is_done_again(
+    finished_run: Path, arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = out / "results" / "part-00001.parquet"
+    whole = part.read_bytes()
+    flipped = bytearray(whole)
+    flipped[200] ^= 1  # within the first pages: their checksums find it
+    for damaged in (b"", whole[:4], whole[: len(whole) // 2], whole[:-1], bytes(flipped)):
+        part.write_bytes(damaged)
+        assert lines(arguments, 3, capsys)[:2] == [
+            f"memscan: {part} is damaged: its rows are scanned again",
+            "memscan: 5 of 8 images are done already",
+        ]
+        assert contents(out) == contents(finished_run)
+
+
+def test_part_without_its_maps_is_done_again(finished_run: Path, arguments: list[str], out: Path) -> None:
+    (out / "maps" / "part-00001.parquet").unlink()
+    assert invoke(arguments) == 3
+    assert contents(out) == contents(finished_run)
+
+
+def test_lost_record_is_found_in_the_results(
+    arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = out / "_memscan" / "run.json"
+    written = record.read_bytes()
+    for damaged in (None, b"", b"[]"):
+        if damaged is None:
+            record.unlink()
+        else:
+            record.write_bytes(damaged)
+        assert "guidance_scale" in error_line([*arguments, "--guidance", "3"], 2, capsys)
+        assert lines(arguments, 3, capsys)[0].startswith("memscan: already complete: ")
+        assert record.read_bytes() == written
+
+
+def test_cut_of_a_run_is_kept(arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (out / "results" / "part-00001.parquet").unlink()
+    arguments[arguments.index("--shard-rows") + 1] = "100"
+    assert lines(arguments, 3, capsys)[0] == f"memscan: {out} is cut into parts of 3 rows, and stays so"
+    assert len(contents(out)["results/part-00001.parquet"]["row"]) == 9
+
+
+def test_second_process_is_turned_away(arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with OutputFolder(out).locked():
+        line = error_line(arguments, 1, capsys)
+    assert line == f"another memscan is writing to {out}: wait until it ends, or choose another --out"
+    assert invoke(arguments) == 3
+
+
+def test_leftovers_of_the_dead_are_cleared(arguments: list[str], out: Path) -> None:
+    (out / "_memscan" / "tmp" / "results-part-00000.parquet").write_bytes(b"half a file")
+    assert invoke(arguments) == 3
+    assert list((out / "_memscan" / "tmp").iterdir()) == []
+
+
+def test_file_among_the_results_that_is_no_part_is_refused(
+    arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("mine.parquet", "part-1.parquet"):
+        stranger = out / "results" / name
+        stranger.write_bytes(b"")
+        assert error_line(arguments, 2, capsys) == (
+            f"{stranger} is no file of a run, but would be read as one: move it away"
+        )
+        stranger.unlink()
+
+
+def test_output_that_cannot_be_written_is_refused(
+    arguments: list[str], out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    arguments[arguments.index("--out") + 1] = str(file / "out")
+    assert error_line(arguments, 2, capsys) == f"cannot write to {file}/out (Not a directory): choose another --out"
+    arguments[arguments.index("--out") + 1] = str(file)
+    assert error_line(arguments, 2, capsys) == f"cannot write to {file} (Not a directory): choose another --out"
+
+
+def test_record_says_what_the_run_was(out: Path) -> None:
+    record = json.loads((out / "_memscan" / "run.json").read_text())
+    assert record["shard_rows"] == 3
+    assert record["settings"]["guidance_scale"] == 2.5
+    metadata = pq.read_schema(out / "results" / "part-00000.parquet").metadata
+    assert json.loads(metadata[b"memscan.run"]) == record
+    assert metadata[b"memscan.fingerprint"].decode() == record["fingerprint"]
+    assert metadata[b"memscan.latent_channels"] == b"4"
+    assert json.loads(metadata[b"memscan.thresholds"]) == [
+        {"map": "dh_uncond", "timestep": timestep, "threshold": 0.1} for timestep in (201, 101, 1)
+    ]

@@ -1,0 +1,150 @@
+"""The results table: what a row says, and that readers other than memscan understand it."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from memscan.scanner.errors import UsageError
+from memscan.scanner.maps_table import MAPS_SCHEMA, MapsWriter
+from memscan.scanner.masks import encode_mask
+from memscan.scanner.results import COLUMNS, MeasuredStep, RowMaker, result_schema
+from memscan.scanner.samples import Rejected, Sample, Scanned, StepMaps
+
+STEPS = (MeasuredStep(3, 101, 0.5, 0.25, True), MeasuredStep(9, 1, 0.125, 0.5, False))
+MAKER = RowMaker("some-model", "dh_uncond", STEPS)
+
+
+def ramp(start: float) -> NDArray[np.float32]:
+    """A map of 5 x 8, in which no two values, rows or columns are alike."""
+    return (start + np.arange(40, dtype=np.float32).reshape(5, 8) / 40).astype(np.float32)
+
+
+def test_scanned_sample_gives_a_row_for_each_step_with_its_own_threshold() -> None:
+    maps = {"dh_uncond": ramp(0.0), "ds_uncond": ramp(1.0)}
+    item = Scanned(Sample(5, 7, "a mug", "x", carried={"kind": "local"}), True, (StepMaps(maps), StepMaps(maps)))
+    first, second = MAKER.rows(item)
+    assert {name: first[name] for name in ("row", "seed", "step_index", "timestep", "sigma", "threshold")} == {
+        "row": 5, "seed": 7, "step_index": 3, "timestep": 101, "sigma": 0.5, "threshold": 0.25
+    }  # fmt: skip
+    assert (second["step_index"], second["threshold"], second["calibrated"]) == (9, 0.5, False)
+    assert (first["status"], first["truncated"], first["kind"]) == ("ok", True, "local")
+    values = maps["dh_uncond"]
+    assert first["dh_uncond_mean"] == first["score"] == pytest.approx(values.mean(dtype=np.float64), rel=1e-12)
+    assert first["dh_uncond_max"] == values.max()
+    assert first["dh_uncond_q99"] == np.quantile(values, 0.99)
+    assert first["ds_uncond_max"] == maps["ds_uncond"].max()
+    assert "dh_base_mean" not in first
+    assert first["mask_share"] == 30 / 40  # values 10/40 to 39/40 reach the threshold: it belongs to the mask
+    decoded = coco.decode({"size": [first["mask_height"], first["mask_width"]], "counts": first["mask"]})
+    np.testing.assert_array_equal(decoded, values >= 0.25)
+
+
+def test_map_that_failed_is_an_error_of_its_step_alone() -> None:
+    item = Scanned(Sample(0, 0, "a mug"), False, (StepMaps({}, "not finite"), StepMaps({"dh_uncond": ramp(0.0)})))
+    failed, fine = MAKER.rows(item)
+    assert (failed["status"], failed["error"], failed["truncated"]) == ("error", "not finite", False)
+    assert "score" not in failed
+    assert fine["status"] == "ok"
+
+
+def test_rejected_row_gives_an_error_row_for_each_step() -> None:
+    rows = MAKER.rows(Rejected(4, 2, None, "the prompt is null", "x", {"kind": "none"}))
+    table = pa.Table.from_pylist(rows, result_schema({"kind": pa.string()}, {}))
+    assert table["step_index"].to_pylist() == [3, 9]
+    for name, value in {"row": 4, "seed": 2, "status": "error", "error": "the prompt is null", "kind": "none"}.items():
+        assert table[name].to_pylist() == [value, value]
+    for name in ("prompt", "truncated", "score", "mask", "mask_share", "dh_uncond_mean"):
+        assert table[name].null_count == 2, name
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (1, 1), (64, 64)])
+def test_mask_is_what_pycocotools_reads(shape: tuple[int, int]) -> None:
+    mask = np.random.RandomState(0).rand(*shape) < 0.5
+    decoded = coco.decode({"size": list(shape), "counts": encode_mask(mask)})
+    np.testing.assert_array_equal(decoded, mask)
+
+
+def test_carried_column_may_not_hide_a_result_column() -> None:
+    with pytest.raises(UsageError) as caught:
+        result_schema({"score": pa.string()}, {})
+    assert str(caught.value) == ("column 'score' cannot be carried: the results have a column of that name; rename it")
+
+
+def test_metadata_names_the_schema_version_and_the_features_of_hugging_face() -> None:
+    metadata = result_schema({"n": pa.float64()}, {"fingerprint": "abc"}).metadata
+    assert metadata[b"memscan.schema_version"] == b"1"
+    assert metadata[b"memscan.fingerprint"] == b"abc"
+    features = json.loads(metadata[b"huggingface"])["info"]["features"]
+    assert list(features) == [*COLUMNS.names, "n"]
+    assert features["row"] == {"dtype": "int64", "_type": "Value"}
+    assert features["sigma"]["dtype"] == "float32"
+    assert features["calibrated"]["dtype"] == "bool"
+    assert features["n"]["dtype"] == "float64"
+
+
+def test_features_are_left_out_where_hugging_face_has_no_plain_type() -> None:
+    assert b"huggingface" not in result_schema({"tags": pa.list_(pa.string())}, {}).metadata
+
+
+def _duckdb(folder: Path) -> list[tuple[Any, ...]]:
+    return duckdb.sql(f"SELECT row, mask FROM '{folder}/*.parquet'").fetchall()
+
+
+def _polars(folder: Path) -> list[tuple[Any, ...]]:
+    return polars.read_parquet(folder).select("row", "mask").rows()
+
+
+def _pandas(folder: Path) -> list[tuple[Any, ...]]:
+    pandas = pytest.importorskip("pandas", reason="pandas is not among the test requirements")
+    frame = pandas.read_parquet(folder)
+    return list(zip(frame["row"], frame["mask"], strict=True))
+
+
+def _pyarrow(folder: Path) -> list[tuple[Any, ...]]:
+    table = pq.read_table(folder)
+    return list(zip(table["row"].to_pylist(), table["mask"].to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize("read", [_duckdb, _polars, _pandas, _pyarrow])
+def test_reader_takes_the_folder_with_its_mark_of_success(
+    read: Callable[[Path], list[tuple[Any, ...]]], tmp_path: Path
+) -> None:
+    expected = []
+    for part in range(2):
+        item = Scanned(Sample(part, 0, "a mug"), False, tuple(StepMaps({"dh_uncond": ramp(0.0)}) for _ in STEPS))
+        rows = MAKER.rows(item)
+        expected += [(row["row"], row["mask"]) for row in rows]
+        table = pa.Table.from_pylist(rows, result_schema({}, {}))
+        pq.write_table(table, tmp_path / f"part-{part:05d}.parquet", compression="zstd", write_page_checksum=True)
+    (tmp_path / "_SUCCESS").touch()
+    assert [(row, bytes(mask)) for row, mask in read(tmp_path)] == expected
+
+
+def test_maps_are_stored_as_little_endian_float16_and_saturate() -> None:
+    values = ramp(0.0)
+    values[0, 0] = 1e6
+    stream = io.BytesIO()
+    writer = MapsWriter(stream, {b"key": b"value"}, (9,))
+    writer.add(Scanned(Sample(5, 7, "a mug"), False, (StepMaps({"dh_uncond": values}),)))
+    writer.add(Scanned(Sample(6, 7, "a mug"), False, (StepMaps({}, "not finite"),)))
+    writer.close()
+    table = pq.read_table(io.BytesIO(stream.getvalue()))
+    assert table.schema.equals(MAPS_SCHEMA)
+    (row,) = table.to_pylist()
+    assert {name: row[name] for name in ("row", "seed", "step_index", "map")} == {
+        "row": 5, "seed": 7, "step_index": 9, "map": "dh_uncond"
+    }  # fmt: skip
+    stored = np.frombuffer(row["data"], "<f2").reshape(row["height"], row["width"])
+    assert stored[0, 0] == 65504  # the largest float16, not infinity
+    np.testing.assert_array_equal(stored.ravel()[1:], values.ravel()[1:].astype(np.float16))

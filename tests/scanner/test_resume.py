@@ -1,0 +1,130 @@
+"""Whatever stops a run, the same command finishes it: nothing lost, nothing twice, nothing partial in sight."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from memscan.scanner.cli import invoke
+from tests.scanner.small_run import ROWS, STEPS, command, contents, visible, write_manifest
+
+REPOSITORY = Path(__file__).parents[2]
+
+RENAME = "pathlib.Path.replace"
+
+POINTS = {
+    "the run is recorded, nothing is done": ("memscan.scanner.runner.finished_parts", "", 1),
+    "in the middle of a part": ("memscan.scanner.runner.RowMaker.rows", "a copied mug", 1),
+    "an image is written, not yet renamed": (RENAME, "images/00000003-5.png", 1),
+    "maps are committed, results are not": ("memscan.scanner.runner._Part._commit", "a copied mug", 1),
+    "results are written, not yet renamed": (RENAME, "results/part-00001.parquet", 1),
+    # The folder is flushed when an old mark of success is taken back, and after each part.
+    "results are renamed, the rename is not flushed": ("memscan.scanner.output._sync_folder", "results", 3),
+    "all parts are done, success is not marked": ("memscan.scanner.output.OutputFolder.mark_complete", "", 1),
+}
+"""Function, word among its arguments, and which of such calls."""
+
+
+@pytest.fixture
+def arguments(analytic: Path, tmp_path: Path) -> list[str]:
+    return command(write_manifest(tmp_path / "m.parquet", ROWS), analytic, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(analytic: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert invoke(command(write_manifest(folder / "m.parquet", ROWS), analytic, folder / "out")) == 3
+    return contents(folder / "out")
+
+
+def stop(number: str, point: tuple[str, str, int], arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-m", "tests.scanner.stopped_run", number, *map(str, point)]
+    return subprocess.run([*program, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def test_uninterrupted_run_has_one_row_for_each_row_seed_and_step(uninterrupted: dict[str, Any]) -> None:
+    keys = []
+    for name, table in uninterrupted.items():
+        if name.startswith("results/"):
+            keys += list(zip(table["row"], table["seed"], table["step_index"], strict=True))
+    assert keys == [(row, seed, step) for row, values in enumerate(ROWS) for seed in values["seed"] for step in STEPS]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_run_is_finished_by_the_same_command(
+    point: str, arguments: list[str], tmp_path: Path, uninterrupted: dict[str, Any]
+) -> None:
+    stopped = stop("SIGKILL", POINTS[point], arguments)
+    assert stopped.returncode == -signal.SIGKILL, stopped.stderr
+    assert not (tmp_path / "out" / "results" / "_SUCCESS").exists()
+    for name, content in visible(tmp_path / "out").items():
+        assert content == uninterrupted[name], name
+    assert invoke(arguments) == 3
+    assert contents(tmp_path / "out") == uninterrupted
+
+
+def test_run_killed_twice_is_finished(arguments: list[str], tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
+    stop("SIGKILL", POINTS["maps are committed, results are not"], arguments)
+    stop("SIGKILL", (RENAME, "results/part-00002.parquet", 1), arguments)
+    assert sorted(file.name for file in (tmp_path / "out" / "results").iterdir()) == [
+        "part-00000.parquet",
+        "part-00001.parquet",
+    ]
+    assert invoke(arguments) == 3
+    assert contents(tmp_path / "out") == uninterrupted
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [
+        ("SIGTERM", 143, "memscan: terminated; the same command continues"),
+        ("SIGINT", 130, "memscan: stopped; the same command continues"),
+    ],
+)
+def test_signal_stops_the_run_resumably(
+    number: str, code: int, line: str, arguments: list[str], tmp_path: Path, uninterrupted: dict[str, Any]
+) -> None:
+    stopped = stop(number, POINTS["in the middle of a part"], arguments)
+    assert (stopped.returncode, stopped.stdout) == (code, "")
+    *progress, last = stopped.stderr.split("\n")[:-1]
+    assert last == line
+    assert all(each == "" or each.startswith("memscan: ") for each in progress)
+    assert list((tmp_path / "out" / "_memscan" / "tmp").iterdir()) == []
+    assert invoke(arguments) == 3
+    assert contents(tmp_path / "out") == uninterrupted
+
+
+@pytest.mark.parametrize("extra", [["--maps"], []], ids=["maps", "results"])
+def test_full_disk_is_one_line_and_resumable(extra: list[str], analytic: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["run", str(write_manifest(tmp_path / "m.parquet", ROWS)), "--model", str(analytic)]
+    arguments += ["--out", str(out), "--threads", "1", *extra]
+    # Files of at most 4 KiB: the run's record is smaller, a file of maps or results is larger.
+    program = """import resource, memscan.scanner.cli
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+memscan.scanner.cli.main()"""
+    stopped = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert (stopped.returncode, stopped.stdout) == (1, "")
+    assert stopped.stderr.splitlines()[-1] == (
+        "memscan: error: [Errno 27] File too large: mend the disk or device, then run the same command again"
+    )
+    assert visible(out) == {}
+    assert invoke(arguments) == 3
+    assert len(contents(out)["results/part-00000.parquet"]["row"]) == 8 * len(STEPS)
+
+
+def test_batch_size_may_change_when_a_run_is_resumed(
+    arguments: list[str], tmp_path: Path, uninterrupted: dict[str, Any]
+) -> None:
+    stop("SIGKILL", POINTS["results are written, not yet renamed"], arguments)
+    assert invoke([*arguments, "--batch-size", "1"]) == 3
+    found = contents(tmp_path / "out")
+    assert found.keys() == uninterrupted.keys()
+    for name in (name for name in found if name.startswith("results/")):
+        scores, expected = ([np.nan if s is None else s for s in run[name]["score"]] for run in (found, uninterrupted))
+        # The bound of the contract: a row's numbers do not depend on its batch beyond float32 rounding.
+        np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)

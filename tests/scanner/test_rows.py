@@ -1,0 +1,132 @@
+"""What a manifest row may say, and the exact reason when it cannot be scanned."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from memscan.scanner.rows import MAX_SEED, RawRow, Row, parse_row
+from memscan.scanner.samples import Rejected, Sample
+
+
+def parse(**values: Any) -> Row:
+    return parse_row(7, RawRow(**{"folder": Path(), "prompt": "a mug", **values}))
+
+
+def error_of(row: Row) -> str:
+    (item,) = row.items
+    assert isinstance(item, Rejected)
+    return item.error
+
+
+@pytest.mark.parametrize(
+    ("seed", "expected"),
+    [
+        (None, [0]),
+        (float("nan"), [0]),  # pandas' missing number
+        (5, [5]),
+        (5.0, [5]),  # pandas' integer beside a missing number
+        (MAX_SEED, [MAX_SEED]),
+        ([3, 1, 3], [3, 1]),  # one key, one image
+    ],
+)
+def test_seed_gives_one_sample_for_each_distinct_value(seed: Any, expected: list[int]) -> None:
+    row = parse(seed=seed, id=12)
+    assert list(row.items) == [Sample(7, value, "a mug", "12") for value in expected]
+
+
+@pytest.mark.parametrize(
+    ("seed", "error"),
+    [
+        (-1, "the seed -1 is outside 0 to 9223372036854775807"),
+        (2**63, "the seed 9223372036854775808 is outside 0 to 9223372036854775807"),
+        ("five", "the seed is not an integer but 'five'"),
+        (True, "the seed is not an integer but True"),
+        (1.5, "the seed is not an integer but 1.5"),
+        (
+            2.0**60,
+            "the seed is not an integer but 1.152921504606847e+18",
+        ),  # a float that large has lost its last digits
+        ([], "the list of seeds is empty"),
+        ([1, None], "the seed is not an integer but None"),
+    ],
+)
+def test_bad_seed_rejects_the_row_under_seed_zero(seed: Any, error: str) -> None:
+    row = parse(seed=seed)
+    assert list(row.items) == [Rejected(7, 0, "a mug", error)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "error"),
+    [
+        (None, "the prompt is null"),
+        ("", "the prompt is empty"),
+        (" \t\n", "the prompt is empty"),
+        (5, "the prompt is not text but 5"),
+    ],
+)
+def test_bad_prompt_rejects_the_row_once_for_each_seed(prompt: Any, error: str) -> None:
+    row = parse(prompt=prompt, seed=[4, 5])
+    shown = prompt if isinstance(prompt, str) else None
+    assert list(row.items) == [Rejected(7, 4, shown, error), Rejected(7, 5, shown, error)]
+
+
+def test_what_the_file_could_not_give_is_the_error() -> None:
+    assert error_of(parse(prompt=None, problem="line 3 is not JSON:\n  oops")) == "line 3 is not JSON: oops"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("x", "x"), (3, "3"), (None, None), (b"caf\xc3\xa9", "caf\u00e9"), (b"\xff", "\\xff")],
+)
+def test_id_becomes_text(value: Any, text: str | None) -> None:
+    assert parse(id=value).items[0].id == text
+
+
+def test_image_is_read_relative_to_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"pixels")
+    for image in ("a.png", b"pixels", {"bytes": None, "path": "a.png"}, {"bytes": b"pixels", "path": "gone.png"}):
+        (item,) = parse(image=image, folder=tmp_path).items
+        assert isinstance(item, Sample)
+        assert item.image == b"pixels"
+
+
+@pytest.mark.parametrize(
+    ("image", "error"),
+    [
+        ("gone.png", "no such image: gone.png"),
+        (".", "the image . cannot be read: Is a directory"),
+        ("a\0b", "the image path 'a\\x00b' is no path: embedded null byte"),
+        (3, "the image is neither bytes nor a path but 3"),
+    ],
+)
+def test_bad_image_rejects_the_row(image: Any, error: str, tmp_path: Path) -> None:
+    assert error_of(parse(image=image, folder=tmp_path)) == error
+
+
+def test_image_may_be_left_unread() -> None:
+    raw = RawRow(Path(), "a mug", image="gone.png")
+    assert isinstance(parse_row(0, raw, read_image=False).items[0], Sample)
+
+
+def test_digest_changes_with_everything_that_a_result_depends_on(tmp_path: Path) -> None:
+    image = tmp_path / "a.png"
+    image.write_bytes(b"one")
+    nanosecond = pa.scalar(1, pa.timestamp("ns"))
+    base: dict[str, Any] = {"seed": 1, "id": "x", "image": "a.png", "carried": {"k": nanosecond}, "folder": tmp_path}
+    variants = [
+        base,
+        base | {"prompt": "a rug"},
+        base | {"seed": 2},
+        base | {"id": "y"},
+        base | {"image": None},
+        base | {"carried": {"k": pa.scalar(2, pa.timestamp("ns"))}},
+        base | {"carried": {"other": nanosecond}},
+    ]
+    digests = [parse(**values).digest for values in variants]
+    image.write_bytes(b"two")
+    digests.append(parse(**base).digest)
+    assert len(set(digests)) == len(digests)
+    image.write_bytes(b"one")
+    assert parse(**base).digest == digests[0]
