@@ -55,6 +55,10 @@ class MapsWriter:
         self._flush()
         self._writer.close()
 
+    def abandon(self) -> None:
+        """Write no more, not even a footer: pyarrow's writer would else do so when it is collected."""
+        self._writer.is_open = False
+
     def _flush(self) -> None:
         if self._rows:
             self._writer.write_table(pa.Table.from_pylist(self._rows, MAPS_SCHEMA))

@@ -34,22 +34,25 @@ def adopt_record(folder: OutputFolder, wanted: RunRecord) -> RunRecord:
     Raises:
         ResumeRefused: the folder holds a run with other settings.
     """
-    held = held_record(folder)
+    recorded = _recorded(folder)
+    held = recorded or _repeated(folder)
     if held is not None:
         _refuse_other(folder, held, wanted)
         wanted = dataclasses.replace(wanted, shard_rows=held.shard_rows)
-    if held is None or not folder.record.is_file():
+    if recorded is None:
         with folder.writing(folder.record) as stream:
             stream.write(wanted.to_json().encode())
     return wanted
 
 
-def held_record(folder: OutputFolder) -> RunRecord | None:
-    """The record of the run that a folder holds, from any of its files; None if it holds none."""
+def _recorded(folder: OutputFolder) -> RunRecord | None:
     try:
         return RunRecord(**json.loads(folder.record.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        pass
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _repeated(folder: OutputFolder) -> RunRecord | None:
     for part in folder.parts().values():
         try:
             metadata = pq.read_schema(part).metadata or {}

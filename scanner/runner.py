@@ -184,8 +184,12 @@ class _Part:
             return
         with self._folder.writing(self._folder.maps_part(self._number)) as stream:
             writer = MapsWriter(stream, self._schema.metadata, self._job.measurement.steps)
-            yield writer
-            writer.close()
+            try:
+                yield writer
+                writer.close()
+            except BaseException:
+                writer.abandon()
+                raise
 
     def _save_image(self, item: Scanned) -> None:
         if item.image is not None:
@@ -196,6 +200,8 @@ class _Part:
         results.sort(key=lambda row: (row["row"], row["seed"], row["step_index"]))
         metadata = self._schema.metadata | {DIGEST_KEY.encode(): input_digest(self._digests).encode()}
         table = pa.Table.from_pylist(results, self._schema.with_metadata(metadata))
+        encoded = pa.BufferOutputStream()
+        pq.write_table(table, encoded, compression="zstd", write_page_checksum=True)
         with self._folder.writing(self._folder.results_part(self._number)) as stream:
-            pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
+            stream.write(encoded.getvalue())
         return tally(table)
