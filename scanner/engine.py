@@ -76,7 +76,7 @@ class Engine:
         `coefficients` are a, b, c of x' = a x + b eps + c d_previous.
         """
         scalars = zip(("guidance_scale", "a", "b", "c"), (guidance_scale, *coefficients), strict=True)
-        inputs = {
+        inputs: dict[str, NDArray[Any]] = {
             "sample": sample,
             "timestep": np.full(len(sample), timestep, np.int64),
             "encoder_hidden_states": cond,
@@ -92,7 +92,7 @@ class Engine:
     ) -> tuple[Array, Array]:
         """eps [N, C, h, w], and v * (J v) summed over tangents [Kg, N, C, h, w], of the model or the baseline."""
         graph = self._bundle.file("baseline/measure.onnx" if baseline else "measure.onnx")
-        inputs = {
+        inputs: dict[str, NDArray[Any]] = {
             "sample": sample,
             "timestep": np.full(len(sample), timestep, np.int64),
             "encoder_hidden_states": cond,

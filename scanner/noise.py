@@ -46,7 +46,7 @@ def initial_latents(seed: int, shape: tuple[int, ...], stream: Stream = "cpu") -
         values = _cpu_normal_short(seed, size)
     else:
         values = _cpu_normal(seed, size)
-    return values.astype(np.float32).reshape(shape)
+    return values.reshape(shape)
 
 
 def _cpu_words(seed: int, count: int) -> NDArray[np.uint32]:
@@ -72,21 +72,22 @@ def _box_muller_blocks(uniform: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)
 
 
-def _cpu_normal_short(seed: int, size: int) -> NDArray[np.float64]:
+def _cpu_normal_short(seed: int, size: int) -> NDArray[np.float32]:
     # Below 16 values torch draws pairs in float64, from two words each: 53 bits, the first word the higher.
-    pairs = (size + 1) // 2
-    words = _cpu_words(seed, 4 * pairs).astype(np.uint64).reshape(pairs, 2, 2)
+    count = (size + 1) // 2
+    words = _cpu_words(seed, 4 * count).astype(np.uint64).reshape(count, 2, 2)
     mantissa = ((words[..., 0] << np.uint64(32)) | words[..., 1]) & np.uint64(2**53 - 1)
     uniform = mantissa.astype(np.float64) * 2.0**-53
     radius = np.sqrt(-2 * np.log1p(-uniform[:, 1]))
     angle = 2 * np.pi * uniform[:, 0]
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)[:size]
+    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return pairs.reshape(-1)[:size].astype(np.float32)
 
 
-def _cuda_normal(seed: int, size: int) -> NDArray[np.float64]:
+def _cuda_normal(seed: int, size: int) -> NDArray[np.float32]:
     # Thread i is subsequence i of the generator, and uses the first value of its first Box-Muller pair.
     counter = np.zeros((4, size), np.uint32)
     counter[2] = np.arange(size, dtype=np.uint32)
     words = philox4x32(counter, (seed & 0xFFFFFFFF, seed >> 32))
     uniform, turn = (words[:2].astype(np.float64) + 0.5) * 2.0**-32
-    return np.sqrt(-2 * np.log(uniform)) * np.sin(2 * np.pi * turn)
+    return (np.sqrt(-2 * np.log(uniform)) * np.sin(2 * np.pi * turn)).astype(np.float32)

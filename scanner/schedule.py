@@ -31,7 +31,7 @@ class SolverStep:
 
 
 def _leading(train: int, count: int, offset: int) -> NDArray[np.float64]:
-    return np.arange(count)[::-1] * (train // count) + offset
+    return np.arange(count, dtype=np.float64)[::-1] * (train // count) + offset
 
 
 def _trailing(train: int, count: int, offset: int) -> NDArray[np.float64]:

@@ -1,23 +1,15 @@
-"""A tiny bundle in closed form: the denoiser of coordinate-wise Gaussian data, so that a whole scan has a known answer.
+"""A tiny bundle of the analytic model: a whole scan of it has a known answer, and takes milliseconds.
 
-If coordinate i of x_0 is N(m_i, s_i^2) given the prompt, the exact noise prediction at x_t = alpha x_0 + sigma noise is
-
-    eps_i = sigma / (alpha^2 s_i^2 + sigma^2) (x_i - alpha m_i)
-    h_i = sigma d eps_i / d x_i = sigma^2 / (alpha^2 s_i^2 + sigma^2)
-
-Words set the variances and the means: "memorized" collapses the left half of the latent, "copied" all of it, "broken"
-makes every number NaN. log s^2 and m are linear in the sum of the prompt's word features: the graphs are a dozen nodes.
-The Jacobian is diagonal: any probes of +-1 give it exactly.
+The Jacobian is diagonal, so that any probes of +-1 give it exactly. The "VAE" is linear: the decoder enlarges the first
+three channels four times, the encoder takes block means.
 """
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -32,76 +24,10 @@ from memscan.scanner.bundle import (
     open_bundle,
 )
 from memscan.scanner.settings import Probes
+from tests.analytic_model import FEATURE_NAMES, FEATURES, LATENT, MAX_LENGTH, Analytic, analytic_model, word_features
 
-LATENT = (4, 8, 8)
 IMAGE = (32, 32)
-MAX_LENGTH = 8
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
-
-FEATURES: dict[str, dict[str, float]] = {
-    "memorized": {"left": 1.0},
-    "copied": {"left": 1.0, "right": 1.0},
-    "hazy": {"wide": 1.0},
-    "red": {"mean": 1.0},
-    "blue": {"mean": -1.0},
-    "broken": {"nan": float("nan")},
-    **{word: {} for word in ("a", "of", "poster", "phone", "case", "rug", "mug", "city", "forest")},
-}
-"""Word -> features; any other word is unknown and has none."""
-
-FEATURE_NAMES = ("left", "right", "wide", "mean", "nan")
-COLLAPSE = {"model": -18.0, "baseline": -2.0}
-"""What a full `left` or `right` feature adds to log s^2: the less-trained baseline has hardly collapsed yet."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Analytic:
-    """The closed form of one denoiser: `base_log_variance + features @ directions`, and `features @ means`."""
-
-    base_log_variance: NDArray[np.float64]  # [C, h, w]
-    directions: NDArray[np.float64]  # [F, C, h, w]
-    means: NDArray[np.float64]  # [F, C, h, w]
-    feature_scale: float
-
-    def _features(self, prompt: str) -> NDArray[np.float64]:
-        words = prompt.lower().split()[: MAX_LENGTH - 2]
-        return self.feature_scale * sum((_word_features(word) for word in words), np.zeros(len(FEATURE_NAMES)))
-
-    def variance(self, prompt: str) -> NDArray[np.float64]:
-        """s^2 [C, h, w]."""
-        return np.exp(self.base_log_variance + np.tensordot(self._features(prompt), self.directions, 1))
-
-    def mean(self, prompt: str) -> NDArray[np.float64]:
-        """m [C, h, w]."""
-        return np.tensordot(self._features(prompt), self.means, 1)
-
-    def collapse(self, prompt: str, alpha: float, sigma: float) -> NDArray[np.float64]:
-        """h = sigma diag(d eps / d x), [C, h, w]."""
-        return sigma**2 / (alpha**2 * self.variance(prompt) + sigma**2)
-
-    def eps(self, x: NDArray[np.float64], prompt: str, alpha: float, sigma: float) -> NDArray[np.float64]:
-        """The predicted noise at x [C, h, w]."""
-        return self.collapse(prompt, alpha, sigma) / sigma * (x - alpha * self.mean(prompt))
-
-
-def analytic_model(kind: str = "model", *, own_text_encoder: bool = False) -> Analytic:
-    """The closed form of the bundle's denoiser (`"model"`) or of its `"baseline"`.
-
-    `own_text_encoder` belongs to a baseline written with a text encoder of its own, whose features are half as strong.
-    """
-    channels, height, width = LATENT
-    coordinates = np.arange(channels * height * width).reshape(LATENT)
-    left = np.broadcast_to(np.arange(width) < width // 2, LATENT)
-    directions = {"left": COLLAPSE[kind] * left, "right": COLLAPSE[kind] * ~left, "wide": 1.5 * np.ones(LATENT)}
-    means = {"mean": np.broadcast_to(np.linspace(-1, 1, channels)[:, None, None], LATENT)}
-    zeros = np.zeros(LATENT)
-    return Analytic(
-        # Every coordinate differs, so that a transposed, flipped or shifted map cannot pass.
-        base_log_variance=np.log(0.5 + coordinates / coordinates.size) + (0.3 if kind == "baseline" else 0.0),
-        directions=np.stack([directions.get(name, zeros) for name in FEATURE_NAMES]),
-        means=np.stack([means.get(name, zeros) for name in FEATURE_NAMES]),
-        feature_scale=0.5 if own_text_encoder else 1.0,
-    )
 
 
 def write_analytic_bundle(
@@ -168,11 +94,6 @@ def write_analytic_bundle(
     )
     (path / "bundle.json").write_text(json.dumps(record))
     return open_bundle(path)
-
-
-def _word_features(word: str) -> NDArray[np.float64]:
-    features = FEATURES.get(word, {})
-    return np.array([features.get(name, 0.0) for name in FEATURE_NAMES])
 
 
 def _schedule() -> Schedule:
@@ -255,7 +176,7 @@ def _states() -> list[str | int]:
 
 def _text_encoder(model: Analytic) -> onnx.ModelProto:
     graph = _Graph()
-    rows = [np.zeros(len(FEATURE_NAMES))] * (UNK + 1) + [_word_features(word) for word in FEATURES]
+    rows = [np.zeros(len(FEATURE_NAMES))] * (UNK + 1) + [word_features(word) for word in FEATURES]
     table = graph.constant(model.feature_scale * np.stack(rows))
     graph.add("Gather", table, "input_ids", output="hidden_states")
     return graph.finish({"input_ids": ["N", MAX_LENGTH]}, {"hidden_states": _states()})

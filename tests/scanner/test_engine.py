@@ -14,7 +14,8 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.engine import Engine
 from memscan.scanner.errors import BundleError, EnvironmentFailed
 from memscan.scanner.settings import Execution
-from tests.analytic_bundle import IMAGE, LATENT, MAX_LENGTH, write_analytic_bundle
+from tests.analytic_bundle import IMAGE, write_analytic_bundle
+from tests.analytic_model import LATENT, MAX_LENGTH
 
 CPU = Execution(threads=1, provider="cpu")
 

@@ -1,51 +1,33 @@
 """A whole scan against its closed form: the analytic bundle, torch's noise, diffusers' DDIM written out in float64."""
 
 import dataclasses
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.engine import Engine
 from memscan.scanner.errors import UsageError
-from memscan.scanner.samples import Rejected, Sample, Scanned
+from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.scan import scan
 from memscan.scanner.schedule import ddim_timesteps
-from memscan.scanner.settings import MAPS, Execution, Measurement, Probes
-from tests.analytic_bundle import IMAGE, LATENT, analytic_model, write_analytic_bundle
-
-SETTINGS = Measurement(
-    num_inference_steps=10,
-    guidance_scale=2.5,
-    steps=(0, 7, 9),
-    probes=Probes(),
-    mask_map="dh_uncond",
-    thresholds=(0.1, 0.1, 0.1),
-    calibrated=(False, False, False),
+from memscan.scanner.settings import MAPS, Execution, Probes
+from tests.analytic_bundle import IMAGE, write_analytic_bundle
+from tests.analytic_model import analytic_model
+from tests.scanner.closed_form import (
+    FLOAT32,
+    SAMPLES,
+    SETTINGS,
+    assert_maps_equal,
+    expected_maps,
+    level,
+    run,
+    sampled_states,
+    scanned,
 )
-SAMPLES = [
-    Sample(row, seed, prompt)
-    for row, (prompt, seed) in enumerate(
-        [
-            ("a memorized poster", 0),
-            ("a red phone case", 1),
-            ("a copied rug", 2**32 + 7),
-            ("a hazy memorized blue city", 3),
-            ("unknown words only", 4),
-            ("", 5),
-            ("a poster of a city of a forest of a memorized mug", 6),
-            ("a memorized poster", 7),
-        ]
-    )
-]
-FLOAT32 = 5e-6
-"""Float32 rounding, relative to the value or to 1: of h, and of eps after at most ten sampler steps."""
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["shared text encoder", "baseline text encoder"])
@@ -57,72 +39,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
 @pytest.fixture(scope="module")
 def plain_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_analytic_bundle(tmp_path_factory.mktemp("bundles") / "plain", baseline=False)
-
-
-def run(
-    bundle: Bundle, samples: list[Sample], settings: Measurement = SETTINGS, batch_size: int = 8
-) -> list[Scanned | Rejected]:
-    engine = Engine(bundle, Execution(threads=1, provider="cpu"))
-    return list(scan(bundle, engine, settings, samples, batch_size))
-
-
-def scanned(result: Scanned | Rejected) -> Scanned:
-    assert isinstance(result, Scanned), result
-    return result
-
-
-def level(bundle: Bundle, timestep: int) -> tuple[float, float]:
-    alpha_cumprod = bundle.schedule.alphas_cumprod[timestep]
-    return alpha_cumprod**0.5, (1 - alpha_cumprod) ** 0.5
-
-
-def torch_noise(seed: int) -> NDArray[np.float64]:
-    generator = torch.Generator("cpu").manual_seed(seed)
-    return torch.randn((1, *LATENT), generator=generator).numpy()[0].astype(np.float64)
-
-
-def sampled_states(bundle: Bundle, sample: Sample, guidance: float) -> list[NDArray[np.float64]]:
-    """x before each step and at the end, by the DDIM formula with x_0 and the direction spelled out."""
-    model = analytic_model()
-    x = torch_noise(sample.seed)
-    states = [x]
-    for timestep in ddim_timesteps(bundle.schedule, SETTINGS.num_inference_steps):
-        alpha, sigma = level(bundle, timestep)
-        eps_c, eps_0 = model.eps(x, sample.prompt, alpha, sigma), model.eps(x, "", alpha, sigma)
-        eps = eps_0 + guidance * (eps_c - eps_0)
-        next_alpha, next_sigma = level(bundle, max(timestep - 100, 0))
-        x = next_alpha * (x - sigma * eps) / alpha + next_sigma * eps
-        states.append(x)
-    return states
-
-
-def expected_maps(bundle: Bundle, x: NDArray[np.float64], prompt: str, timestep: int) -> dict[str, NDArray[np.float64]]:
-    alpha, sigma = level(bundle, timestep)
-    model, early = analytic_model(), analytic_model("baseline", own_text_encoder=bundle.baseline_has_text_encoder)
-    h_c, h_0, h_b = (
-        denoiser.collapse(text, alpha, sigma) for denoiser, text in [(model, prompt), (model, ""), (early, prompt)]
-    )
-    eps_c, eps_0, eps_b = (
-        denoiser.eps(x, text, alpha, sigma) for denoiser, text in [(model, prompt), (model, ""), (early, prompt)]
-    )
-    maps = {
-        "dh_uncond": h_c - h_0,
-        "dh_base": h_c - h_b,
-        "ds_uncond": (eps_c - eps_0) ** 2,
-        "ds_base": (eps_c - eps_b) ** 2,
-        "h_cond": h_c,
-    }
-    return {name: values.mean(axis=0) for name, values in maps.items()}
-
-
-def assert_maps_equal(result: Scanned, expected: list[dict[str, NDArray[np.float64]]]) -> None:
-    assert len(result.steps) == len(expected)
-    for step, maps in zip(result.steps, expected, strict=True):
-        assert step.error is None
-        assert tuple(step.maps) == MAPS
-        for name, values in maps.items():
-            assert step.maps[name].dtype == np.float32
-            np.testing.assert_allclose(step.maps[name], values, rtol=FLOAT32, atol=FLOAT32, err_msg=name)
 
 
 def test_scan_equals_closed_form(bundle: Bundle) -> None:
@@ -137,13 +53,13 @@ def test_scan_equals_closed_form(bundle: Bundle) -> None:
 
 
 def test_result_does_not_depend_on_the_batch(bundle: Bundle) -> None:
-    reference = {result.sample.row: scanned(result) for result in run(bundle, SAMPLES, batch_size=1)}
+    reference = {scanned(result).sample.row: scanned(result) for result in run(bundle, SAMPLES, batch_size=1)}
     shuffled = [SAMPLES[i] for i in (5, 2, 7, 0, 3, 6, 1, 4)]
     for samples, batch_size in [(SAMPLES, 3), (SAMPLES, 8), (SAMPLES, 100), (shuffled, 3), (shuffled[:2], 8)]:
         results = run(bundle, samples, batch_size=batch_size)
         assert [scanned(result).sample for result in results] == samples
         for result in results:
-            for step, alone in zip(scanned(result).steps, reference[result.sample.row].steps, strict=True):
+            for step, alone in zip(scanned(result).steps, reference[scanned(result).sample.row].steps, strict=True):
                 for name in MAPS:
                     np.testing.assert_allclose(step.maps[name], alone.maps[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
@@ -199,58 +115,6 @@ def test_without_images_sampling_stops_at_the_last_measured_step(
     monkeypatch.setattr(Engine, "step", step)
     run(plain_bundle, SAMPLES[:1], dataclasses.replace(SETTINGS, steps=(2,)))
     assert timesteps == [901, 801]
-
-
-def encoded_image(pixels: NDArray[np.uint8]) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def given_image_sample(row: int, prompt: str, seed: int) -> tuple[Sample, NDArray[np.uint8]]:
-    pixels = np.random.default_rng(row).integers(0, 256, (*IMAGE, 3), np.uint8)
-    return Sample(row, seed, prompt, image=encoded_image(pixels)), pixels
-
-
-def expected_given_states(bundle: Bundle, pixels: NDArray[np.uint8], seed: int) -> list[NDArray[np.float64]]:
-    """alpha x_0 + sigma noise at every timestep, x_0 by the analytic encoder: block means, and their grey."""
-    blocks = (pixels / 127.5 - 1).reshape(8, 4, 8, 4, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
-    x_0 = np.concatenate([blocks, blocks.mean(axis=0, keepdims=True)])
-    levels = [level(bundle, t) for t in ddim_timesteps(bundle.schedule, SETTINGS.num_inference_steps)]
-    return [alpha * x_0 + sigma * torch_noise(seed) for alpha, sigma in levels]
-
-
-def test_given_images_are_noised_and_mix_with_sampled_rows(bundle: Bundle) -> None:
-    timesteps = ddim_timesteps(bundle.schedule, SETTINGS.num_inference_steps)
-    (first, first_pixels), (last, last_pixels) = (
-        given_image_sample(20, "a red memorized mug", 11),
-        given_image_sample(21, "a rug", 12),
-    )
-    samples = [first, SAMPLES[1], last, SAMPLES[2]]
-    states = [
-        expected_given_states(bundle, first_pixels, 11),
-        sampled_states(bundle, SAMPLES[1], SETTINGS.guidance_scale),
-        expected_given_states(bundle, last_pixels, 12),
-        sampled_states(bundle, SAMPLES[2], SETTINGS.guidance_scale),
-    ]
-    results = run(bundle, samples, dataclasses.replace(SETTINGS, save_images=True), batch_size=4)
-    for sample, state, result in zip(samples, states, results, strict=True):
-        expected = [expected_maps(bundle, state[i], sample.prompt, timesteps[i]) for i in SETTINGS.steps]
-        assert scanned(result).sample is sample
-        assert_maps_equal(scanned(result), expected)
-    np.testing.assert_array_equal(scanned(results[0]).image, first_pixels)
-    np.testing.assert_array_equal(scanned(results[2]).image, last_pixels)
-
-
-def test_a_batch_of_given_images_alone_samples_nothing(plain_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "step", None)
-    sample, pixels = given_image_sample(0, "a mug", 3)
-    (result,) = run(plain_bundle, [sample], dataclasses.replace(SETTINGS, save_images=True))
-    alpha, sigma = level(plain_bundle, 201)
-    x = expected_given_states(plain_bundle, pixels, 3)[7]
-    model = analytic_model()
-    expected = (model.eps(x, "a mug", alpha, sigma) - model.eps(x, "", alpha, sigma)) ** 2
-    np.testing.assert_allclose(scanned(result).steps[1].maps["ds_uncond"], expected.mean(axis=0), atol=FLOAT32)
 
 
 def test_maps_that_are_not_finite_are_an_error_of_their_image_alone(bundle: Bundle) -> None:

@@ -1,7 +1,6 @@
 """Tokenisation against the tokenizers of transformers, and encodings that are made once and never depend on a batch."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,9 @@ from transformers import CLIPTokenizer
 from memscan.scanner.bundle import Bundle, Text
 from memscan.scanner.errors import BundleError, RowError
 from memscan.scanner.text import PromptEncoder, Tokenizer
-from tests.analytic_bundle import BOS, EOS, MAX_LENGTH, PAD, UNK, write_analytic_bundle
+from tests.analytic_bundle import BOS, EOS, PAD, UNK, write_analytic_bundle
+from tests.analytic_model import MAX_LENGTH
+from tests.tiny_pipeline import save_pipeline
 
 AWKWARD = [
     "",
@@ -44,40 +45,22 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_analytic_bundle(tmp_path_factory.mktemp("bundles") / "analytic")
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
-    """CLIP's tokenizer with single characters and a few merges, so that every prompt takes its real path."""
-    folder = tmp_path_factory.mktemp("clip")
-    characters = list(_byte_alphabet().values())
-    merges = ["c a", "ca t</w>", "p h", "o t", "ph ot", "phot o</w>", "o f</w>"]
-    vocabulary = characters + [f"{character}</w>" for character in characters]
-    vocabulary += [merge.replace(" ", "") for merge in merges] + ["<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(vocabulary)}))
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
+@pytest.fixture(scope="module", params=[None, "!"], ids=["padded with the end token", "padded with !"])
+def clip(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """The folder of a CLIP tokenizer that spells every string."""
+    folder = tmp_path_factory.mktemp("pipelines") / "tiny"
+    return save_pipeline(folder, pad_with=request.param) / "tokenizer"
 
 
-def _byte_alphabet() -> dict[int, str]:
-    """GPT-2's printable stand-ins for the 256 bytes, on which CLIP's vocabulary is built."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
-
-
-@pytest.mark.parametrize("pad_with", ["<|endoftext|>", "!"], ids=["padded with the end token", "padded with !"])
 @pytest.mark.parametrize("prompt", AWKWARD, ids=lambda prompt: repr(prompt[:12]))
-def test_ids_equal_the_pipelines(
-    bundle: Bundle, clip: CLIPTokenizer, tmp_path: Path, prompt: str, pad_with: str
-) -> None:
-    clip.pad_token = pad_with
-    clip.save_pretrained(tmp_path)
-    text = Text(77, clip.pad_token_id, clip.bos_token_id, clip.eos_token_id)
-    tokens = Tokenizer(dataclasses.replace(bundle, path=tmp_path, text=text))(prompt)
+def test_ids_equal_the_pipelines(bundle: Bundle, clip: Path, prompt: str) -> None:
+    theirs = CLIPTokenizer.from_pretrained(clip)
+    text = Text(theirs.model_max_length, theirs.pad_token_id, theirs.bos_token_id, theirs.eos_token_id)
+    tokens = Tokenizer(dataclasses.replace(bundle, path=clip, text=text))(prompt)
 
-    expected = clip(prompt, padding="max_length", max_length=77, truncation=True).input_ids
     assert tokens.ids.dtype == np.int64
-    assert tokens.ids.tolist() == expected
-    assert tokens.truncated == (len(clip(prompt).input_ids) > 77)
+    assert tokens.ids.tolist() == theirs(prompt, padding="max_length", truncation=True).input_ids
+    assert tokens.truncated == (len(theirs(prompt).input_ids) > theirs.model_max_length)
 
 
 @pytest.mark.parametrize(
