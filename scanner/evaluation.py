@@ -165,8 +165,12 @@ def _lacking(results: Results, steps: Sequence[LabelledStep]) -> Iterator[str]:
             f" {results.mask_map}; scan again with `memscan run --maps`"
         )
         return
+    without: dict[str, list[str]] = {}
     for step in steps:
         known = {results.mask_map, *(name for name, timestep in results.thresholds if timestep == step.timestep)}
-        without = [name for name in step.maps if name not in known]
-        if without:
-            yield f"no calibrated threshold, hence no fixed protocol, at step {step.index} for {', '.join(without)}"
+        unknown = ", ".join(name for name in step.maps if name not in known)
+        without.setdefault(unknown, []).append(str(step.index))
+    without.pop("", None)
+    if without:
+        where = "; ".join(f"of {names} at step {', '.join(indices)}" for names, indices in without.items())
+        yield f"no calibrated threshold, hence no fixed protocol, {where}"

@@ -2,7 +2,8 @@
 
 A Parquet file with one row for each prompt and the columns
 
-    prompt, id       either or both: results are joined on id where both sides have it, else on prompt
+    prompt, id       either or both: results are joined on id where both sides have it, else on prompt (a prompt that
+                     stands under several ids is joined on id alone)
     kind             global (verbatim copies), local (a fixed region in images that vary), none (nothing memorized)
     mask             the memorized region: COCO RLE counts as pycocotools writes them (column-major), binary or string;
                      may be null for global (all ones) and none (all zeros)
@@ -12,7 +13,8 @@ A Parquet file with one row for each prompt and the columns
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -50,10 +52,12 @@ class GroundTruth:
     """The truths of a file, found by id or prompt."""
 
     def __init__(self, truths: Sequence[Truth]) -> None:
-        """Index `truths`; raises ValueError where an id or a prompt is there twice."""
+        """Index `truths`; raises ValueError where an id is there twice, or a prompt twice without ids."""
         self.truths = tuple(truths)
-        self._by_id = _unique("id", {i: t.id for i, t in enumerate(truths)})
-        self._by_prompt = _unique("prompt", {i: t.prompt for i, t in enumerate(truths)})
+        self._by_id = _indexed("id", [(one.id, number) for number, one in enumerate(truths)])
+        ids = Counter(one.prompt for one in truths if one.id is not None)
+        prompts = [(one.prompt, number) for number, one in enumerate(truths) if one.id is None or ids[one.prompt] == 1]
+        self._by_prompt = _indexed("prompt", prompts)
 
     def find(self, id: str | None, prompt: str | None) -> int | None:
         """Index in `truths` of what is known of an image with this id and prompt; None if nothing is."""
@@ -128,14 +132,14 @@ def _mask(kind: str, counts: bytes | str | None, height: int | None, width: int 
     return decode(counts, height, width)
 
 
-def _unique(name: str, values: dict[int, str | None]) -> dict[str, int]:
+def _indexed(name: str, values: Iterable[tuple[str | None, int]]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for index, value in values.items():
+    for value, number in values:
         if value is None:
             continue
         if value in found:
-            raise ValueError(f"rows {found[value]} and {index} have the same {name} {value!r}")
-        found[value] = index
+            raise ValueError(f"rows {found[value]} and {number} have the same {name} {value!r}")
+        found[value] = number
     return found
 
 

@@ -94,7 +94,7 @@ def test_maps_at_calibrated_thresholds(tmp_path: Path, truth: Path) -> None:
     assert ("ds_uncond", 49, "local", "fixed") not in found
     assert ("ds_uncond", 49, "local", "oracle") in found
     notes = evaluate(open_results(results), read_ground_truth(str(truth))).notes
-    assert notes == ("no calibrated threshold, hence no fixed protocol, at step 49 for ds_uncond",)
+    assert notes == ("no calibrated threshold, hence no fixed protocol, of ds_uncond at step 49",)
 
 
 def test_without_maps_the_fixed_mask_and_detection_are_scored(tmp_path: Path, truth: Path, capsys: Any) -> None:

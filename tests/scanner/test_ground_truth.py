@@ -99,6 +99,18 @@ def test_twice_the_same_prompt_is_refused(tmp_path: Path) -> None:
         read(tmp_path, row, row)
 
 
+def test_a_prompt_under_several_ids_is_joined_on_id_alone(tmp_path: Path) -> None:
+    """One prompt can have a template for each seed; which one an image shows, its prompt does not say."""
+    truth = read(
+        tmp_path,
+        {"id": "a", "prompt": "a cup", "kind": "local", "mask": HALF},
+        {"id": "b", "prompt": "a cup", "kind": "local", "mask": ~HALF},
+    )
+    assert [truth.find(id, "a cup") for id in ("a", "b", "c", None)] == [0, 1, None, None]
+    with pytest.raises(UsageError, match=r"rows 0 and 1 have the same id 'a'$"):
+        read(tmp_path, *[{"id": "a", "prompt": prompt, "kind": "global", "mask": None} for prompt in ("x", "y")])
+
+
 def test_missing_columns_are_listed_with_those_there_are(tmp_path: Path) -> None:
     file = tmp_path / "truth.parquet"
     pq.write_table(pa.table({"caption": ["a"], "kind": ["none"]}), file)
