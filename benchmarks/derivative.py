@@ -1,7 +1,7 @@
 """What K directional derivatives of a denoiser cost, in forward passes of the same runtime.
 
-memscan's graph in ONNX Runtime against torch's reverse mode (K backward passes through one recorded forward pass, as the
-paper's code does it) and torch's forward mode, `vmap(jvp)`. All run interleaved in one process on one thread; medians.
+memscan's graph in ONNX Runtime against torch's reverse mode (K backward passes through one recorded forward pass, as
+the paper's code does it) and torch's forward mode, `vmap(jvp)`. All run interleaved in one process on one thread.
 
     python -m benchmarks.derivative --unet small --repeats 7
 """

@@ -5,6 +5,8 @@ key is a symbolic zero, and a node without tangents is left alone. What an opera
 what holds for all of them is done here: broadcasting to `(K, *y.shape)`, and checking shape and dtype.
 """
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
@@ -15,17 +17,18 @@ from memscan.export.tape import Tape
 from memscan.scanner.errors import ExportError
 
 
-def jvp(model: ir.Model, wrt: str = "sample", of: str = "eps", *, num_tangents: int) -> ir.Model:
-    """Add the directional derivatives of output `of` with respect to input `wrt` to a copy of `model`.
+def jvp(model: ir.Model, wrt: Sequence[str] = ("sample",), of: str = "eps", *, num_tangents: int) -> ir.Model:
+    """Add the directional derivatives of output `of` with respect to the inputs `wrt` to a copy of `model`.
 
     Args:
         model: values have shapes, static but for the leading dimension. It is not modified; weights are shared.
-        wrt: name of a floating-point input, `[N, ...]`.
+        wrt: names of floating-point inputs.
         of: name of an output.
         num_tangents: K, the number of directions.
 
     Returns:
-        The model with one more input `<wrt>_dot`, `[K, N, ...]`, and one more output `<of>_dot`, `[K, *of.shape]`.
+        The model with an input `<x>_dot`, `[K, *x.shape]`, for each input x of `wrt`, and an output `<of>_dot`,
+        `[K, *of.shape]`.
 
     Raises:
         MissingRule: an operator on the way has no rule.
@@ -34,10 +37,11 @@ def jvp(model: ir.Model, wrt: str = "sample", of: str = "eps", *, num_tangents: 
     require_shapes(model)
     model = model.clone()
     graph = model.graph
-    x, y = _named(graph.inputs, wrt, "input"), _named(graph.outputs, of, "output")
-    x_dot = ir.Value(name=f"{wrt}_dot", shape=ir.Shape([num_tangents, *shape_of(x)]), type=x.type)
-    graph.inputs.append(x_dot)
-    tangents = {x: x_dot}
+    y = _named(graph.outputs, of, "output")
+    tangents = {}
+    for x in [_named(graph.inputs, name, "input") for name in wrt]:
+        tangents[x] = ir.Value(name=f"{x.name}_dot", shape=ir.Shape([num_tangents, *shape_of(x)]), type=x.type)
+    graph.inputs.extend(tangents.values())
     tape = Tape(graph, num_tangents)
     for node in tuple(graph):
         x_dots = tuple(tangents.get(value) if value is not None else None for value in node.inputs)
@@ -88,7 +92,7 @@ def _checked(y_dot: ir.Value, node: ir.Node, y: ir.Value, num_tangents: int) -> 
     return y_dot
 
 
-def _named(values: "ir.GraphIOProtocol", name: str, kind: str) -> ir.Value:  # type: ignore[name-defined]
+def _named(values: Sequence[ir.Value], name: str, kind: str) -> ir.Value:
     for value in values:
         if value.name == name:
             return value

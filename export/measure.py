@@ -31,7 +31,7 @@ def measure_graph(denoiser: ir.Model, num_tangents: int = 8) -> ir.Model:
         MissingRule: an operator between sample and eps has no derivative rule.
         ExportError: a value of the graph has no static shape.
     """
-    model = jvp(denoiser, wrt="sample", of="eps", num_tangents=num_tangents)
+    model = jvp(denoiser, wrt=("sample",), of="eps", num_tangents=num_tangents)
     graph = model.graph
     tangents, eps_dot = graph.inputs[-1], graph.outputs[-1]
     tangents.name = "tangents"

@@ -1,10 +1,10 @@
 """The tape that a rule writes on: nodes of the default domain, with shapes and dtypes inferred as they are emitted.
 
 A tape also knows the few moves that a leading tangent axis K asks for: `fold` and `unfold` (K into the batch and back),
-`align` (equal rank with the primal), `like` (broadcast to `(K, *y.shape)`), `zeros`, and float32 accumulation. It spares
-K-fold work where algebra allows: chains of reshapes become one, and factors without K are gathered before they meet a
-tangent, (t a) b = t (a b) and t a + t b = t (a + b), which turns e.g. a normalization's scale and the derivative of the
-SiLU behind it into a single product.
+`align` (equal rank with the primal), `like` (broadcast to `(K, *y.shape)`), `zeros`, and float32 accumulation. It
+spares K-fold work where algebra allows: chains of reshapes become one, and factors without K are gathered before they
+meet a tangent, (t a) b = t (a b) and t a + t b = t (a + b), which turns e.g. a normalization's scale and the derivative
+of the SiLU behind it into a single product.
 """
 
 from collections.abc import Sequence
@@ -123,7 +123,7 @@ class Tape:
         return total
 
     def reshape(self, x: ir.Value, dims: Sequence[Dim]) -> ir.Value:
-        """Reshape `x` to `dims`, of which at most one is symbolic; reshaping a reshaped value starts from its source."""
+        """Reshape `x` to `dims`, of which at most one is symbolic; a reshaped `x` is taken from its source."""
         producer = x.producer()
         if producer is not None and producer.op_type == "Reshape" and producer.inputs[0] is not None:
             x = producer.inputs[0]
