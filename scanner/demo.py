@@ -3,6 +3,7 @@
 The output folder is that of an ordinary run, with the manifest, the figures and the contact sheet beside the results.
 """
 
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from memscan.scanner import embedded
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.ground_truth import KINDS
 from memscan.scanner.manifest import open_manifest
-from memscan.scanner.measurement import Request, build_measurement
+from memscan.scanner.measurement import Request, build_measurement, measured_steps
 from memscan.scanner.runner import Job
 from memscan.scanner.settings import Execution
 
@@ -33,14 +34,24 @@ def demo_job(out: Path) -> Job:
     return Job(open_manifest(str(prompts)), bundle, measurement, Execution(), out)
 
 
+def drawn_step(job: Job) -> int:
+    """Index of the step at the model's first default timestep: the one to look at."""
+    wanted = job.bundle.defaults.timesteps[0]
+    return next(step.index for step in measured_steps(job.bundle, job.measurement) if step.timestep == wanted)
+
+
 def _prompts(manifest: pa.Table) -> pa.Table:
     """The first held-out captions of each kind, with the first of their seeds."""
     rows = [row for row in manifest.to_pylist() if row["split"] == "heldout"]
-    chosen = [row for kind in KINDS for row in [row for row in rows if row["kind"] == kind][:_CAPTIONS]]
-    return pa.Table.from_pylist([{**row, "seed": row["seed"][:_SEEDS]} for row in chosen], manifest.schema)
+    of_kinds = [[row for row in rows if row["kind"] == kind][:_CAPTIONS] for kind in KINDS]
+    chosen = [{**row, "seed": row["seed"][:_SEEDS]} for row in chain.from_iterable(of_kinds)]
+    return pa.Table.from_pylist(chosen, manifest.schema)
 
 
 def _timesteps(bundle: Bundle) -> tuple[int, ...]:
-    """The model's default timesteps, and others for which it has calibrated thresholds, up to three."""
-    calibrated = [one.timestep for one in bundle.calibrations if one.map == bundle.defaults.mask_map]
-    return tuple(dict.fromkeys([*bundle.defaults.timesteps, *calibrated]))[:_STEPS]
+    """The model's first default timestep, and those next to it for which it has calibrated thresholds: three in all."""
+    default = bundle.defaults.timesteps[0]
+    calibrated = {one.timestep for one in bundle.calibrations if one.map == bundle.defaults.mask_map}
+    levels = sorted({default, *calibrated})
+    first = max(min(levels.index(default) - _STEPS // 2, len(levels) - _STEPS), 0)
+    return tuple(levels[first : first + _STEPS])

@@ -34,7 +34,7 @@ def command(out: Path) -> int:
 
     Scores, masks and maps are compared with exact ground truth, and a contact sheet is drawn. Takes a minute or two.
     """
-    from memscan.scanner.demo import demo_job
+    from memscan.scanner.demo import demo_job, drawn_step
     from memscan.scanner.eval_table import table
     from memscan.scanner.evaluation import evaluate
     from memscan.scanner.ground_truth import TESTBED, read_ground_truth
@@ -50,7 +50,7 @@ def command(out: Path) -> int:
     results, truth = open_results(out), read_ground_truth(TESTBED)
     evaluation = evaluate(results, truth)
     (out / "figures.json").write_text(evaluation.to_json())
-    selection = select(results, truth, None, limit=census.rows)
+    selection = select(results, truth, drawn_step(job), limit=census.rows)
     draw_sheet(selection).save(out / "sheet.png", "PNG")
     shown = [record for record in evaluation.records if (record.step, record.protocol) == (selection.step, "fixed")]
     click.echo(table(shown))

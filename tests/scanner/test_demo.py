@@ -46,6 +46,7 @@ def test_demo_scans_evaluates_and_draws(capsys: Any) -> None:
     assert invoke(["demo"]) == 0
     out, err = capsys.readouterr()
     assert "memscan: scanning 12 images of 6 prompts with the embedded toy model\n" in err
+    assert out.startswith("step 7, timestep 201\nfixed protocol")  # the bundle's first default timestep
     assert "Written to memscan-demo:\n" in out
     folder = Path("memscan-demo")
     prompts = pq.read_table(folder / "prompts.parquet").to_pylist()
