@@ -11,7 +11,13 @@ WORDS = ("a", "an", "the", "of", "photo", "cat", "dog", "house", "red", "blue")
 
 
 def save_pipeline(
-    folder: Path, *, family: str = "sd1", prediction_type: str = "epsilon", seed: int = 0, pad_with: str | None = None
+    folder: Path,
+    *,
+    family: str = "sd1",
+    prediction_type: str = "epsilon",
+    seed: int = 0,
+    pad_with: str | None = None,
+    text_width: int = 32,
 ) -> Path:
     """Save a tiny pipeline of `family`: "sd1" has convolutional projections, "sd2" linear ones.
 
@@ -23,7 +29,7 @@ def save_pipeline(
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
-            hidden_size=32,
+            hidden_size=text_width,
             intermediate_size=64,
             num_hidden_layers=2,
             num_attention_heads=4,
@@ -41,7 +47,7 @@ def save_pipeline(
         layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=32,
+        cross_attention_dim=text_width,
         attention_head_dim=(2, 4) if second_family else 2,
         use_linear_projection=second_family,
         norm_num_groups=8,
