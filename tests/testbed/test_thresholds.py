@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from memscan.scanner.protocol import fixed_counts
 from testbed.scanning import cover
 from testbed.thresholds import best_threshold
