@@ -114,12 +114,7 @@ class Engine:
         try:
             outputs: list[Array] = session.run(None, inputs)
         except self._failures() as error:
-            line = _first_line(error)
-            if any(wording in str(error).lower() for wording in _OUT_OF_MEMORY):
-                raise EnvironmentFailed(
-                    f"out of memory in {graph.name}: use a smaller --batch-size ({line})"
-                ) from error
-            raise EnvironmentFailed(f"{graph.name} failed: {line}") from error
+            raise _memory_failure(graph, error) or EnvironmentFailed(f"{graph.name} failed: {_line(error)}") from error
         return outputs
 
     def _session(self, graph: Path) -> Any:
@@ -131,7 +126,11 @@ class Engine:
         try:
             session = self._onnxruntime.InferenceSession(graph, self._options, providers=self._providers)
         except self._failures() as error:
-            raise BundleError(f"{graph} cannot be loaded: export the model again ({_first_line(error)})") from error
+            raise (
+                _memory_failure(graph, error)
+                or _device_failure(graph, error)
+                or BundleError(f"{graph} cannot be loaded: export the model again ({_line(error)})")
+            ) from error
         loaded = session.get_providers()[0]
         if self._cuda_demanded and loaded != _PROVIDERS["cuda"]:
             raise EnvironmentFailed(
@@ -177,5 +176,17 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _memory_failure(graph: Path, error: Exception) -> EnvironmentFailed | None:
+    if any(wording in str(error).lower() for wording in _OUT_OF_MEMORY):
+        return EnvironmentFailed(f"out of memory in {graph.name}: use a smaller --batch-size ({_line(error)})")
+    return None
+
+
+def _device_failure(graph: Path, error: Exception) -> EnvironmentFailed | None:
+    if any(library in str(error).lower() for library in ("cuda", "cudnn", "cublas")):
+        return EnvironmentFailed(f"CUDA failed to load {graph.name}: mend it, or use --provider cpu ({_line(error)})")
+    return None
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

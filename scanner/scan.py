@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.engine import Engine
-from memscan.scanner.errors import RowError
+from memscan.scanner.errors import RowError, UsageError
 from memscan.scanner.images import load_image, to_model_range, to_pixels
 from memscan.scanner.meter import Meter
 from memscan.scanner.noise import initial_latents
@@ -34,14 +34,14 @@ def scan(
     """Scan samples, lazily: one result for each, in order.
 
     Args:
-        measurement: its `steps` are indices of the sampler's timesteps.
+        measurement: its `steps` are indices of the sampler's timesteps, ascending.
         batch_size: how many samples share each call of a graph.
 
     Yields:
         `Scanned`, or `Rejected` for a sample whose seed, prompt or image cannot be used.
 
     Raises:
-        UsageError: probes or a number of steps that do not suit the bundle.
+        UsageError: probes, steps or a number of steps that do not suit the bundle.
         EnvironmentFailed: the device failed, or has too little memory.
     """
     scanner = _Scanner(bundle, engine, measurement, batch_size)
@@ -63,6 +63,8 @@ class _Scanner:
         self._engine = engine
         self._measurement = measurement
         self._steps = ddim_steps(bundle.schedule, measurement.num_inference_steps)
+        if not all(0 <= step < len(self._steps) for step in measurement.steps):
+            raise UsageError(f"steps {measurement.steps}: the sampler's indices are 0 to {len(self._steps) - 1}")
         self._meter = Meter(bundle, engine, measurement.probes, batch_size)
         self._encode = PromptEncoder(bundle, engine)
         self._uncond = self._encode(bundle.text.uncond_prompt).hidden_states

@@ -140,6 +140,33 @@ def test_a_graph_that_cannot_be_loaded_is_the_bundles_error(bundle: Bundle) -> N
         )
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            "CUDA failure 2: out of memory ; GPU=0\nmore",
+            "out of memory in text_encoder.onnx: use a smaller --batch-size (CUDA failure 2: out of memory ; GPU=0)",
+        ),
+        (
+            "CUDA failure 35: CUDA driver version is insufficient\nmore",
+            "CUDA failed to load text_encoder.onnx: mend it, or use --provider cpu "
+            "(CUDA failure 35: CUDA driver version is insufficient)",
+        ),
+    ],
+    ids=["memory", "driver"],
+)
+def test_a_device_that_fails_on_loading_is_no_fault_of_the_bundle(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, words: str, line: str
+) -> None:
+    def session(*arguments: object, **options: object) -> None:
+        raise onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException(words)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with pytest.raises(EnvironmentFailed) as caught:
+        _ = Engine(bundle, CPU).provider
+    assert str(caught.value) == line
+
+
 def test_threads_are_those_asked_for_or_those_usable(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
     counts: list[int] = []

@@ -174,6 +174,7 @@ def test_settings_that_do_not_suit_the_bundle_are_refused_before_any_work(plain_
     for settings, message in [
         (dataclasses.replace(SETTINGS, probes=Probes("hadamard", 6)), "no Hadamard colouring of 4 channels has 6"),
         (dataclasses.replace(SETTINGS, num_inference_steps=2000), "2000 inference steps: the model has 1 to 1000"),
+        (dataclasses.replace(SETTINGS, steps=(9, 10)), r"steps \(9, 10\): the sampler's indices are 0 to 9"),
     ]:
         with pytest.raises(UsageError, match=message):
             run(plain_bundle, [], settings)
