@@ -105,6 +105,6 @@ def _same_field(first: pa.Schema, second: pa.Schema, name: str) -> bool:
 
 def _refuse_rows(folder: OutputFolder, first: int, last: int) -> None:
     raise ResumeRefused(
-        f"rows {first} to {last} of the manifest are not those that {folder.path} holds results of: "
-        "restore them, or choose another --out"
+        f"rows {first} to {last} differ from those that {folder.path} holds results of: "
+        "restore the manifest, or choose another --out"
     )

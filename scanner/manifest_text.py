@@ -121,20 +121,26 @@ class JsonlSource:
                     yield values, None
 
     def _type_of(self, name: str) -> pa.DataType:
-        """The one Arrow type that holds every value of a column; this reads the whole file."""
-        known = pa.null()
+        """The one Arrow type that holds every value of a column exactly; this reads the whole file twice."""
+        kind = pa.null()
+        try:
+            for block in self._blocks(name):
+                schemas = [pa.schema([(name, kind)]), pa.schema([(name, pa.array(block).type)])]
+                kind = pa.unify_schemas(schemas, promote_options="permissive").field(name).type
+            for block in self._blocks(name):
+                pa.array(block, kind)  # an early integer may be too large for a float that came later
+        except (pa.ArrowException, OverflowError) as error:
+            raise ManifestError(
+                f"{self.path}: column {name!r} cannot be carried, its values have no common type"
+            ) from error
+        if pa.types.is_nested(kind.value_type if pa.types.is_list(kind) else kind):
+            raise ManifestError(f"{self.path}: column {name!r} is {kind}; only flat columns can be carried")
+        return kind
+
+    def _blocks(self, name: str) -> Iterator[list[Any]]:
         values = (values.get(name) for values, _ in self._lines())
         while block := list(itertools.islice(values, _BLOCK_ROWS)):
-            try:
-                schemas = [pa.schema([(name, known)]), pa.schema([(name, pa.array(block).type)])]
-                known = pa.unify_schemas(schemas, promote_options="permissive").field(name).type
-            except (pa.ArrowException, OverflowError) as error:
-                raise ManifestError(
-                    f"{self.path}: column {name!r} cannot be carried, its values have no common type"
-                ) from error
-        if pa.types.is_nested(known.value_type if pa.types.is_list(known) else known):
-            raise ManifestError(f"{self.path}: column {name!r} is {known}; only flat columns can be carried")
-        return known
+            yield block
 
 
 def _parsed_seed(text: str) -> Any:

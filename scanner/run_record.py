@@ -34,15 +34,25 @@ def adopt_record(folder: OutputFolder, wanted: RunRecord) -> RunRecord:
     Raises:
         ResumeRefused: the folder holds a run with other settings.
     """
-    recorded = _recorded(folder)
-    held = recorded or _repeated(folder)
+    held = held_record(folder, wanted)
     if held is not None:
-        _refuse_other(folder, held, wanted)
         wanted = dataclasses.replace(wanted, shard_rows=held.shard_rows)
-    if recorded is None:
+    if _recorded(folder) is None:
         with folder.writing(folder.record) as stream:
             stream.write(wanted.to_json().encode())
     return wanted
+
+
+def held_record(folder: OutputFolder, wanted: RunRecord) -> RunRecord | None:
+    """The record of the run that the folder holds, if any, and if it is the one `wanted`.
+
+    Raises:
+        ResumeRefused: the folder holds a run with other settings.
+    """
+    held = _recorded(folder) or _repeated(folder)
+    if held is not None:
+        _refuse_other(folder, held, wanted)
+    return held
 
 
 def _recorded(folder: OutputFolder) -> RunRecord | None:

@@ -9,8 +9,9 @@ import click
 from memscan.scanner.commands.grouped_options import GroupedCommand
 
 if TYPE_CHECKING:
-    from memscan.scanner.manifest import Census, Manifest
-    from memscan.scanner.runner import Job, Summary
+    from memscan.scanner.job import Job
+    from memscan.scanner.manifest import Manifest
+    from memscan.scanner.runner import Summary
 
 _NOTHING_TO_SCAN = """\
 memscan: nothing to scan yet: give a manifest, or a prompt.
@@ -101,7 +102,7 @@ def command(ctx: click.Context, manifest: str | None, prompt: tuple[str, ...], *
         raise click.UsageError("give a MANIFEST or --prompt, not both")
     job = _job(manifest, prompt, options)
     if options["dry_run"]:
-        _describe(job, job.manifest.census())
+        _describe(job)
         return 0
 
     from memscan.scanner.runner import run
@@ -114,8 +115,8 @@ def command(ctx: click.Context, manifest: str | None, prompt: tuple[str, ...], *
 def _job(manifest: str | None, prompts: tuple[str, ...], options: dict[str, Any]) -> "Job":
     from memscan.scanner.bundle import open_bundle
     from memscan.scanner.embedded import BUNDLE
+    from memscan.scanner.job import Job
     from memscan.scanner.measurement import Request, build_measurement
-    from memscan.scanner.runner import Job
     from memscan.scanner.settings import Execution
 
     opened = _manifest(manifest, prompts, options)
@@ -142,16 +143,18 @@ def _manifest(manifest: str | None, prompts: tuple[str, ...], options: dict[str,
     return open_manifest(manifest, Columns(options["prompt_column"], tuple(dict.fromkeys(options["carry"]))))
 
 
-def _describe(job: "Job", census: "Census") -> None:
-    measurement = job.measurement
-    job.schema(job.record())
+def _describe(job: "Job") -> None:
+    from memscan.scanner.runner import plan
+
+    planned, measurement = plan(job), job.measurement
+    census = planned.census
     _note(f"dry run: {census.rows} rows, {census.images} images, {census.rejected} of them cannot be scanned")
     _note(
         f"model {job.bundle.model_id}, {measurement.num_inference_steps} inference steps, guidance "
         f"{measurement.guidance_scale:g}, measured at step {', '.join(map(str, measurement.steps))} with "
         f"{measurement.probes.count} {measurement.probes.kind} probes"
     )
-    _note(f"would write to {job.out}")
+    _note(f"would {'continue the run in' if planned.resumes else 'write to'} {job.out}, by {planned.provider}")
 
 
 def _report(job: "Job", summary: "Summary") -> None:

@@ -249,9 +249,12 @@ def test_text_that_is_not_json_lines_is_said(tmp_path: Path) -> None:
     )
 
 
-def test_carried_values_without_a_common_type_are_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "values", [[1, "one"], [2**64], [*range(1024), 2**60 + 1, *range(1023), 0.5], [0.5] * 1024 + [2**60 + 1]]
+)
+def test_carried_values_without_a_common_type_are_said(values: list[Any], tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
-    path.write_text('{"prompt": "a", "n": 1}\n{"prompt": "a", "n": "one"}\n')
+    path.write_text("\n".join(json.dumps({"prompt": "a", "n": value}) for value in values))
     assert refusal(path, Columns(carry=("n",))) == (
         f"{path}: column 'n' cannot be carried, its values have no common type"
     )

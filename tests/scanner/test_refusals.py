@@ -106,7 +106,7 @@ def test_changed_rows_are_refused_naming_them(
 ) -> None:
     write_manifest(tmp_path / "m.parquet", change(ROWS))
     assert error_line(arguments, 2, capsys) == (
-        f"rows {rows} of the manifest are not those that {out} holds results of: restore them, or choose another --out"
+        f"rows {rows} differ from those that {out} holds results of: restore the manifest, or choose another --out"
     )
 
 
@@ -126,7 +126,7 @@ def test_changed_image_is_refused(analytic: Path, tmp_path: Path, capsys: pytest
     arguments = ["run", str(manifest), "--model", str(analytic), "--out", str(tmp_path / "image-out")]
     assert invoke(arguments) == 0
     Image.new("RGB", (32, 32), "blue").save(tmp_path / "a.png")
-    assert error_line(arguments, 2, capsys).startswith("rows 0 to 0 of the manifest are not those")
+    assert error_line(arguments, 2, capsys).startswith("rows 0 to 0 differ from those")
 
 
 def test_changed_type_of_a_carried_column_is_refused(

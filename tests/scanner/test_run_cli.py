@@ -181,9 +181,17 @@ def test_dry_run_checks_everything_and_writes_nothing(analytic: Path, capsys: py
     assert lines == [
         "memscan: dry run: 2 rows, 3 images, 1 of them cannot be scanned",
         "memscan: model analytic, 10 inference steps, guidance 2.5, measured at step 7, 8, 9 with 8 hadamard probes",
-        "memscan: would write to m.memscan",
+        "memscan: would write to m.memscan, by CPUExecutionProvider",
     ]
     assert not Path("m.memscan").exists()
+
+
+def test_dry_run_sees_the_run_that_the_output_holds(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--prompt", "a city", "--model", analytic)
+    run(*arguments, code=0, capsys=capsys)
+    _, lines = run(*arguments, "--dry-run", code=0, capsys=capsys)
+    assert lines[-1] == "memscan: would continue the run in prompts.memscan, by CPUExecutionProvider"
+    assert error(*arguments, "--dry-run", "--step", 9, capsys=capsys).startswith("prompts.memscan holds another run: ")
 
 
 def test_no_arguments_say_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:
