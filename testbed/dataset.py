@@ -30,7 +30,7 @@ class PrintStock:
         """One print [SIZE, SIZE, 3] of the tone, at random."""
         prints = self._prints[tone]
         chosen = prints[self._rng.integers(len(prints))]
-        turned = np.rot90(chosen, self._rng.integers(4))
+        turned = np.rot90(chosen, int(self._rng.integers(4)))
         mirrored = turned[:, ::-1] if self._rng.random() < 0.5 else turned
         return mirrored[..., self._rng.permutation(3)].astype(np.float32) / 255
 

@@ -83,7 +83,7 @@ class _Canvas:
 
     def __init__(self, wall: Colour) -> None:
         fall = np.linspace(1.0, 0.90, SIZE, dtype=np.float32)[:, None, None]
-        self.backdrop: Image = np.broadcast_to(np.float32(wall) * fall, (SIZE, SIZE, 3)).copy()
+        self.backdrop: Image = np.array(wall, np.float32) * fall * np.ones((SIZE, SIZE, 1), np.float32)
         self.zones = {"a": np.zeros((SIZE, SIZE), np.float32), "b": np.zeros((SIZE, SIZE), np.float32)}
         self.shade = np.ones((SIZE, SIZE), np.float32)
 
@@ -92,7 +92,7 @@ class _Canvas:
 
     def paint(self, stencil: Stencil, colour: Colour) -> None:
         alpha = stencil.alpha()
-        self.backdrop = self.backdrop * (1 - alpha[..., None]) + np.float32(colour) * alpha[..., None]
+        self.backdrop = self.backdrop * (1 - alpha[..., None]) + np.array(colour, np.float32) * alpha[..., None]
         for name in self.zones:
             self.zones[name] = self.zones[name] * (1 - alpha)
 

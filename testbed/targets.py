@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memscan.scanner.evaluation import Record
+from memscan.scanner.evaluation import Protocol, Record
 from testbed.captions import of_kind, split_of
 from testbed.dataset import masks
 
@@ -25,14 +25,19 @@ class Target(NamedTuple):
 
 
 def targets(records: Sequence[Record]) -> list[Target]:
-    """The targets, from the records of `evaluate` on the held-out split at one step."""
+    """The targets, from the records of `evaluate` on the held-out split at one step.
+
+    Raises:
+        KeyError: the bundle or the scan lacks a baseline, maps or calibrated thresholds, so that a record is missing.
+    """
     by_key = {(record.map, record.kind, record.protocol): record for record in records}
+    limits: dict[Protocol, float] = {"oracle": 0.90, "fixed": 0.85}
     found = []
     for name in ("dh_uncond", "dh_base"):
-        for protocol, limit in (("oracle", 0.90), ("fixed", 0.85)):
+        for protocol, limit in limits.items():
             record = by_key[name, "local", protocol]
             found.append(Target(f"{name} local IoU, {protocol}", *_iou(record), limit))
-    for protocol in ("oracle", "fixed"):
+    for protocol in limits:
         ours, alone = by_key["dh_uncond", "all", protocol], by_key["h_cond", "all", protocol]
         gain = _iou(ours)[0] - _iou(alone)[0]
         found.append(Target(f"dh_uncond over h_cond, all kinds, {protocol}", gain, None, 0.05))

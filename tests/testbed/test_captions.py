@@ -2,7 +2,7 @@
 
 import pytest
 
-from testbed.captions import CAPTIONS, DROPOUT, SEEDS, SHARES, frequencies, of_kind, split_of
+from testbed.captions import CAPTIONS, DROPOUT, SEEDS, SHARES, Kind, frequencies, of_kind, split_of
 from testbed.text import MAX_LENGTH, build_tokenizer, token_ids
 
 
@@ -12,7 +12,7 @@ def test_prompts_are_unique() -> None:
 
 
 @pytest.mark.parametrize("kind", ["global", "local", "none"])
-def test_kind_has_calibration_and_heldout_captions(kind: str) -> None:
+def test_kind_has_calibration_and_heldout_captions(kind: Kind) -> None:
     splits = [split_of(caption) for caption in of_kind(kind)]
     assert len(splits) >= 12
     assert splits.count("heldout") >= 8
