@@ -6,14 +6,11 @@ no later part of memscan needs to know the prediction type.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from diffusers import UNet2DConditionModel
 
 from memscan.scanner.errors import ExportError
-
-PredictionType = Literal["epsilon", "v_prediction"]
 
 
 class EpsDenoiser(torch.nn.Module):
@@ -21,7 +18,7 @@ class EpsDenoiser(torch.nn.Module):
 
     Args:
         unet: the checkpoint's denoiser, in evaluation mode.
-        prediction_type: what `unet` predicts.
+        prediction_type: what `unet` predicts, "epsilon" or "v_prediction".
         alphas_cumprod: alpha^2 at each training timestep; sigma^2 = 1 - alpha^2.
 
     Raises:
@@ -34,7 +31,7 @@ class EpsDenoiser(torch.nn.Module):
     def __init__(
         self,
         unet: UNet2DConditionModel,
-        prediction_type: PredictionType,
+        prediction_type: str,
         alphas_cumprod: Sequence[float] | torch.Tensor,
     ) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ import math
 import onnx_ir as ir
 
 from memscan.export.rule_table import MissingRule, RuleTable, constant_ints, only_first, operand, tangent
-from memscan.export.shapes import describe, shape_of
+from memscan.export.shapes import describe, dtype_of, shape_of
 from memscan.export.tape import Tape
 
 RULES = RuleTable()
@@ -105,7 +105,7 @@ def power(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
     terms = []
     if a_dot is not None:
         reduced = tape.op("Pow", a, tape.op("Sub", p, tape.scalar(1, p)))
-        terms.append(tape.scale(a_dot, tape.op("Mul", tape.cast(p, reduced.dtype), reduced)))
+        terms.append(tape.scale(a_dot, tape.op("Mul", tape.cast(p, dtype_of(reduced)), reduced)))
     if p_dot is not None:
         terms.append(tape.scale(p_dot, tape.op("Mul", tape.op("Log", a), node.outputs[0])))
     return tape.add(*terms)
@@ -133,12 +133,6 @@ def reduce(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
     keepdims = node.attributes.get_int("keepdims", 1)
     reduced = tape.op(node.op_type, tape.accumulator(x_dot), shifted, keepdims=keepdims)
     return tape.cast(reduced, dtype_of(x_dot))
-
-
-def dtype_of(value: ir.Value) -> ir.DataType:
-    """The dtype of a value that is known to have one."""
-    assert value.dtype is not None
-    return value.dtype
 
 
 def _aligned(tape: Tape, node: ir.Node, x_dots: tuple[ir.Value | None, ...]) -> tuple[ir.Value | None, ...]:

@@ -8,12 +8,12 @@ and the scale multiplies it; the shift has no tangent. Sums run in float32 at le
 """
 
 import math
+from collections.abc import Iterable
 
 import onnx_ir as ir
 
 from memscan.export.rule_table import MissingRule, RuleTable, only_first, operand, tangent
-from memscan.export.rules_arithmetic import dtype_of
-from memscan.export.shapes import describe, shape_of
+from memscan.export.shapes import describe, dtype_of, shape_of
 from memscan.export.tape import Tape
 
 RULES = RuleTable()
@@ -63,7 +63,7 @@ def group_norm(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Val
 
 
 def _normalized(
-    tape: Tape, node: ir.Node, x: ir.Value, x_dot: ir.Value, *, axes: "range | tuple[int, ...]"
+    tape: Tape, node: ir.Node, x: ir.Value, x_dot: ir.Value, *, axes: Iterable[int]
 ) -> tuple[ir.Value, ir.Value]:
     over = tape.ints(*axes)
     x, t = tape.accumulator(x), tape.accumulator(x_dot)

@@ -42,6 +42,17 @@ def shape_of(value: ir.Value) -> tuple[Dim, ...]:
     return value.shape.dims
 
 
+def dtype_of(value: ir.Value) -> ir.DataType:
+    """The dtype of a value that is known to have one.
+
+    Raises:
+        ExportError: it has none.
+    """
+    if value.dtype is None:
+        raise ExportError(f"{value.name} has no dtype")
+    return value.dtype
+
+
 def describe(node: ir.Node) -> str:
     """A node's operator and name, for error messages."""
     return f"{node.domain + '::' if node.domain else ''}{node.op_type} node {node.name!r}"
@@ -87,10 +98,8 @@ def infer_outputs(node: ir.Node, opset: int) -> None:
 
 
 def _type_proto(value: ir.Value) -> onnx.TypeProto:
-    if value.dtype is None:
-        raise ExportError(f"{value.name} has no dtype")
     dims = [dim if isinstance(dim, int) else dim.value for dim in shape_of(value)]
-    return onnx.helper.make_tensor_type_proto(value.dtype.value, dims)
+    return onnx.helper.make_tensor_type_proto(dtype_of(value).value, dims)
 
 
 def _unknown(dims: tuple[Dim, ...]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from memscan.export.shapes import Dim, infer_outputs, shape_of
+from memscan.export.shapes import Dim, dtype_of, infer_outputs, shape_of
 from memscan.scanner.errors import ExportError
 
 _HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
@@ -99,7 +99,7 @@ class Tape:
 
     def scalar(self, number: float, like: ir.Value) -> ir.Value:
         """A scalar with the dtype of `like`."""
-        return self.constant(np.array(number, _dtype(like).numpy()))
+        return self.constant(np.array(number, dtype_of(like).numpy()))
 
     def scale(self, t: ir.Value, factor: ir.Value) -> ir.Value:
         """`t * factor` for a tangent `t` and a `factor` that has no axis K; factors of factors are gathered."""
@@ -166,11 +166,11 @@ class Tape:
 
     def accumulator(self, x: ir.Value) -> ir.Value:
         """`x` in a dtype fit for sums: float32 for half precision, else `x` itself."""
-        return self.cast(x, ir.DataType.FLOAT) if _dtype(x) in _HALF else x
+        return self.cast(x, ir.DataType.FLOAT) if dtype_of(x) in _HALF else x
 
     def cast(self, x: ir.Value, dtype: ir.DataType) -> ir.Value:
         """`x` in `dtype`; nothing is emitted where it has that dtype already."""
-        return x if _dtype(x) == dtype else self.op("Cast", x, to=dtype)
+        return x if dtype_of(x) == dtype else self.op("Cast", x, to=dtype)
 
     def _append(self, node: ir.Node) -> ir.Node:
         node.name = f"{self._scope}/{len(self._nodes)}_{node.op_type}"
@@ -178,9 +178,3 @@ class Tape:
             value.name = f"{node.name}_{index}" if index else node.name
         self._nodes.append(node)
         return node
-
-
-def _dtype(value: ir.Value) -> ir.DataType:
-    if value.dtype is None:
-        raise ExportError(f"{value.name} has no dtype")
-    return value.dtype

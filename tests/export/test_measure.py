@@ -10,7 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
-from memscan.export.denoiser import EpsDenoiser, PredictionType
+from memscan.export.denoiser import EpsDenoiser
 from memscan.export.measure import measure_graph
 from memscan.export.trace import INPUTS, trace_denoiser
 from memscan.scanner.errors import ExportError
@@ -25,7 +25,7 @@ LIMIT = 1e-5
 class Family:
     """What distinguishes the denoisers of a model family."""
 
-    prediction_type: PredictionType
+    prediction_type: str
     attention_head_dim: int | tuple[int, int]
     use_linear_projection: bool
 
@@ -128,7 +128,7 @@ def test_v_prediction_is_converted_to_eps() -> None:
 
 def test_prediction_of_the_sample_is_refused() -> None:
     with pytest.raises(ExportError, match="prediction type 'sample' is not supported: need epsilon or v_prediction"):
-        EpsDenoiser(torch.nn.Identity(), "sample", [0.5])  # type: ignore[arg-type]
+        EpsDenoiser(torch.nn.Identity(), "sample", [0.5])
 
 
 def _inputs(batch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
