@@ -41,10 +41,22 @@ class RawRow:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A parsed row: one item for each of its seeds, and the digest of everything that it was made of."""
+    """A parsed row: one item for each of its seeds."""
 
     items: tuple[Sample, ...] | tuple[Rejected, ...]
-    digest: bytes
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of everything that the row's results depend on, and of what is carried through."""
+        first = self.items[0]
+        fate: str | None
+        if isinstance(first, Rejected):
+            fate = first.error
+        else:
+            fate = None if first.image is None else hashlib.sha256(first.image).hexdigest()
+        carried = {name: _exact(value) for name, value in first.carried.items()}
+        parts = [first.prompt, [item.seed for item in self.items], first.id, carried, fate]
+        return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 
 def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
@@ -68,11 +80,10 @@ def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
     except RowError as problem:
         error = " ".join(str(problem).split())
 
-    digest = _digest(raw, identity, seeds, image, error)
     if error is not None:
         prompt = raw.prompt if isinstance(raw.prompt, str) else None
-        return Row(tuple(Rejected(index, seed, prompt, error, identity, raw.carried) for seed in seeds), digest)
-    return Row(tuple(Sample(index, seed, raw.prompt, identity, image, raw.carried) for seed in seeds), digest)
+        return Row(tuple(Rejected(index, seed, prompt, error, identity, raw.carried) for seed in seeds))
+    return Row(tuple(Sample(index, seed, raw.prompt, identity, image, raw.carried) for seed in seeds))
 
 
 def _check_prompt(value: Any) -> None:
@@ -127,13 +138,6 @@ def _image(value: Any, folder: Path) -> bytes | None:
         raise RowError(f"the image {value} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise RowError(f"the image path {_shown(value)} is no path: {error}") from None
-
-
-def _digest(raw: RawRow, identity: str | None, seeds: tuple[int, ...], image: bytes | None, error: str | None) -> bytes:
-    image_digest = hashlib.sha256(image).hexdigest() if image is not None else None
-    carried = {name: _exact(value) for name, value in raw.carried.items()}
-    parts = [raw.prompt if isinstance(raw.prompt, str) else None, seeds, identity, image_digest, carried, error]
-    return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 
 def _exact(value: Any) -> str:

@@ -1,8 +1,11 @@
 """Whatever stops a run, the same command finishes it: nothing lost, nothing twice, nothing partial in sight."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +131,43 @@ def test_batch_size_may_change_when_a_run_is_resumed(
         scores, expected = ([np.nan if s is None else s for s in run[name]["score"]] for run in (found, uninterrupted))
         # The bound of the contract: a row's numbers do not depend on its batch beyond float32 rounding.
         np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
+
+
+def test_any_flush_or_rename_may_fail(
+    analytic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The disk is full at the first, the second, the third ... flush or rename, until a run comes through untouched."""
+    manifest = write_manifest(tmp_path / "m.parquet", ROWS[:2])
+    arguments = ["run", str(manifest), "--model", str(analytic), "--maps", "--threads", "1"]
+    assert invoke([*arguments, "--out", str(tmp_path / "whole")]) == 0
+    calls = fails_at = 0
+
+    def failing(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == fails_at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return original(*args)
+
+        return call
+
+    monkeypatch.setattr(os, "fsync", failing(os.fsync))
+    monkeypatch.setattr(Path, "replace", failing(Path.replace))
+    while True:
+        calls, fails_at = 0, fails_at + 1
+        out = tmp_path / f"out-{fails_at}"
+        capsys.readouterr()
+        code = invoke([*arguments, "--out", str(out)])
+        if calls < fails_at:
+            break
+        assert code == 1, f"call {fails_at}"
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            "memscan: error: [Errno 28] No space left on device: "
+            "mend the disk or device, then run the same command again"
+        )
+        visible(out)
+        assert invoke([*arguments, "--out", str(out)]) == 0
+        assert contents(out) == contents(tmp_path / "whole"), f"call {fails_at}"
+    assert code == 0
+    assert fails_at > 12  # record, maps, results and mark of success are flushed, renamed, and flushed in their folder

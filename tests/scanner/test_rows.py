@@ -121,6 +121,8 @@ def test_digest_changes_with_everything_that_a_result_depends_on(tmp_path: Path)
         base | {"seed": 2},
         base | {"id": "y"},
         base | {"image": None},
+        base | {"image": b""},
+        base | {"image": "gone.png"},
         base | {"carried": {"k": pa.scalar(2, pa.timestamp("ns"))}},
         base | {"carried": {"other": nanosecond}},
     ]
