@@ -1,0 +1,32 @@
+"""Checks what `memscan demo` has written, as a stranger would use it: `python check_demo.py memscan-demo`. Used by CI."""
+
+import json
+import sys
+from pathlib import Path
+
+import duckdb
+from PIL import Image
+
+
+def main(folder: Path) -> None:
+    """Fail with an assertion if results are missing, in error, or do not find what the testbed has memorized."""
+    rows = duckdb.sql(f"SELECT count(*), count_if(status = 'ok') FROM '{folder}/results/*.parquet'").fetchone()
+    assert rows is not None
+    assert rows[0] == rows[1] > 0, f"{rows[0] - rows[1]} of {rows[0]} rows are not ok"
+    assert (folder / "results" / "_SUCCESS").exists()
+    with Image.open(folder / "sheet.png") as sheet:
+        assert min(sheet.size) > 600
+    figures = json.loads((folder / "figures.json").read_text())
+    steps = {record["step"] for record in figures}
+    assert len(steps) == 3, f"measured at {sorted(steps)}, not at three steps"
+    best = max(
+        record["auc"]
+        for record in figures
+        if (record["map"], record["kind"], record["protocol"]) == ("dh_uncond", "all", "fixed")
+    )
+    assert best > 0.9, f"dh_uncond tells memorized prompts from others with an AUC of only {best:.3f}"
+    print(f"{rows[0]} rows, AUC {best:.3f}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
