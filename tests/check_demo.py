@@ -1,4 +1,4 @@
-"""Checks what `memscan demo` has written, as a stranger would use it: `python check_demo.py memscan-demo`. Used by CI."""
+"""Checks what `memscan demo` has written, as a stranger uses it: `python check_demo.py memscan-demo`. Used by CI."""
 
 import json
 import sys
