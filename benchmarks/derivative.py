@@ -2,7 +2,7 @@
 
 memscan's graph in ONNX Runtime against torch's reverse mode (K backward passes through one recorded forward pass, as
 the paper's code does it) and torch's forward mode, `vmap(jvp)`. All run interleaved in one process on one thread, and
-the time is that thread's own, so that a busy machine matters little; `vmap(jvp)` is so slow that it runs once.
+the time is that thread's own, so that a busy machine matters little; `vmap(jvp)` is so slow that it is timed once.
 
     python -m benchmarks.derivative --unet small --repeats 7
 """
@@ -139,11 +139,11 @@ def _medians(runs: dict[tuple[str, int], Callable[[], object]], repeats: int) ->
     last = WARM_UP + repeats - 1
     for turn in range(last + 1):
         for key, run in runs.items():
-            if key[0] in ONCE and turn < last:
+            if key[0] in ONCE and turn < last - 1:
                 continue
             start = time.process_time()
             run()
-            if turn >= WARM_UP:
+            if turn >= WARM_UP and (key[0] not in ONCE or turn == last):
                 seconds[key].append(time.process_time() - start)
     return {key: statistics.median(times) for key, times in seconds.items()}
 

@@ -21,8 +21,7 @@ def attention(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Valu
     """Plain attention over `[N, H, tokens, D]`; tangents of the query alone, or of some of query, key and value."""
     primals = [operand(node, index) for index in range(3)]
     y = node.outputs[0]
-    _require_plain(node)
-    attributes = {"scale": node.attributes.get_float("scale", 1 / math.sqrt(_static(shape_of(primals[0])[-1])))}
+    scale = plain_scale(node)
     y_dot_like = ir.Value(shape=ir.Shape([tape.num_tangents, *shape_of(y)]), type=y.type)
     q_dot, k_dot, v_dot = x_dots[:3]
     if q_dot is not None and k_dot is None and v_dot is None:
@@ -30,20 +29,24 @@ def attention(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Valu
     else:
         function = ATTENTION_JVP
         dots = [tape.zeros(x) if x_dot is None else x_dot for x, x_dot in zip(primals, x_dots, strict=True)]
-    y_new, y_dot = tape.call(function, [*primals, *dots], [y, y_dot_like], **attributes)
+    y_new, y_dot = tape.call(function, [*primals, *dots], [y, y_dot_like], scale=scale)
     tape.supersede(y, y_new)
     return y_dot
 
 
-def _require_plain(node: ir.Node) -> None:
-    extras = [value.name for value in node.inputs[3:] if value is not None]
-    switches = [name for name in ("is_causal", "softcap") if name in node.attributes and node.attributes[name].value]
-    rank = len(shape_of(operand(node, 0)))
-    if extras or switches or rank != 4 or any(output.uses() for output in node.outputs[1:]):
-        found = ", ".join([*map(str, extras), *switches]) or f"rank {rank} or more than one output"
-        raise MissingRule(f"no derivative rule for {describe(node)} with {found}: only plain attention over heads")
+def plain_scale(node: ir.Node) -> float:
+    """The scale of an Attention node that is softmax(scale q k^T) v over `[N, H, tokens, D]` and nothing more.
 
-
-def _static(dim: "int | ir.SymbolicDim") -> int:
-    assert isinstance(dim, int)
-    return dim
+    Raises:
+        MissingRule: it has a mask, a cache, shared heads, another rank or another softmax.
+    """
+    q_shape, k_shape = shape_of(operand(node, 0)), shape_of(operand(node, 1))
+    size = q_shape[-1]
+    found = [str(value.name) for value in node.inputs[3:] if value is not None]
+    found += [name for name in ("is_causal", "softcap") if name in node.attributes and node.attributes[name].value]
+    found += [str(output.name) for output in node.outputs[1:] if output.uses()]
+    if len(q_shape) != 4 or q_shape[1] != k_shape[1] or not isinstance(size, int):
+        found.append(f"query {list(q_shape)} and key {list(k_shape)}")
+    if found or not isinstance(size, int):
+        raise MissingRule(f"no rule for {describe(node)} with {', '.join(found)}: only plain attention over heads")
+    return node.attributes.get_float("scale", 1 / math.sqrt(size))

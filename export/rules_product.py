@@ -63,17 +63,22 @@ def pool(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
 
 @RULES.rule("Resize")
 def resize(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
-    """The same interpolation of the tangent; what lies outside is extrapolated as 0."""
+    """The same interpolation of the tangent, to the same height and width; what lies outside is extrapolated as 0."""
     x_dot, y = only_first(node, x_dots), node.outputs[0]
     roi, scales, sizes = (*node.inputs, None, None, None)[1:4]
-    if sizes is not None:
-        raise MissingRule(f"no derivative rule for {describe(node)} by sizes: only scales survive folding K into N")
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    if sizes is not None:
+        # Stated for every axis, they would include a batch that K is folded into.
+        if roi is not None or attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
+            raise MissingRule(f"no derivative rule for {describe(node)} with a region or a kept aspect ratio")
+        height_width = shape_of(y)[2:]
+        attributes["axes"] = list(range(2, 2 + len(height_width)))
+        sizes = tape.ints(*(size for size in height_width if isinstance(size, int)))
     if attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize":
         attributes["extrapolation_value"] = 0.0
     _, *spatial = shape_of(y)
     x_folded = tape.fold(x_dot)
-    folded = tape.op("Resize", x_folded, roi, scales, shape=[shape_of(x_folded)[0], *spatial], **attributes)
+    folded = tape.op("Resize", x_folded, roi, scales, sizes, shape=[shape_of(x_folded)[0], *spatial], **attributes)
     return tape.unfold(folded, y)
 
 

@@ -181,6 +181,13 @@ PRODUCTS = [
     ),
     Row(
         "Resize",
+        ((2, 3, 3, 4), None, None, ints(2, 3, 7, 6)),
+        lambda x: F.interpolate(x, size=(7, 6), mode="nearest"),
+        {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+        note="sizes",
+    ),
+    Row(
+        "Resize",
         ((2, 3, 3, 4), None, _SCALES),
         lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"),
         {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},

@@ -1,0 +1,37 @@
+"""Attention of the primal graph as products and a softmax, for engines that refuse the operator.
+
+TensorRT refuses opset 23's Attention for head sizes that its kernels lack; in ONNX Runtime on the CPU both forms take
+the same time and give the same bits. Differentiated graphs have no such node: there attention is a local function.
+"""
+
+import onnx_ir as ir
+
+from memscan.export.rule_table import operand
+from memscan.export.rules_attention import plain_scale
+from memscan.export.tape import Tape
+
+
+class PlainAttention(ir.passes.InPlacePass):
+    """Replace each Attention node by softmax(scale q k^T) v.
+
+    Requires: inputs `[N, H, tokens, D]` with known D, no mask.
+    Ensures: no Attention node of the default domain is left; new values have shapes and dtypes.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        nodes = [node for node in model.graph if node.domain == "" and node.op_type == "Attention"]
+        tape = Tape(model.graph, num_tangents=0)
+        for node in nodes:
+            tape.begin(f"{node.outputs[0].name}_plain")
+            y = _attention(tape, node)
+            model.graph.insert_after(node, tape.end())
+            node.outputs[0].replace_all_uses_with(y, replace_graph_outputs=True)
+            model.graph.remove(node, safe=True)
+        return ir.passes.PassResult(model, modified=bool(nodes))
+
+
+def _attention(tape: Tape, node: ir.Node) -> ir.Value:
+    scale = plain_scale(node)
+    q, k, v = (operand(node, index) for index in range(3))
+    scores = tape.op("MatMul", tape.op("Mul", q, tape.scalar(scale, q)), tape.op("Transpose", k, perm=[0, 1, 3, 2]))
+    return tape.op("MatMul", tape.op("Softmax", scores, axis=-1), v)

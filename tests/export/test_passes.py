@@ -1,0 +1,55 @@
+"""The graph passes: what each replaces, what it leaves, and that values stay the same."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from onnx_ir.tensor_adapters import TorchTensor
+
+from memscan.export.passes.plain_attention import PlainAttention
+from memscan.export.passes.weight_views import ViewTransposedWeights
+from memscan.export.rule_table import MissingRule
+from memscan.export.trace import OPSET
+from tests.export.rule_rows import ROWS, Row
+from tests.export.single_node import build, draw, evaluate
+
+ATTENTION_ROWS = [row for row in ROWS if row.op == "Attention"]
+
+
+@pytest.mark.parametrize("row", ATTENTION_ROWS, ids=str)
+def test_plain_attention_keeps_values_and_leaves_no_attention(row: Row) -> None:
+    point, _ = draw(row, 1)
+    model = build(row, symbolic=True)
+    plain = model.clone()
+    assert PlainAttention()(plain).modified
+    assert [node.op_type for node in plain.graph] == ["Mul", "Transpose", "MatMul", "Softmax", "MatMul", "Cast"]
+    assert all(value.shape is not None and value.dtype is not None for node in plain.graph for value in node.outputs)
+    np.testing.assert_allclose(evaluate(plain, point, "y"), evaluate(model, point, "y"), rtol=1e-12)
+
+
+def test_plain_attention_refuses_a_causal_mask() -> None:
+    shape = (2, 3, 5, 4)
+    model = build(Row("Attention", (shape, shape, shape), torch.clone, {"is_causal": 1}))
+    with pytest.raises(MissingRule, match="is_causal"):
+        PlainAttention()(model)
+
+
+def test_transposed_weight_becomes_a_view_that_is_shared() -> None:
+    weight = torch.randn(3, 4)
+    tensor = TorchTensor(weight, name="w")
+    w = ir.Value(name="w", shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    x = ir.Value(name="x", shape=ir.Shape(["N", 4]), type=ir.TensorType(ir.DataType.FLOAT))
+    transposes = [ir.node("Transpose", [w], {"perm": [1, 0]}) for _ in range(2)]
+    products = [ir.node("MatMul", [x, transpose.outputs[0]]) for transpose in transposes]
+    untouched = ir.node("Transpose", [x], {"perm": [1, 0]})
+    nodes = [*transposes, *products, untouched]
+    outputs = [node.outputs[0] for node in (*products, untouched)]
+    model = ir.Model(ir.Graph([x], outputs, nodes=nodes, initializers=[w], opset_imports={"": OPSET}), ir_version=10)
+
+    assert ViewTransposedWeights()(model).modified
+    assert [node.op_type for node in model.graph] == ["MatMul", "MatMul", "Transpose"]
+    view = model.graph.initializers["w.T"].const_value
+    assert view.raw.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr()
+    np.testing.assert_array_equal(view.numpy(), weight.T.numpy())
+    assert all(product.inputs[1] is model.graph.initializers["w.T"] for product in products)
+    assert not ViewTransposedWeights()(model).modified
