@@ -18,16 +18,6 @@ from memscan.scanner.settings import Stream
 _BLOCK = 16
 
 
-def check_seed(seed: int) -> None:
-    """Accept the non-negative seeds that torch accepts; its negative ones are aliases of 2^64 - |seed|.
-
-    Raises:
-        RowError: not in [0, 2^64).
-    """
-    if not 0 <= seed < 2**64:
-        raise RowError(f"seed {seed} is outside [0, 2^64): torch has no such generator")
-
-
 def initial_latents(seed: int, shape: tuple[int, ...], stream: Stream = "cpu") -> NDArray[np.float32]:
     """Standard normal noise of `shape`, equal to torch's to float32 rounding of the transcendental functions.
 
@@ -36,9 +26,9 @@ def initial_latents(seed: int, shape: tuple[int, ...], stream: Stream = "cpu") -
         shape: of one image, e.g. [C, h, w]; given a generator for each image, diffusers draws one by one too.
 
     Raises:
-        RowError: invalid seed.
+        RowError: the seed is not in [0, 2^64).
     """
-    check_seed(seed)
+    _check_seed(seed)
     size = math.prod(shape)
     if stream == "cuda":
         values = _cuda_normal(seed, size)
@@ -47,6 +37,11 @@ def initial_latents(seed: int, shape: tuple[int, ...], stream: Stream = "cpu") -
     else:
         values = _cpu_normal(seed, size)
     return values.reshape(shape)
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**64:  # torch also takes negative seeds, as aliases of seed + 2^64
+        raise RowError(f"seed {seed} is outside [0, 2^64): torch has no such generator")
 
 
 def _cpu_words(seed: int, count: int) -> NDArray[np.uint32]:
