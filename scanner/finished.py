@@ -1,5 +1,6 @@
 """Which parts of a run are done: those whose result file is whole and was made of the rows that the manifest has."""
 
+import collections
 import dataclasses
 import hashlib
 import itertools
@@ -16,6 +17,7 @@ from memscan.scanner.output import OutputFolder
 from memscan.scanner.rows import RawRow, parse_row
 
 DIGEST_KEY = "memscan.input_digest"
+_FINGERPRINT = b"memscan.fingerprint"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +45,12 @@ def tally(table: pa.Table) -> Tally:
 
 
 def cut(manifest: Manifest, shard_rows: int) -> Iterator[tuple[int, Iterator[tuple[int, RawRow]]]]:
-    """The manifest's parts: number, and index and content of each row; each must be read to its end before the next."""
+    """The manifest's parts: number, and index and content of each row. What is not read of a part is skipped."""
     rows = enumerate(manifest.rows())
     for number in range(-(-manifest.num_rows // shard_rows)):
-        yield number, itertools.islice(rows, shard_rows)
+        part = itertools.islice(rows, shard_rows)
+        yield number, part
+        collections.deque(part, maxlen=0)
 
 
 def input_digest(row_digests: Iterable[bytes]) -> str:
@@ -63,7 +67,7 @@ def finished_parts(
         with_maps: a part needs its file of maps too.
 
     Raises:
-        ResumeRefused: a finished part was made of other rows, or has other columns.
+        ResumeRefused: a finished part was made of other rows or by another run, or has other columns.
     """
     paths = folder.parts()
     for number in paths:
@@ -74,8 +78,10 @@ def finished_parts(
     if not whole:
         return {}
     for number, rows in cut(manifest, shard_rows):
-        digests = [parse_row(index, raw).digest if number in whole else b"" for index, raw in rows]
-        if number in whole and whole[number][0] != input_digest(digests):
+        if number not in whole:
+            continue
+        digests = [parse_row(index, raw).digest for index, raw in rows]
+        if whole[number][0] != input_digest(digests):
             _refuse_rows(folder, number * shard_rows, number * shard_rows + len(digests) - 1)
     return {n: counted for n, (_, counted) in whole.items() if not with_maps or is_whole(folder.maps_part(n))}
 
@@ -87,12 +93,15 @@ def _read_part(path: Path, schema: pa.Schema) -> tuple[str, Tally] | None:
             found = file.schema_arrow
             table = file.read(use_threads=False)
         digest = found.metadata[DIGEST_KEY.encode()].decode()
+        fingerprint = found.metadata[_FINGERPRINT]
     except (pa.ArrowException, KeyError, TypeError, ValueError):
         return None
     except OSError as error:
         if error.errno is not None:
             raise
         return None
+    if fingerprint != schema.metadata[_FINGERPRINT]:
+        raise ResumeRefused(f"{path} is of another run than the rest of its folder: move it away")
     if not found.equals(schema):
         changed = next(name for name in (*schema.names, *found.names) if not _same_field(found, schema, name))
         raise ResumeRefused(f"{path} has another type of column {changed!r}: choose another --out")

@@ -105,9 +105,6 @@ def _scan_rest(
     engine = Engine(job.bundle, job.execution)
     total = Tally()
     for number, rows in cut(job.manifest, shard_rows):
-        if number in done:
-            for _ in rows:
-                pass
-        else:
+        if number not in done:
             total += Part(job, folder, schema, number).scan(rows, engine, advance)
     return total

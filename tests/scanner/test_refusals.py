@@ -211,6 +211,16 @@ def test_file_among_the_results_that_is_no_part_is_refused(
         stranger.unlink()
 
 
+def test_part_of_another_run_is_refused(
+    arguments: list[str], out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    assert invoke([*arguments, "--guidance", "3", "--out", str(other)]) == 3
+    part = out / "results" / "part-00001.parquet"
+    shutil.copy(other / "results" / part.name, part)
+    assert error_line(arguments, 2, capsys) == f"{part} is of another run than the rest of its folder: move it away"
+
+
 def test_output_that_cannot_be_written_is_refused(
     arguments: list[str], out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
