@@ -10,6 +10,8 @@ The coefficients a, b, c are inputs: DDIM has c = 0, multistep DPM-Solver++ 2M u
 import numpy as np
 import onnx_ir as ir
 
+from memscan.export.shapes import shape_of
+
 _FLOAT = ir.DataType.FLOAT
 _SCALARS = ("guidance_scale", "a", "b", "c")
 
@@ -30,14 +32,14 @@ def guided_step(denoiser: ir.Model, alphas_cumprod: tuple[float, ...]) -> ir.Mod
     graph = model.graph
     _rename_batch(graph, "N", "2N")
     inner = {value.name: value for value in graph.inputs}
-    latent_shape = inner["sample"].shape[1:]
-    text_shape = inner["encoder_hidden_states"].shape[1:]
+    latent_shape = ["N", *_static(inner["sample"])]
+    text_shape = ["N", *_static(inner["encoder_hidden_states"])]
 
-    sample = ir.val("sample", _FLOAT, ["N", *latent_shape])
+    sample = ir.val("sample", _FLOAT, latent_shape)
     timestep = ir.val("timestep", ir.DataType.INT64, ["N"])
-    states = ir.val("encoder_hidden_states", _FLOAT, ["N", *text_shape])
-    uncond_states = ir.val("uncond_hidden_states", _FLOAT, ["N", *text_shape])
-    previous_denoised = ir.val("previous_denoised", _FLOAT, ["N", *latent_shape])
+    states = ir.val("encoder_hidden_states", _FLOAT, text_shape)
+    uncond_states = ir.val("uncond_hidden_states", _FLOAT, text_shape)
+    previous_denoised = ir.val("previous_denoised", _FLOAT, latent_shape)
     scalars = {name: ir.val(name, _FLOAT, []) for name in _SCALARS}
 
     head = ir.tape.Tape()
@@ -66,10 +68,15 @@ def guided_step(denoiser: ir.Model, alphas_cumprod: tuple[float, ...]) -> ir.Mod
     next_sample = tape.op("Add", [update, tape.op("Mul", [scalars["c"], previous_denoised])])
     both.name = "eps_twice"
     for name, output in (("next_sample", next_sample), ("denoised", denoised)):
-        output.name, output.dtype, output.shape = name, _FLOAT, ir.Shape(["N", *latent_shape])
+        output.name, output.dtype, output.shape = name, _FLOAT, ir.Shape(latent_shape)
     graph.outputs[:] = [next_sample, denoised]
     graph.name = "guided_step"
     return model
+
+
+def _static(value: ir.Value) -> list[int]:
+    """The dimensions behind the batch."""
+    return [dim for dim in shape_of(value)[1:] if isinstance(dim, int)]
 
 
 def _gather_levels(tape: ir.tape.Tape, timestep: ir.Value, name: str, table: np.ndarray) -> ir.Value:
