@@ -82,8 +82,7 @@ _GROUPS = {
     "--shard-rows", type=click.IntRange(1), metavar="N", default=256, help="Rows in each result file  [default: 256]"
 )
 @click.option("--dry-run", is_flag=True, help="Check manifest and model, say what would be done, and stop")
-@click.pass_context
-def command(ctx: click.Context, manifest: str | None, prompt: tuple[str, ...], **options: Any) -> int:
+def command(manifest: str | None, prompt: tuple[str, ...], **options: Any) -> int:
     """Scan the prompts of MANIFEST, and write scores and masks to Parquet.
 
     \b
