@@ -20,8 +20,10 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/hadolint Dockerfile
 
+# mypy finds the parts of a namespace package in an ordinary installation only.
 types: $(VENV)/installed
-	$(VENV)/bin/pip install --quiet --no-deps --no-build-isolation --force-reinstall --target build/typed .
+	rm -rf build
+	$(VENV)/bin/pip install --quiet --no-deps --target build/typed .
 	MYPYPATH=build/typed $(VENV)/bin/mypy --explicit-package-bases -p memscan.scanner -p memscan.export -p memscan.kernels
 
 proof: $(VENV)/installed

@@ -32,8 +32,8 @@ def guided_step(denoiser: ir.Model, alphas_cumprod: tuple[float, ...]) -> ir.Mod
     graph = model.graph
     _rename_batch(graph, "N", "2N")
     inner = {value.name: value for value in graph.inputs}
-    latent_shape = ["N", *_static(inner["sample"])]
-    text_shape = ["N", *_static(inner["encoder_hidden_states"])]
+    latent_shape: list[int | str] = ["N", *_static(inner["sample"])]
+    text_shape: list[int | str] = ["N", *_static(inner["encoder_hidden_states"])]
 
     sample = ir.val("sample", _FLOAT, latent_shape)
     timestep = ir.val("timestep", ir.DataType.INT64, ["N"])
