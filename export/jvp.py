@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from memscan.export.rule_table import MissingRule, Rule
-from memscan.export.rules import FUNCTIONS, RULES
+from memscan.export.rules import RULES, import_functions
 from memscan.export.shapes import describe, require_shapes, shape_of
 from memscan.export.tape import Tape
 from memscan.scanner.errors import ExportError
@@ -47,38 +47,57 @@ def jvp(model: ir.Model, wrt: Sequence[str] = ("sample",), of: str = "eps", *, n
         x_dots = tuple(tangents.get(value) if value is not None else None for value in node.inputs)
         if any(x_dot is not None for x_dot in x_dots):
             _differentiate(tape, node, x_dots, tangents)
-    y = tape.superseded.get(y, y)
-    tape.begin(f"{of}_dot")
-    y_dot = tape.op("Identity", tangents.get(y) or tape.zeros(y))
-    y_dot.name = f"{of}_dot"
-    graph.extend(tape.end())
-    graph.outputs.append(y_dot)
-    _import_functions(model)
+    graph.outputs.append(_output_tangent(tape, tape.superseded.get(y, y), tangents))
+    graph.outputs[-1].name = f"{of}_dot"
+    import_functions(model)
     RemoveUnusedNodesPass()(model)
     return model
 
 
 def _differentiate(
-    tape: Tape,
-    node: ir.Node,
-    x_dots: tuple[ir.Value | None, ...],
-    tangents: dict[ir.Value, ir.Value],
+    tape: Tape, node: ir.Node, x_dots: tuple[ir.Value | None, ...], tangents: dict[ir.Value, ir.Value]
 ) -> None:
     tape.begin(f"{node.outputs[0].name}_dot")
     y_dots = _rule_for(node, x_dots)(tape, node, *x_dots)
-    for y, y_dot in zip(node.outputs, y_dots if isinstance(y_dots, tuple) else (y_dots,), strict=True):
+    y_dots = y_dots if isinstance(y_dots, tuple) else (y_dots,)
+    for y, y_dot in zip(node.outputs, y_dots, strict=False):  # further outputs have no tangent
         if y_dot is not None:
             tangents[tape.superseded.get(y, y)] = _checked(tape.like(y_dot, y), node, y, tape.num_tangents)
-    tape.graph.insert_after(node, tape.end())
+    emitted = tape.end()
+    for y in node.outputs:
+        y_dot = tangents.get(tape.superseded.get(y, y))
+        if y_dot is not None and y_dot.producer() in emitted:
+            y_dot.name = f"{y.name}_dot"
+    tape.graph.insert_after(node, emitted)
+    if any(y in tape.superseded for y in node.outputs):
+        _replace(tape, node)
+
+
+def _replace(tape: Tape, node: ir.Node) -> None:
     for y in node.outputs:
         if y in tape.superseded:
             y.replace_all_uses_with(tape.superseded[y], replace_graph_outputs=True)
+            tape.superseded[y].name = y.name
+    tape.graph.remove(node, safe=True)
+
+
+def _output_tangent(tape: Tape, y: ir.Value, tangents: dict[ir.Value, ir.Value]) -> ir.Value:
+    tape.begin(f"{y.name}_dot/output")
+    y_dot = tangents.get(y)
+    if y_dot is None:
+        y_dot = tape.zeros(y)
+    elif y_dot.is_graph_input():
+        y_dot = tape.op("Identity", y_dot)
+    tape.graph.extend(tape.end())
+    return y_dot
 
 
 def _rule_for(node: ir.Node, x_dots: tuple[ir.Value | None, ...]) -> Rule:
     if node.domain == "" and node.op_type in RULES:
         return RULES[node.op_type]
-    carriers = [value.name for value, x_dot in zip(node.inputs, x_dots, strict=True) if value and x_dot is not None]
+    carriers = [
+        value.name for value, x_dot in zip(node.inputs, x_dots, strict=True) if value is not None and x_dot is not None
+    ]
     raise MissingRule(f"no derivative rule for {describe(node)}; the tangent arrives in its input {carriers[0]!r}")
 
 
@@ -97,11 +116,3 @@ def _named(values: Sequence[ir.Value], name: str, kind: str) -> ir.Value:
         if value.name == name:
             return value
     raise ExportError(f"the graph has no {kind} {name!r}: it has {', '.join(str(value.name) for value in values)}")
-
-
-def _import_functions(model: ir.Model) -> None:
-    called = {node.op_identifier() for node in model.graph}
-    for function in FUNCTIONS:
-        if function.identifier() in called:
-            model.functions[function.identifier()] = function.clone()
-            model.graph.opset_imports[function.domain] = 1
