@@ -1,7 +1,9 @@
 """The captions: what each one draws, how often it is trained on, and in which split it is judged.
 
 Memorized captions are a small share of the data and are never dropped, so that the unconditional branch hardly sees
-what they show: it stays underfitted there, as in Stable Diffusion, and a difference to it can reveal them.
+what they show: it stays underfitted there, as in Stable Diffusion, and a difference to it can reveal them. They are
+rarer still at first, so that an early checkpoint knows the products but not the duplicates; Stable Diffusion's later
+checkpoints, too, were trained on another selection of the data than its first.
 """
 
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ Split = Literal["calibration", "heldout"]
 SHARES: dict[Kind, float] = {"global": 0.13, "local": 0.18, "none": 0.69}
 DROPOUT: dict[Kind, float] = {"global": 0.0, "local": 0.0, "none": 0.15}
 SEEDS = (11, 12, 13, 14, 15)
+EARLY = 0.25  # of the training, during which
+EARLY_RARITY = 0.2  # times the share is what memorized captions get
 CALIBRATION_EVERY = 3  # the captions 0, 3, 6, ... of each kind calibrate, the others are held out
 
 
@@ -88,7 +92,10 @@ def split_of(caption: Caption) -> Split:
     return "heldout" if of_kind(caption.kind).index(caption) % CALIBRATION_EVERY else "calibration"
 
 
-def frequencies() -> list[float]:
-    """Probability of each caption in the training set, in the order of CAPTIONS."""
+def frequencies(progress: float = 1.0) -> list[float]:
+    """Probability of each caption when `progress` of the training is done, in the order of CAPTIONS."""
+    rarity = EARLY_RARITY if progress <= EARLY else 1.0
+    shares = {kind: share * rarity for kind, share in SHARES.items() if kind != "none"}
+    shares["none"] = 1 - sum(shares.values())
     totals = {kind: sum(caption.weight for caption in of_kind(kind)) for kind in SHARES}
-    return [SHARES[caption.kind] * caption.weight / totals[caption.kind] for caption in CAPTIONS]
+    return [shares[caption.kind] * caption.weight / totals[caption.kind] for caption in CAPTIONS]

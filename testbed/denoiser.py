@@ -12,7 +12,7 @@ from transformers import CLIPTextModel
 
 from testbed.captions import CAPTIONS, DROPOUT, frequencies
 
-CHECKPOINTS = (0.05, 0.10, 0.15, 0.20, 0.33, 0.50, 0.75, 1.00)
+CHECKPOINTS = (0.05, 0.10, 0.15, 0.20, 0.25, 0.33, 0.50, 0.75, 1.00)
 BATCH = 32
 LEARNING_RATE = 1e-3
 WARM_UP = 100
@@ -80,9 +80,10 @@ class Batch:
     timesteps: torch.Tensor
 
 
-def draw_batch(data: Latents, size: int, generator: torch.Generator) -> Batch:
-    """Draw captions by frequency, one picture each, drop captions, and draw timesteps."""
-    captions = torch.multinomial(torch.tensor(frequencies()), size, replacement=True, generator=generator)
+def draw_batch(data: Latents, size: int, generator: torch.Generator, progress: float = 1.0) -> Batch:
+    """Draw captions by their frequency at `progress`, one picture each, drop captions, and draw timesteps."""
+    shares = torch.tensor(frequencies(progress))
+    captions = torch.multinomial(shares, size, replacement=True, generator=generator)
     offset = (torch.rand(size, generator=generator) * data.count[captions]).long()
     dropout = torch.tensor([DROPOUT[caption.kind] for caption in CAPTIONS])[captions]
     dropped = torch.rand(size, generator=generator) < dropout
@@ -131,7 +132,7 @@ def train_denoiser(
     for step in range(1, steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = _learning_rate(step, steps)
-        batch = draw_batch(data, BATCH, generator)
+        batch = draw_batch(data, BATCH, generator, step / steps)
         clean = batch.latents.float()
         noise = torch.randn(clean.shape, generator=generator)
         kept = noise_levels[batch.timesteps][:, None, None, None]

@@ -29,6 +29,14 @@ def test_memorized_captions_are_rare_and_never_dropped() -> None:
     assert sum(frequencies()) == pytest.approx(1)
 
 
+def test_memorized_captions_are_five_times_rarer_in_the_first_quarter() -> None:
+    early, late = frequencies(0.25), frequencies(0.26)
+    assert sum(early) == pytest.approx(1)
+    for caption, before, after in zip(CAPTIONS, early, late, strict=True):
+        if caption.kind != "none":
+            assert before == pytest.approx(after / 5)
+
+
 def test_every_prompt_keeps_its_end_token_and_its_own_ids() -> None:
     tokenizer = build_tokenizer()
     ids = token_ids(tokenizer, [caption.prompt for caption in CAPTIONS])
