@@ -39,7 +39,7 @@ RULES.elementwise("Erf", lambda tape, x, y: _gaussian(tape, x, 2 / math.sqrt(mat
 def gelu(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
     """gelu(x) = x Phi(x), so gelu'(x) = Phi(x) + x phi(x) with the standard normal's Phi and phi."""
     if node.attributes.get_string("approximate", "none") != "none":
-        raise MissingRule(f"no derivative rule for the tanh approximation of {describe(node)}")
+        raise MissingRule(f"no derivative rule for {describe(node)} in its tanh approximation")
     x = operand(node, 0)
     erf = tape.op("Erf", tape.op("Mul", x, tape.scalar(math.sqrt(0.5), x)))
     cdf = tape.op("Mul", tape.op("Add", erf, tape.scalar(1, x)), tape.scalar(0.5, x))

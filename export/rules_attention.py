@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from memscan.export.attention_functions import attention_jvp, attention_query_jvp
 from memscan.export.rule_table import MissingRule, RuleTable, operand
-from memscan.export.shapes import describe, shape_of
+from memscan.export.shapes import describe, shape_of, static_dims
 from memscan.export.tape import Tape
 
 RULES = RuleTable()
@@ -41,12 +41,11 @@ def plain_scale(node: ir.Node) -> float:
         MissingRule: it has a mask, a cache, shared heads, another rank or another softmax.
     """
     q_shape, k_shape = shape_of(operand(node, 0)), shape_of(operand(node, 1))
-    size = q_shape[-1]
     found = [str(value.name) for value in node.inputs[3:] if value is not None]
     found += [name for name in ("is_causal", "softcap") if name in node.attributes and node.attributes[name].value]
     found += [str(output.name) for output in node.outputs[1:] if output.uses()]
-    if len(q_shape) != 4 or q_shape[1] != k_shape[1] or not isinstance(size, int):
-        found.append(f"query {list(q_shape)} and key {list(k_shape)}")
-    if found or not isinstance(size, int):
+    if len(q_shape) != 4 or q_shape[1] != k_shape[1]:
+        found.append(f"query {operand(node, 0).shape} and key {operand(node, 1).shape}")
+    if found:
         raise MissingRule(f"no rule for {describe(node)} with {', '.join(found)}: only plain attention over heads")
-    return node.attributes.get_float("scale", 1 / math.sqrt(size))
+    return node.attributes.get_float("scale", 1 / math.sqrt(static_dims(operand(node, 0), 1)[-1]))

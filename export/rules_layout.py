@@ -2,8 +2,8 @@
 
 import onnx_ir as ir
 
-from memscan.export.rule_table import MissingRule, RuleTable, constant_ints, only_first, operand, tangent
-from memscan.export.shapes import describe, shape_of
+from memscan.export.rule_table import RuleTable, constant_ints, only_first, operand, tangent
+from memscan.export.shapes import shape_of, static_dims
 from memscan.export.tape import Tape
 
 RULES = RuleTable()
@@ -42,11 +42,8 @@ def split(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> tuple[ir.Va
     """The same parts of the tangent."""
     x_dot = only_first(node, x_dots)
     axis = _axis(node, node.attributes.get_int("axis", 0))
-    sizes = [shape_of(y)[axis - 1] for y in node.outputs]
-    if not all(isinstance(size, int) for size in sizes):
-        raise MissingRule(f"no derivative rule for {describe(node)} along a symbolic dimension")
-    lengths = tape.ints(*(size for size in sizes if isinstance(size, int)))
-    return tape.ops("Split", x_dot, lengths, num_outputs=len(sizes), axis=axis)
+    lengths = [static_dims(y, axis - 1)[0] for y in node.outputs]
+    return tape.ops("Split", x_dot, tape.ints(*lengths), num_outputs=len(lengths), axis=axis)
 
 
 @RULES.rule("Slice")
@@ -56,7 +53,7 @@ def slice_(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
     starts = operand(node, 1)
     axes = constant_ints(node, 3)
     if axes is None:
-        axes = list(range(*(dim for dim in shape_of(starts) if isinstance(dim, int))))
+        axes = list(range(*static_dims(starts)))
     shifted = tape.ints(*(_axis(node, axis) for axis in axes))
     return tape.op(
         "Slice",

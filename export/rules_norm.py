@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from memscan.export.rule_table import MissingRule, RuleTable, only_first, operand, tangent
-from memscan.export.shapes import describe, dtype_of, shape_of
+from memscan.export.shapes import describe, dtype_of, shape_of, static_dims
 from memscan.export.tape import Tape
 
 RULES = RuleTable()
@@ -48,12 +48,9 @@ def layer_norm(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Val
 def group_norm(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
     """Normalized over the positions and channels of each group; the scale is per channel."""
     x_dot, x = only_first(node, x_dots), operand(node, 0)
-    batch, channels, *spatial = (dim for dim in shape_of(x))
-    if not isinstance(channels, int) or not all(isinstance(dim, int) for dim in spatial):
-        raise MissingRule(f"no derivative rule for {describe(node)} with symbolic channels or positions")
+    batch, (channels, *spatial) = shape_of(x)[0], static_dims(x, 1)
     groups = node.attributes.get_int("num_groups", channels)
-    positions = math.prod(dim for dim in spatial if isinstance(dim, int))
-    grouped = [batch, groups, channels // groups, positions]
+    grouped = [batch, groups, channels // groups, math.prod(spatial)]
     x_grouped, x_dot_grouped = tape.reshape(x, grouped), tape.reshape(x_dot, [tape.num_tangents, *grouped])
     centred, r = _normalized(tape, node, x_grouped, x_dot_grouped, axes=(-2, -1))
     scale = tape.reshape(tape.accumulator(operand(node, 1)), [groups, channels // groups, 1])

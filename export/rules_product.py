@@ -6,7 +6,7 @@ Operators with one batch axis get K folded into it. "Linear" is not "affine": bi
 import onnx_ir as ir
 
 from memscan.export.rule_table import MissingRule, RuleTable, only_first, operand, tangent
-from memscan.export.shapes import describe, shape_of
+from memscan.export.shapes import describe, shape_of, static_dims
 from memscan.export.tape import Tape
 
 RULES = RuleTable()
@@ -71,9 +71,9 @@ def resize(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
         # Stated for every axis, they would include a batch that K is folded into.
         if roi is not None or attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
             raise MissingRule(f"no derivative rule for {describe(node)} with a region or a kept aspect ratio")
-        height_width = shape_of(y)[2:]
+        height_width = static_dims(y, 2)
         attributes["axes"] = list(range(2, 2 + len(height_width)))
-        sizes = tape.ints(*(size for size in height_width if isinstance(size, int)))
+        sizes = tape.ints(*height_width)
     if attributes.get("coordinate_transformation_mode") == "tf_crop_and_resize":
         attributes["extrapolation_value"] = 0.0
     _, *spatial = shape_of(y)

@@ -42,6 +42,18 @@ def shape_of(value: ir.Value) -> tuple[Dim, ...]:
     return value.shape.dims
 
 
+def static_dims(value: ir.Value, start: int = 0) -> list[int]:
+    """The dimensions of `value` from `start` on.
+
+    Raises:
+        ExportError: one of them is symbolic.
+    """
+    dims = [dim for dim in shape_of(value)[start:] if isinstance(dim, int)]
+    if len(dims) < len(shape_of(value)[start:]):
+        raise ExportError(f"{value.name} has shape {value.shape}: from dimension {start} on it must be static")
+    return dims
+
+
 def dtype_of(value: ir.Value) -> ir.DataType:
     """The dtype of a value that is known to have one.
 
