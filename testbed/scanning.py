@@ -24,12 +24,9 @@ EXECUTION = Execution(batch_size=8, threads=1, provider="cpu")
 def export(pipeline: Path, baseline: Path, out: Path, options: ExportOptions) -> None:
     """Export two pipeline folders to the bundle `out`; raises ExportError as `memscan export` does."""
     with quiet_libraries():
-        export_bundle(
-            find_checkpoint(str(pipeline)),
-            out,
-            baseline=find_checkpoint(str(baseline), parts=("unet",)),
-            options=options,
-        )
+        model = dataclasses.replace(find_checkpoint(str(pipeline)), id="memscan-testbed")
+        early = dataclasses.replace(find_checkpoint(str(baseline), parts=("unet",)), id="memscan-testbed-early")
+        export_bundle(model, out, baseline=early, options=options)
 
 
 def scan(bundle: Bundle, manifest: Path, out: Path, request: Request) -> Results:
