@@ -22,11 +22,10 @@ def reference() -> str:
 
 
 def _help(command: click.Command, names: list[str]) -> str:
-    parent: click.Context | None = None
-    for name in names[:-1]:
-        parent = click.Context(cli, info_name=name)
-    width = {"terminal_width": _WIDTH, "max_content_width": _WIDTH}
-    context = click.Context(command, info_name=names[-1], parent=parent, **width)
+    root = click.Context(cli, info_name=names[0], **cli.context_settings)
+    parent = root if len(names) > 1 else None
+    settings = {**cli.context_settings, "terminal_width": _WIDTH, "max_content_width": _WIDTH}
+    context = click.Context(command, info_name=names[-1], parent=parent, **settings)
     return "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
 
 

@@ -32,7 +32,7 @@ def test_every_option_that_the_readme_uses_exists() -> None:
             for option in re.findall(r"(?<!\S)--[a-z-]+", rest.split("#")[0]):
                 used += 1
                 assert option in sections[f"memscan {command}"], f"memscan {command} has no {option}"
-    assert used >= 5
+    assert used, "the README shows no option"
 
 
 def test_every_local_link_and_picture_of_the_readme_exists() -> None:
