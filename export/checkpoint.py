@@ -44,14 +44,14 @@ class Checkpoint:
             ExportError: the weights do not fit the configuration, or cannot be read.
         """
         folder = self.path / part
-        options = {"use_safetensors": True, "local_files_only": True, **_variant(folder)}
-        if part != "text_encoder":
-            options["torch_dtype"] = torch.float32
+        # A diffusers model warns about a later cast; transformers has renamed the argument.
+        dtype = {} if part == "text_encoder" else {"torch_dtype": torch.float32}
+        options = {"use_safetensors": True, "local_files_only": True, **dtype, **_variant(folder)}
         try:
             module = _CLASSES[part].from_pretrained(folder, **options)
         except (OSError, ValueError, RuntimeError) as error:
             raise ExportError(f"{folder} cannot be loaded: {_first_line(error)}") from error
-        return module.to(torch.float32).eval().requires_grad_(False)
+        return (module.float() if part == "text_encoder" else module).eval().requires_grad_(False)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         try:

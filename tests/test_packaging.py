@@ -58,7 +58,7 @@ for module in {modules!r}:
 
 @pytest.mark.parametrize("first", ["memscan.kernels.jvp_attention", "transformers"])
 def test_the_folder_kernels_shadows_nothing(first: str) -> None:
-    """transformers and diffusers look for a package `kernels`: from the repository root they must not take ours for it."""
+    """transformers and diffusers look for a package `kernels`: they must not take the folder of the root for it."""
     code = f"""
 import importlib, sys
 importlib.import_module({first!r})
