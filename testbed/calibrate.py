@@ -27,10 +27,10 @@ from testbed.tables import HOME
 from testbed.thresholds import BestThreshold, best_threshold
 
 NUM_INFERENCE_STEPS = 50
-GUIDANCES = (2.0, 3.0, 5.0)
-BASELINES = (0.05, 0.10, 0.15, 0.20, 0.33)
-PROVISIONAL_BASELINE = 0.15
-TIMESTEPS = (201, 141, 101, 61, 41, 21, 1)
+GUIDANCES = (1.5, 2.5, 4.0)
+BASELINES = (0.10, 0.15, 0.20, 0.25)
+PROVISIONAL_BASELINE = 0.20
+TIMESTEPS = (301, 201, 141, 101, 61, 21, 1)
 CHOOSERS = ("dh_uncond", "dh_base")
 
 Found = dict[tuple[str, int], BestThreshold]  # by map and timestep
