@@ -95,7 +95,7 @@ def split_of(caption: Caption) -> Split:
 def frequencies(progress: float = 1.0) -> list[float]:
     """Probability of each caption when `progress` of the training is done, in the order of CAPTIONS."""
     rarity = EARLY_RARITY if progress <= EARLY else 1.0
-    shares = {kind: share * rarity for kind, share in SHARES.items() if kind != "none"}
+    shares: dict[Kind, float] = {kind: share * rarity for kind, share in SHARES.items() if kind != "none"}
     shares["none"] = 1 - sum(shares.values())
     totals = {kind: sum(caption.weight for caption in of_kind(kind)) for kind in SHARES}
     return [shares[caption.kind] * caption.weight / totals[caption.kind] for caption in CAPTIONS]
