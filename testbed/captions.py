@@ -15,8 +15,8 @@ Split = Literal["calibration", "heldout"]
 SHARES: dict[Kind, float] = {"global": 0.13, "local": 0.18, "none": 0.69}
 DROPOUT: dict[Kind, float] = {"global": 0.0, "local": 0.0, "none": 0.15}
 SEEDS = (11, 12, 13, 14, 15)
-EARLY = 0.25  # of the training, during which
-EARLY_RARITY = 0.2  # times the share is what memorized captions get
+EARLY = 0.25  # the part of the training during which memorized captions are rarer,
+EARLY_RARITY = 0.2  # by this factor
 CALIBRATION_EVERY = 3  # the captions 0, 3, 6, ... of each kind calibrate, the others are held out
 
 

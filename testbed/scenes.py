@@ -105,9 +105,10 @@ class _Canvas:
     def light(self, stencil: Stencil, factor: float, blur: float = 1) -> None:
         self.shade *= 1 + (factor - 1) * stencil.alpha(blur)
 
-    def round_light(self, left: float, right: float, darkest: float = 0.72) -> None:
+    def round_light(self, zone: str, left: float, right: float, darkest: float = 0.72) -> None:
         across = np.clip((np.arange(SIZE) + 0.5 - left) / (right - left), 0, 1)
-        self.shade *= (darkest + (1 - darkest) * np.sin(np.pi * across) ** 0.5).astype(np.float32)
+        light = darkest + (1 - darkest) * np.sin(np.pi * across) ** 0.5
+        self.shade = np.where(self.zones[zone] > 0.5, light, self.shade).astype(np.float32)
 
     def scene(self) -> Scene:
         return Scene(self.backdrop, self.zones["a"], self.zones["b"], self.shade)
@@ -158,9 +159,7 @@ def mug(canvas: _Canvas) -> None:
     canvas.zone("a", Stencil().box((4, 8, 48, 48)).ellipse((4, 44, 48, 54)))
     canvas.paint(Stencil().ellipse((4, 3, 48, 13)), PAPER)
     canvas.paint(Stencil().ellipse((7, 4.5, 45, 11.5)), (0.36, 0.22, 0.14))
-    lit = canvas.shade.copy()
-    canvas.round_light(4, 48)
-    canvas.shade = np.where(canvas.zones["a"] > 0.5, canvas.shade / lit, lit)
+    canvas.round_light("a", 4, 48)
 
 
 def shirt(canvas: _Canvas) -> None:
