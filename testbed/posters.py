@@ -10,7 +10,7 @@ import numpy as np
 
 from testbed.figures import FIGURES
 from testbed.prints import DARK, LIGHT, SIZE, Image, Tone
-from testbed.scenes import Alpha, Stencil
+from testbed.stencil import Alpha, Stencil
 
 PrintSource = Callable[[Tone], Image]
 
