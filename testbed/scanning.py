@@ -18,7 +18,7 @@ from memscan.scanner.result_reader import Key, Results, open_results
 from memscan.scanner.runner import Job, run
 from memscan.scanner.settings import Execution
 
-EXECUTION = Execution(batch_size=8, threads=1, provider="cpu")
+EXECUTION = Execution(batch_size=8, provider="cpu")
 
 
 def export(pipeline: Path, baseline: Path, out: Path, options: ExportOptions) -> None:
