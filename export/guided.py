@@ -4,13 +4,14 @@
     d   = (x - sigma eps) / alpha                 the denoised estimate, returned for the next step
     x'  = a x + b eps + c d_prev                  a linear solver update
 
-The coefficients a, b, c are inputs: DDIM has c = 0, multistep DPM-Solver++ 2M uses d_prev. Attention is written out in
-plain operators, which every engine takes.
+The coefficients a, b, c are inputs: DDIM has c = 0, multistep DPM-Solver++ 2M uses d_prev. Attention and group
+normalization are written out in operators that every engine has.
 """
 
 import numpy as np
 import onnx_ir as ir
 
+from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.shapes import shape_of
 
@@ -31,7 +32,7 @@ def guided_step(denoiser: ir.Model, alphas_cumprod: tuple[float, ...]) -> ir.Mod
         [N, C, h, w] and the scalars guidance_scale, a, b, c; outputs next_sample and denoised, both [N, C, h, w].
     """
     model = denoiser.clone()
-    PlainAttention()(model)
+    ir.passes.Sequential(PlainAttention(), NativeGroupNorm())(model)
     graph = model.graph
     _rename_batch(graph, "N", "2N")
     inner = {value.name: value for value in graph.inputs}

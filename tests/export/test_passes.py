@@ -6,6 +6,7 @@ import pytest
 import torch
 from onnx_ir.tensor_adapters import TorchTensor
 
+from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.passes.weight_views import ViewTransposedWeights
 from memscan.export.rule_table import MissingRule
@@ -25,6 +26,18 @@ def test_plain_attention_keeps_values_and_leaves_no_attention(row: Row) -> None:
     assert [node.op_type for node in plain.graph] == ["Mul", "Transpose", "MatMul", "Softmax", "MatMul", "Cast"]
     assert all(value.shape is not None and value.dtype is not None for node in plain.graph for value in node.outputs)
     np.testing.assert_allclose(evaluate(plain, point, "y"), evaluate(model, point, "y"), rtol=1e-12)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.op == "GroupNormalization"], ids=str)
+def test_native_group_norm_keeps_values_and_leaves_no_group_normalization(row: Row) -> None:
+    point, _ = draw(row, 1)
+    model = build(row, symbolic=True)
+    native = model.clone()
+    assert NativeGroupNorm()(native).modified
+    operators = [node.op_type for node in native.graph if node.op_type != "Cast"]
+    assert operators == ["Reshape", "InstanceNormalization", "Reshape", "Reshape", "Mul", "Reshape", "Add"]
+    assert all(value.shape is not None and value.dtype is not None for node in native.graph for value in node.outputs)
+    np.testing.assert_allclose(evaluate(native, point, "y"), evaluate(model, point, "y"), rtol=1e-9, atol=1e-12)
 
 
 def test_plain_attention_refuses_a_causal_mask() -> None:
