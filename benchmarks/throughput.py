@@ -1,15 +1,15 @@
-"""Images per second of `memscan run` against the same measurement in torch, in one run of alternating rounds.
+"""Images per second of a scan against the same measurement in torch, in one process and alternating rounds.
 
-    python -m benchmarks.throughput [--images 8] [--rounds 3] [--threads 1] [--probes 16] [--step 49]
+    python -m benchmarks.throughput [--batch-size 8 ...] [--rounds 3] [--threads 1] [--probes 16] [--step 49]
 
-`memscan run` is timed as a whole process, from start-up to the last file; torch without its imports and loading. The
-procedure as published is slow, so it gets fewer images, and its rate is taken per image.
+Rates of running work: start-up, loading and the first batch are left out on both sides; reading the manifest,
+tokenising and writing Parquet are within memscan's. The procedure as published knows no batches: one image a round.
 """
 
-import subprocess
-import sys
+import contextlib
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
@@ -19,68 +19,96 @@ import pyarrow.parquet as pq
 import torch
 
 from benchmarks.torch_procedures import Procedures, Settings
+from memscan.export.quiet import quiet_libraries
 from memscan.scanner import embedded
-from memscan.scanner.bundle import open_bundle
+from memscan.scanner.bundle import Bundle, open_bundle
+from memscan.scanner.job import Job
+from memscan.scanner.manifest import open_manifest
+from memscan.scanner.manifest_columns import Columns
+from memscan.scanner.measurement import Request, build_measurement
+from memscan.scanner.runner import run
+from memscan.scanner.settings import Execution
 
 TESTBED = Path(__file__).parent.parent / "testbed"
+TIMED_BATCHES = 2
 
 
 @click.command()
-@click.option("--images", default=8, show_default=True, help="Images of a round; also the batch size.")
-@click.option("--published-images", default=2, show_default=True, help="Images for the procedure as published.")
+@click.option("--batch-size", "batch_sizes", multiple=True, type=int, default=(1, 2, 4, 8), show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--threads", default=1, show_default=True)
 @click.option("--probes", default=16, show_default=True)
 @click.option("--step", default=49, show_default=True, help="Index of the measured step.")
-def main(images: int, published_images: int, rounds: int, threads: int, probes: int, step: int) -> None:
-    """Time the three procedures in alternating rounds and print their rates."""
+def main(batch_sizes: tuple[int, ...], rounds: int, threads: int, probes: int, step: int) -> None:
+    """Time the procedures in alternating rounds and print the medians of their rates."""
     torch.set_num_threads(threads)
     bundle = open_bundle(embedded.BUNDLE)
     settings = Settings(bundle.defaults.num_inference_steps, bundle.defaults.guidance_scale, step, probes)
-    procedures = Procedures(TESTBED / "pipeline", TESTBED / "baseline", settings)
-    prompts = [row["prompt"] for row in pq.read_table(embedded.MANIFEST).to_pylist()][:images]
-    seeds = list(range(images))
-    runs = {
-        "memscan run": (lambda: _memscan(prompts, seeds, settings, threads), images),
-        "torch, fair": (lambda: procedures.fair(prompts, seeds), images),
-        "torch, as published": (
-            lambda: procedures.as_published(prompts[:published_images], seeds[:published_images]),
-            published_images,
-        ),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for round_index in range(rounds + 1):
-        for name, (run, _) in runs.items():
-            start = time.perf_counter()
-            run()
-            if round_index:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
-    rates = {name: count / median(seconds[name]) for name, (_, count) in runs.items()}
-    click.echo(f"{settings.steps} steps, K = {probes}, step {step}, batch {len(prompts)}, {threads} thread(s)")
-    click.echo("| procedure | images/s | min..max | memscan is faster by |\n|---|---|---|---|")
-    for name, (_, count) in runs.items():
-        low, high = count / max(seconds[name]), count / min(seconds[name])
-        click.echo(
-            f"| {name} | {rates[name]:.3f} | {low:.3f}..{high:.3f} | {rates['memscan run'] / rates[name]:.2f}x |"
-        )
+    with quiet_libraries():
+        procedures = Procedures(TESTBED / "pipeline", TESTBED / "baseline", settings)
+    prompts = [row["prompt"] for row in pq.read_table(embedded.MANIFEST).to_pylist()]
+    click.echo(f"{settings.steps} DDIM steps, K = {probes}, measured at step {step}, {threads} thread(s)\n")
+    click.echo("| batch | procedure | images/s | min..max | memscan is faster by |\n|---|---|---|---|---|")
+    for size in batch_sizes:
+        many = (prompts * size)[: size * TIMED_BATCHES]
+        timed: dict[str, Callable[[], float]] = {
+            "memscan run": lambda size=size: _memscan(bundle, prompts, settings, size, threads),
+            "torch, fair": lambda many=many, size=size: _fair(procedures, many, size),
+            "torch, as published": lambda: _published(procedures, prompts[:1]),
+        }
+        _compare(size, timed, rounds)
 
 
-def _memscan(prompts: list[str], seeds: list[int], settings: Settings, threads: int) -> None:
+def _compare(size: int, timed: dict[str, Callable[[], float]], rounds: int) -> None:
+    rates: dict[str, list[float]] = {name: [] for name in timed}
+    for index in range(rounds + 1):
+        for name, measure in timed.items():
+            rate = measure()
+            if index:  # the first round warms up
+                rates[name].append(rate)
+    for name, found in rates.items():
+        ratio = median(rates["memscan run"]) / median(found)
+        click.echo(f"| {size} | {name} | {median(found):.3f} | {min(found):.3f}..{max(found):.3f} | {ratio:.2f}x |")
+
+
+def _memscan(bundle: Bundle, prompts: list[str], settings: Settings, size: int, threads: int) -> float:
+    """Images per second of a run after its first batch."""
+    images = size * (1 + TIMED_BATCHES)
+    request = Request(
+        steps=(settings.measured_step,),
+        num_inference_steps=settings.steps,
+        guidance_scale=settings.guidance,
+        num_probes=settings.probes,
+    )
+    measurement, _ = build_measurement(bundle, request)
+    done: list[float] = []
+
+    @contextlib.contextmanager
+    def progress(total: int, found: int) -> Iterator[Callable[[int], None]]:
+        yield lambda count: done.extend([time.perf_counter()] * count)
+
     with tempfile.TemporaryDirectory() as folder:
         manifest = Path(folder) / "manifest.parquet"
-        pq.write_table(pa.table({"prompt": prompts, "seed": seeds}), manifest)
-        options = {
-            "--out": Path(folder) / "out",
-            "--step": settings.measured_step,
-            "--num-inference-steps": settings.steps,
-            "--guidance": settings.guidance,
-            "--num-probes": settings.probes,
-            "--batch-size": len(prompts),
-            "--threads": threads,
-        }
-        arguments = [str(part) for pair in options.items() for part in pair]
-        command = [sys.executable, "-c", "from memscan.scanner.cli import main; main()", "run", str(manifest)]
-        subprocess.run([*command, *arguments], check=True, capture_output=True)
+        pq.write_table(pa.table({"prompt": (prompts * images)[:images], "seed": range(images)}), manifest)
+        execution = Execution(batch_size=size, threads=threads, provider="cpu")
+        job = Job(open_manifest(str(manifest), Columns()), bundle, measurement, execution, Path(folder) / "out")
+        run(job, note=lambda line: None, progress=progress)
+        end = time.perf_counter()
+    return (images - size) / (end - done[size - 1])
+
+
+def _fair(procedures: Procedures, prompts: list[str], size: int) -> float:
+    start = time.perf_counter()
+    for first in range(0, len(prompts), size):
+        batch = prompts[first : first + size]
+        procedures.fair(batch, list(range(first, first + len(batch))))
+    return len(prompts) / (time.perf_counter() - start)
+
+
+def _published(procedures: Procedures, prompts: list[str]) -> float:
+    start = time.perf_counter()
+    procedures.as_published(prompts, list(range(len(prompts))))
+    return len(prompts) / (time.perf_counter() - start)
 
 
 if __name__ == "__main__":
