@@ -43,7 +43,8 @@ def test_stable_diffusion_1_at_full_size_exports_within_memory(tmp_path: Path) -
     assert peak < MEMORY_LIMIT
     bundle = open_bundle(tmp_path / "bundle", verify=False)
     assert bundle.latent_shape == (4, 64, 64)
-    assert 4 * PARAMETERS <= (tmp_path / "bundle" / "weights.bin").stat().st_size < 4 * PARAMETERS * 1.01
+    # One copy of the weights; vectors of up to 1 kB stay in the graphs, and equal ones are stored once.
+    assert 0.999 < (tmp_path / "bundle" / "weights.bin").stat().st_size / (4 * PARAMETERS) < 1.001
     for name in ("step.onnx", "measure.onnx"):
         assert (tmp_path / "bundle" / name).stat().st_size < 2**25
         onnx.checker.check_model(tmp_path / "bundle" / name)
