@@ -1,0 +1,59 @@
+"""The embedded bundle is what the pipeline in the repository exports to, with the calibrated defaults."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memscan.export.checkpoint import find_checkpoint
+from memscan.scanner.bundle import Bundle, open_bundle
+from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
+from memscan.scanner.engine import Engine
+from memscan.scanner.settings import MAPS
+from testbed.embed import calibrated_options
+from testbed.scanning import EXECUTION, export
+from testbed.tables import HOME
+
+LIMIT = 16e6  # bytes of package data that the wheel may carry
+
+
+def test_embedded_model_and_baseline_are_those_of_the_repository() -> None:
+    record = json.loads((BUNDLE / "bundle.json").read_text())
+    assert record["model"]["digest"] == find_checkpoint(str(HOME / "pipeline")).digest
+    assert record["baseline"]["digest"] == find_checkpoint(str(HOME / "baseline"), parts=("unet",)).digest
+    for embedded, own in ((MANIFEST, "manifest.parquet"), (GROUND_TRUTH, "ground_truth.parquet")):
+        assert embedded.read_bytes() == (HOME / own).read_bytes()
+
+
+def test_embedded_defaults_are_the_calibrated_ones() -> None:
+    bundle, options = open_bundle(BUNDLE), calibrated_options()
+    assert bundle.defaults == options.defaults
+    assert bundle.calibrations == options.calibrations
+    calibrated = {(one.map, one.timestep) for one in bundle.calibrations}
+    assert {(name, timestep) for name in MAPS for timestep in (1, 21, 101)} <= calibrated
+
+
+def test_embedded_files_fit_the_wheel() -> None:
+    assert sum(file.stat().st_size for file in BUNDLE.parent.rglob("*") if file.is_file()) < LIMIT
+
+
+def test_exporting_again_gives_the_embedded_bundle(tmp_path: Path) -> None:
+    export(HOME / "pipeline", HOME / "baseline", tmp_path / "again", calibrated_options())
+    embedded, again = open_bundle(BUNDLE), open_bundle(tmp_path / "again")
+    assert again.model_digest == embedded.model_digest
+    assert again.defaults == embedded.defaults
+    for baseline in (False, True):
+        for one, other in zip(_measured(embedded, baseline), _measured(again, baseline), strict=True):
+            # The same graph and weights: only the order of float32 sums may differ between versions.
+            np.testing.assert_allclose(one, other, rtol=0, atol=2e-5 * np.abs(one).max())
+
+
+def _measured(bundle: Bundle, baseline: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    rng = np.random.default_rng(0)
+    sample = rng.normal(size=(2, *bundle.latent_shape)).astype(np.float32)
+    tangents = rng.choice((-1.0, 1.0), size=(bundle.tangents_per_call, *sample.shape)).astype(np.float32)
+    engine = Engine(bundle, EXECUTION)
+    ids = np.full((1, bundle.text.max_length), bundle.text.eos_token_id, np.int64)
+    states = engine.encode_text(ids, baseline=baseline)
+    return engine.measure(sample, 101, np.repeat(states, 2, axis=0), tangents, baseline=baseline)
