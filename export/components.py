@@ -3,6 +3,7 @@
 import onnx_ir as ir
 import torch
 from diffusers import AutoencoderKL
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
@@ -61,4 +62,6 @@ def trace_component(module: nn.Module, example: Tensor, input_name: str, output_
         dynamic_shapes=({0: torch.export.Dim("N")},),
     )
     assert program is not None
+    # torch notes a stack trace beside every node, with the paths of the machine that exports.
+    ClearMetadataAndDocStringPass()(program.model)
     return program.model

@@ -88,6 +88,13 @@ def test_the_bundle_is_complete_and_verifies(tiny_bundle: Path, tiny_pipeline: P
     }
 
 
+def test_no_path_of_the_exporting_machine_is_in_the_bundle(tiny_bundle: Path, tiny_pipeline: Path) -> None:
+    paths = (Path(torch.__file__).parent, Path(assemble.__file__).parent, tiny_pipeline.parent)
+    for file in (file for file in tiny_bundle.rglob("*") if file.is_file()):
+        content = file.read_bytes()
+        assert not any(str(path).encode() in content for path in paths), file.name
+
+
 def test_step_and_measure_share_one_weight_file(tiny_bundle: Path) -> None:
     """Each weight is stored once: the file is no larger than the UNet's parameters in float32."""
     parameters = sum(
