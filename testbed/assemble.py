@@ -1,5 +1,6 @@
 """From training checkpoints to pipeline folders that StableDiffusionPipeline loads, in half precision."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -45,3 +46,12 @@ def save_pipeline(work: Path, share: float, out: Path) -> None:
     if out.exists():
         shutil.rmtree(out)
     load_pipeline(work, share).to(dtype=torch.float16).save_pretrained(out)
+    for config in out.glob("*/config.json"):
+        _forget_origin(config)
+
+
+def _forget_origin(config: Path) -> None:
+    """diffusers notes the folder that a part was loaded from: a path of the machine that trains."""
+    record = json.loads(config.read_text())
+    record.pop("_name_or_path", None)
+    config.write_text(json.dumps(record, indent=2) + "\n")
