@@ -10,9 +10,9 @@ from PIL import Image
 
 def main(folder: Path) -> None:
     """Fail with an assertion if results are missing, in error, or do not find what the testbed has memorized."""
-    rows = duckdb.sql(f"SELECT count(*), count_if(status = 'ok') FROM '{folder}/results/*.parquet'").fetchone()
-    assert rows is not None
-    assert rows[0] == rows[1] > 0, f"{rows[0] - rows[1]} of {rows[0]} rows are not ok"
+    query = f"SELECT count(*), count_if(status = 'ok') FROM '{folder}/results/*.parquet'"
+    ((rows, ok),) = duckdb.sql(query).fetchall()
+    assert rows == ok > 0, f"{rows - ok} of {rows} rows are not ok"
     assert (folder / "results" / "_SUCCESS").exists()
     with Image.open(folder / "sheet.png") as sheet:
         assert min(sheet.size) > 600
@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
         if (record["map"], record["kind"], record["protocol"]) == ("dh_uncond", "all", "fixed")
     )
     assert best > 0.9, f"dh_uncond tells memorized prompts from others with an AUC of only {best:.3f}"
-    print(f"{rows[0]} rows, AUC {best:.3f}")
+    print(f"{rows} rows, AUC {best:.3f}")
 
 
 if __name__ == "__main__":
