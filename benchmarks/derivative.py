@@ -45,8 +45,6 @@ GROUPS = {4: (4,), 8: (8,), 16: (8, 8)}
 WARM_UP = 2
 ONCE = ("torch vmap(jvp)",)
 
-Feed = dict[str, np.ndarray]
-
 
 @click.command()
 @click.option("--unet", type=click.Choice(list(UNETS)), multiple=True, default=("small", "large"), show_default=True)

@@ -121,9 +121,9 @@ class _Assembly:
         text_shape = text.max_length, int(_config(self.model, "text_encoder")["hidden_size"])
         latent_shape = self._write_denoiser(self.model, self.folder, text_shape, guided=True)
         self._write_text_encoder(self.model, self.folder, text)
-        image_size = self._write_vae()
+        pixels_per_cell = self._write_vae()
         baseline = self._write_baseline(text, text_shape, latent_shape) if self.baseline else None
-        image_height, image_width = (side * image_size for side in latent_shape[1:])
+        image_height, image_width = (side * pixels_per_cell for side in latent_shape[1:])
         record = bundle_record(
             model=_identity(self.model),
             prediction_type=self.model.prediction_type(),

@@ -26,9 +26,6 @@ class Probes:
     count: int = 8
     seed: int = 0
 
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:

@@ -22,7 +22,7 @@ from memscan.scanner.settings import MAPS, Probes
 from testbed.assemble import checkpoint_folder, save_pipeline
 from testbed.captions import CAPTIONS
 from testbed.dataset import masks
-from testbed.scanning import cover, export, image_keys, scan, step_indices
+from testbed.scanning import cover, export, image_keys, prompts_of, scan, step_indices
 from testbed.tables import HOME
 from testbed.thresholds import BestThreshold, best_threshold
 
@@ -79,8 +79,7 @@ class Calibrator:
 def thresholds_of(results: Results) -> Found:
     """Best threshold of every map at every timestep of a scan of the calibration captions."""
     keys = image_keys(results)
-    rows = results.rows(["row", "seed", "step_index", "prompt"])
-    prompts = dict(zip(rows["row"].to_pylist(), rows["prompt"].to_pylist(), strict=True))
+    prompts = prompts_of(results)
     truths = {caption.prompt: masks(caption).memorized for caption in CAPTIONS}
     found = {}
     for timestep, index in step_indices(results).items():

@@ -17,7 +17,7 @@ from memscan.scanner.images import to_model_range
 from memscan.scanner.result_reader import Results
 from testbed.captions import CAPTIONS, Caption
 from testbed.dataset import Mask, masks
-from testbed.scanning import EXECUTION, image_keys
+from testbed.scanning import EXECUTION, image_keys, prompts_of
 
 Picture = NDArray[np.float64]  # [H, W, 3] in [0, 1]
 
@@ -34,8 +34,7 @@ class Fidelity(NamedTuple):
 
 def generated_images(results: Results) -> dict[str, list[Picture]]:
     """The images that a scan saved, by prompt."""
-    rows = results.rows(["row", "seed", "step_index", "prompt"])
-    prompts = dict(zip(rows["row"].to_pylist(), rows["prompt"].to_pylist(), strict=True))
+    prompts = prompts_of(results)
     images: dict[str, list[Picture]] = {}
     for key in image_keys(results):
         path = results.image(key)

@@ -12,7 +12,7 @@ import numpy as np
 from memscan.scanner.result_reader import Results
 from testbed.captions import CAPTIONS
 from testbed.dataset import masks
-from testbed.scanning import cover, image_keys, step_indices
+from testbed.scanning import cover, image_keys, prompts_of, step_indices
 
 REGIONS = ("memorized", "free", "intrinsic")
 
@@ -31,8 +31,7 @@ class RegionMeans(NamedTuple):
 def region_means(results: Results) -> list[RegionMeans]:
     """Means of h by timestep, kind and region, from maps h_cond, dh_uncond and dh_base of a finished scan."""
     keys = image_keys(results)
-    rows = results.rows(["row", "seed", "step_index", "prompt"])
-    prompts = dict(zip(rows["row"].to_pylist(), rows["prompt"].to_pylist(), strict=True))
+    prompts = prompts_of(results)
     captions = {caption.prompt: caption for caption in CAPTIONS}
     shown = [captions[prompts[row]] for row, _ in keys]
     found = []

@@ -51,6 +51,12 @@ def image_keys(results: Results) -> list[Key]:
     return sorted(set(zip(table["row"].to_pylist(), table["seed"].to_pylist(), strict=True)))
 
 
+def prompts_of(results: Results) -> dict[int, str]:
+    """The prompt of every manifest row."""
+    table = results.rows(["row", "seed", "step_index", "prompt"])
+    return dict(zip(table["row"].to_pylist(), table["prompt"].to_pylist(), strict=True))
+
+
 def cover(mask: NDArray[np.bool_], shape: Sequence[int]) -> NDArray[np.float64]:
     """Share [h, w] of every latent cell that lies in `mask` [H, W]."""
     height, width = shape

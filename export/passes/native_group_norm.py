@@ -9,6 +9,7 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from memscan.export.passes.lowering import lower_each
 from memscan.export.rule_table import operand
 from memscan.export.shapes import dtype_of, shape_of, static_dims
 from memscan.export.tape import Tape
@@ -22,15 +23,7 @@ class NativeGroupNorm(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        nodes = [node for node in model.graph if node.domain == "" and node.op_type == "GroupNormalization"]
-        tape = Tape(model.graph, num_tangents=0)
-        for node in nodes:
-            tape.begin(f"{node.outputs[0].name}_native")
-            y = _normalized(tape, node)
-            model.graph.insert_after(node, tape.end())
-            node.outputs[0].replace_all_uses_with(y, replace_graph_outputs=True)
-            model.graph.remove(node, safe=True)
-        return ir.passes.PassResult(model, modified=bool(nodes))
+        return lower_each(model, "GroupNormalization", _normalized)
 
 
 def _normalized(tape: Tape, node: ir.Node) -> ir.Value:

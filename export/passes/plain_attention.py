@@ -6,6 +6,7 @@ the same time and give the same bits. Differentiated graphs have no such node: t
 
 import onnx_ir as ir
 
+from memscan.export.passes.lowering import lower_each
 from memscan.export.rule_table import operand
 from memscan.export.rules_attention import plain_scale
 from memscan.export.tape import Tape
@@ -19,15 +20,7 @@ class PlainAttention(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        nodes = [node for node in model.graph if node.domain == "" and node.op_type == "Attention"]
-        tape = Tape(model.graph, num_tangents=0)
-        for node in nodes:
-            tape.begin(f"{node.outputs[0].name}_plain")
-            y = _attention(tape, node)
-            model.graph.insert_after(node, tape.end())
-            node.outputs[0].replace_all_uses_with(y, replace_graph_outputs=True)
-            model.graph.remove(node, safe=True)
-        return ir.passes.PassResult(model, modified=bool(nodes))
+        return lower_each(model, "Attention", _attention)
 
 
 def _attention(tape: Tape, node: ir.Node) -> ir.Value:
