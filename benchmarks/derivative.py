@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 
 import click
-import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import torch
