@@ -1,16 +1,17 @@
 """A bundle: the folder that holds everything a scan needs of a model, described by `bundle.json`.
 
     bundle.json tokenizer.json
-    text_encoder.onnx   input_ids [N, S] int64 -> hidden_states [N, S, D]
+    text_encoder.onnx   input_ids [N, S] int64 -> hidden_states [N, S, D]; SDXL: input_ids_2 too, and text_embeds [N, P]
     step.onnx           one guided solver step
-    measure.onnx        eps and v * (J v), summed over Kg tangents
+    measure.onnx        eps and v * (J v), summed over Kg tangents, in operators that every runtime has
+    measure.sliced.onnx the same with attention in slices, for ONNX Runtime
     vae_decoder.onnx    latents [N, C, h, w] -> image [N, 3, H, W] in [-1, 1], the latent scaling included
     vae_encoder.onnx    image [N, 3, H, W] -> latents [N, C, h, w] (posterior mode, scaled)
-    weights.bin         the denoiser's weights, shared by step.onnx and measure.onnx
-    baseline/           measure.onnx and weights.bin of the less-trained checkpoint; its text encoder if it differs
+    weights.bin         the denoiser's weights, shared by its graphs
+    baseline/           measuring graphs and weights.bin of the less-trained checkpoint; its text encoder if it differs
 
-All graphs compute in float32 and predict eps whatever the checkpoint predicted. The digest of a bundle is that of its
-`bundle.json`, which holds the digests of all other files.
+Inputs and outputs of all graphs are float32, and they predict eps whatever the checkpoint predicted. The digest of a
+bundle is that of its `bundle.json`, which holds the digests of all other files.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ from typing import Any
 from memscan.scanner.errors import BundleError
 from memscan.scanner.settings import Probes
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +42,19 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """Tokenisation: ids are padded on the right with `pad_token_id` to `max_length`."""
+    """Tokenisation: ids are padded on the right with `pad_token_id` to `max_length`.
+
+    A model with two text encoders gives the second the same ids padded with `second_pad_token_id`. `zero_uncond` says
+    that the unconditional prompt is encoded as zeros.
+    """
 
     max_length: int
     pad_token_id: int
     bos_token_id: int
     eos_token_id: int
     uncond_prompt: str = ""
+    second_pad_token_id: int | None = None
+    zero_uncond: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,11 +108,6 @@ class Bundle:
     def file(self, name: str) -> Path:
         """Path of a file by its name in the bundle, e.g. `"baseline/measure.onnx"`."""
         return self.path / name
-
-    @property
-    def baseline_text_encoder(self) -> Path:
-        """The text encoder to use with the baseline's denoiser."""
-        return self.file("baseline/text_encoder.onnx" if self.baseline_has_text_encoder else "text_encoder.onnx")
 
 
 def open_bundle(path: Path, *, verify: bool = True) -> Bundle:

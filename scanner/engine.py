@@ -1,192 +1,116 @@
-"""Runs the graphs of a bundle in ONNX Runtime, each loaded when it is first needed.
+"""What the graphs of a bundle mean: text encoding, guided solver step, measurement and VAE, over any runtime.
 
-A scan without pictures never loads the decoder, one without images of its own never the encoder. CUDA asked for is CUDA
-or an error, never silently the CPU. Failures come out as one line: out of memory, a graph that cannot be loaded.
+Latents, text encodings and tangents are values of the runtime, on its device. What depends on step and batch size alone
+is uploaded once and kept, so that a step of a trajectory copies nothing between host and device.
 """
 
-import os
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.errors import BundleError, EnvironmentFailed
+from memscan.scanner.runtimes import open_runtime
+from memscan.scanner.runtimes.runtime import Runtime, Value
 from memscan.scanner.settings import Execution
+from memscan.scanner.text import Conditioning
 
 Array = NDArray[np.float32]
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
-_OUT_OF_MEMORY = (
-    "failed to allocate",
-    "out of memory",
-    "out_of_memory",
-    "bad_alloc",
-    "bad allocation",
-    "alloc_failed",
-    "cudaerrormemoryallocation",
-    "is smaller than requested",
-)
-"""How ONNX Runtime, CUDA, cuBLAS and cuDNN word it, in lower case."""
+_UNCOND_INPUTS = {"encoder_hidden_states": "uncond_hidden_states", "text_embeds": "uncond_text_embeds"}
+_ENCODER_OUTPUTS = {"hidden_states": "encoder_hidden_states", "text_embeds": "text_embeds"}
 
 
 class Engine:
-    """The graphs of one bundle as functions of numpy arrays.
+    """The graphs of one bundle as functions."""
 
-    Raises:
-        EnvironmentFailed: no ONNX Runtime, or CUDA was asked for and is not there.
-    """
-
-    def __init__(self, bundle: Bundle, execution: Execution) -> None:
+    def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
         self._bundle = bundle
-        self._onnxruntime = _import_onnxruntime()
-        self._cuda_demanded = execution.provider == "cuda"
-        self._providers = _choose_providers(self._onnxruntime, execution)
-        self._options = self._onnxruntime.SessionOptions()
-        self._options.intra_op_num_threads = execution.threads or _usable_cores()
-        self._options.log_severity_level = 4  # what ONNX Runtime logs as an error it also raises
-        self._sessions: dict[Path, Any] = {}
+        self._runtime = runtime
+        self._constants: dict[tuple[str, int | float, int], Value] = {}
 
     @property
-    def provider(self) -> str:
-        """The execution provider that really loaded, by ONNX Runtime's name."""
-        provider: str = self._session(self._bundle.file("text_encoder.onnx")).get_providers()[0]
-        return provider
+    def device(self) -> str:
+        """What the graphs really run on."""
+        return self._runtime.device
 
-    def encode_text(self, input_ids: NDArray[np.int64], *, baseline: bool = False) -> Array:
-        """Token ids [N, S] -> hidden states [N, S, D], by the model's or the baseline's text encoder."""
-        graph = self._bundle.baseline_text_encoder if baseline else self._bundle.file("text_encoder.onnx")
-        return self._run(graph, {"input_ids": input_ids})[0]
+    def upload(self, array: NDArray[Any]) -> Value:
+        """A copy of the array on the device."""
+        return self._runtime.upload(array)
+
+    def download(self, value: Value) -> Array:
+        """A value as an array."""
+        return self._runtime.download(value)
+
+    def encode_text(self, input_ids: Sequence[NDArray[np.int64]], *, baseline: bool = False) -> Conditioning:
+        """Token ids [N, S], one array for each of the model's text encoders, to what its denoiser takes."""
+        own = baseline and self._bundle.baseline_has_text_encoder
+        names = ("input_ids", "input_ids_2")[: len(input_ids)]
+        inputs = {name: self._runtime.upload(ids) for name, ids in zip(names, input_ids, strict=True)}
+        outputs = self._runtime.run("baseline/text_encoder.onnx" if own else "text_encoder.onnx", inputs)
+        return {_ENCODER_OUTPUTS[name]: self._runtime.download(value) for name, value in outputs.items()}
 
     def step(
         self,
-        sample: Array,
+        sample: Value,
         timestep: int,
-        cond: Array,
-        uncond: Array,
-        previous_denoised: Array,
+        cond: Mapping[str, Value],
+        uncond: Mapping[str, Value],
+        previous_denoised: Value,
         guidance_scale: float,
         coefficients: tuple[float, float, float],
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Value, Value]:
         """One guided solver step at one timestep for all: the next sample and the denoised estimate, each [N, C, h, w].
 
         `coefficients` are a, b, c of x' = a x + b eps + c d_previous.
         """
         scalars = zip(("guidance_scale", "a", "b", "c"), (guidance_scale, *coefficients), strict=True)
-        inputs: dict[str, NDArray[Any]] = {
+        inputs = {
             "sample": sample,
-            "timestep": np.full(len(sample), timestep, np.int64),
-            "encoder_hidden_states": cond,
-            "uncond_hidden_states": uncond,
+            "timestep": self._timesteps(timestep, sample),
+            **cond,
+            **{_UNCOND_INPUTS[name]: value for name, value in uncond.items()},
             "previous_denoised": previous_denoised,
-            **{name: np.asarray(value, np.float32) for name, value in scalars},
+            **{name: self._scalar(value) for name, value in scalars},
         }
-        next_sample, denoised = self._run(self._bundle.file("step.onnx"), inputs)
-        return next_sample, denoised
+        outputs = self._runtime.run("step.onnx", inputs)
+        return outputs["next_sample"], outputs["denoised"]
 
     def measure(
-        self, sample: Array, timestep: int, cond: Array, tangents: Array, *, baseline: bool = False
-    ) -> tuple[Array, Array]:
+        self, sample: Value, timestep: int, cond: Mapping[str, Value], tangents: Value, *, baseline: bool = False
+    ) -> tuple[Value, Value]:
         """eps [N, C, h, w], and v * (J v) summed over tangents [Kg, N, C, h, w], of the model or the baseline."""
-        graph = self._bundle.file("baseline/measure.onnx" if baseline else "measure.onnx")
-        inputs: dict[str, NDArray[Any]] = {
-            "sample": sample,
-            "timestep": np.full(len(sample), timestep, np.int64),
-            "encoder_hidden_states": cond,
-            "tangents": tangents,
-        }
-        eps, v_dot_jv = self._run(graph, inputs)
-        return eps, v_dot_jv
+        inputs = {"sample": sample, "timestep": self._timesteps(timestep, sample), **cond, "tangents": tangents}
+        outputs = self._runtime.run("baseline/measure.onnx" if baseline else "measure.onnx", inputs)
+        return outputs["eps"], outputs["v_dot_jv"]
 
-    def decode(self, latents: Array) -> Array:
+    def decode(self, latents: Value) -> Array:
         """Latents [N, C, h, w] -> images [N, 3, H, W], nominally in [-1, 1]."""
-        return self._run(self._bundle.file("vae_decoder.onnx"), {"latents": latents})[0]
+        return self.download(self._runtime.run("vae_decoder.onnx", {"latents": latents})["image"])
 
     def encode_image(self, images: Array) -> Array:
         """Images [N, 3, H, W] in [-1, 1] -> latents [N, C, h, w]."""
-        return self._run(self._bundle.file("vae_encoder.onnx"), {"image": images})[0]
+        return self.download(self._runtime.run("vae_encoder.onnx", {"image": self.upload(images)})["latents"])
 
-    def _run(self, graph: Path, inputs: dict[str, NDArray[Any]]) -> list[Array]:
-        session = self._session(graph)
-        try:
-            outputs: list[Array] = session.run(None, inputs)
-        except self._failures() as error:
-            raise _memory_failure(graph, error) or EnvironmentFailed(f"{graph.name} failed: {_line(error)}") from error
-        return outputs
+    def _timesteps(self, timestep: int, sample: Value) -> Value:
+        return self._constant("timestep", timestep, sample.shape[0])
 
-    def _session(self, graph: Path) -> Any:
-        if graph not in self._sessions:
-            self._sessions[graph] = self._load(graph)
-        return self._sessions[graph]
+    def _scalar(self, value: float) -> Value:
+        return self._constant("scalar", value, 0)
 
-    def _load(self, graph: Path) -> Any:
-        try:
-            session = self._onnxruntime.InferenceSession(graph, self._options, providers=self._providers)
-        except self._failures() as error:
-            raise (
-                _memory_failure(graph, error)
-                or _device_failure(graph, error)
-                or BundleError(f"{graph} cannot be loaded: export the model again ({_line(error)})")
-            ) from error
-        loaded = session.get_providers()[0]
-        if self._cuda_demanded and loaded != _PROVIDERS["cuda"]:
-            raise EnvironmentFailed(
-                f"CUDA was asked for and {loaded} loaded: check driver and CUDA libraries, or use --provider cpu"
-            )
-        return session
-
-    def _failures(self) -> tuple[type[Exception], ...]:
-        state = self._onnxruntime.capi.onnxruntime_pybind11_state
-        return (
-            state.EPFail,
-            state.Fail,
-            state.InvalidArgument,
-            state.InvalidGraph,
-            state.InvalidProtobuf,
-            state.NotImplemented,
-            state.RuntimeException,
-        )
+    def _constant(self, kind: str, value: int | float, count: int) -> Value:
+        key = kind, value, count
+        if key not in self._constants:
+            array = np.full(count, value, np.int64) if kind == "timestep" else np.asarray(value, np.float32)
+            self._constants[key] = self.upload(array)
+        return self._constants[key]
 
 
-def _import_onnxruntime() -> ModuleType:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise EnvironmentFailed(
-            'ONNX Runtime is not installed: pip install "memscan[cpu]", or "memscan[gpu]" for NVIDIA GPUs'
-        ) from error
-    return onnxruntime
+def open_engine(bundle: Bundle, execution: Execution) -> Engine:
+    """The engine of a bundle in the runtime that `execution` asks for.
 
-
-def _choose_providers(onnxruntime: ModuleType, execution: Execution) -> list[str]:
-    cpu, cuda = _PROVIDERS["cpu"], _PROVIDERS["cuda"]
-    available = cuda in onnxruntime.get_available_providers()
-    if execution.provider == "cuda" and not available:
-        raise EnvironmentFailed(
-            'this ONNX Runtime has no CUDA: pip install "memscan[gpu]" instead of "memscan[cpu]", or use --provider cpu'
-        )
-    return [cuda, cpu] if available and execution.provider != "cpu" else [cpu]
-
-
-def _usable_cores() -> int:
-    # The affinity mask, unlike the core count, knows what a container or taskset leaves to this process.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _memory_failure(graph: Path, error: Exception) -> EnvironmentFailed | None:
-    if any(wording in str(error).lower() for wording in _OUT_OF_MEMORY):
-        return EnvironmentFailed(f"out of memory in {graph.name}: use a smaller --batch-size ({_line(error)})")
-    return None
-
-
-def _device_failure(graph: Path, error: Exception) -> EnvironmentFailed | None:
-    if any(library in str(error).lower() for library in ("cuda", "cudnn", "cublas")):
-        return EnvironmentFailed(f"CUDA failed to load {graph.name}: mend it, or use --provider cpu ({_line(error)})")
-    return None
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    Raises:
+        EnvironmentFailed: the runtime is not installed, or not on the device that was asked for.
+    """
+    return Engine(bundle, open_runtime(bundle, execution))

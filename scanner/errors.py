@@ -16,6 +16,10 @@ class EnvironmentFailed(MemscanError):
     exit_code = 1
 
 
+class OutOfMemory(EnvironmentFailed):
+    """The device has too little memory for this batch: a smaller one may fit."""
+
+
 class UsageError(MemscanError):
     """Options, manifest, bundle or output folder are wrong: a retry will not help (exit code 2)."""
 

@@ -10,13 +10,14 @@ unit (Kim and Lee's value times sigma^2; 1 = no variance left), channel means:
 where c is the prompt, 0 the unconditional prompt, and base the less-trained checkpoint given the prompt.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+Group = TypeVar("Group")
 
 
 class Response(NamedTuple):
@@ -33,12 +34,12 @@ def probe_groups(probes: Array, group: int) -> Array:
     return padded.reshape(-1, group, *probes.shape[1:])
 
 
-def estimate(measure: Callable[[Array], tuple[Array, Array]], groups: Array, count: int) -> Response:
+def estimate(measure: Callable[[Group], tuple[Array, Array]], groups: Sequence[Group], count: int) -> Response:
     """Hutchinson's estimate of diag(J), (1/K) sum_k v_k * (J v_k), over calls that take a group of probes each.
 
     Args:
         measure: a group of probes -> eps [N, C, h, w] and the group's sum of v * (J v) [N, C, h, w].
-        groups: [G, Kg, ...], see `probe_groups`; anything along the further axes that `measure` takes.
+        groups: the groups of `probe_groups`, in any form that `measure` takes.
         count: K, the true number of probes.
     """
     eps, total = measure(groups[0])

@@ -4,6 +4,7 @@ All are measured at the same x_t with the same probes, so that the error of few 
 """
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.engine import Engine
 from memscan.scanner.estimators import Response, collapse_maps, estimate, probe_groups
 from memscan.scanner.probes import make_probes
+from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import StepMaps
 from memscan.scanner.settings import MAPS, Probes
 
@@ -19,28 +21,34 @@ Array = NDArray[np.float32]
 
 
 class Meter:
-    """Measures batches of at most `batch_size` images.
+    """Measures batches of images.
 
     Raises:
         UsageError: probes that do not suit the bundle's latents.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, probes: Probes, batch_size: int) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, probes: Probes) -> None:
         self._engine = engine
         self._has_baseline = bundle.has_baseline
         self._count = probes.count
-        groups = probe_groups(make_probes(probes, bundle.latent_shape), bundle.tangents_per_call)
-        # [G, Kg, batch, C, h, w], written out once: the graph takes tangents for each image, though all are the same.
-        self._tangents = np.repeat(groups[:, :, None], batch_size, axis=2)
+        self._probes = probe_groups(make_probes(probes, bundle.latent_shape), bundle.tangents_per_call)
+        self._uploaded: dict[int, list[Value]] = {}
 
     def measure(
-        self, x: Array, timestep: int, sigma: float, cond: Array, uncond: Array, baseline_cond: Array
+        self,
+        x: Value,
+        timestep: int,
+        sigma: float,
+        cond: Mapping[str, Value],
+        uncond: Mapping[str, Value],
+        baseline_cond: Mapping[str, Value],
     ) -> list[StepMaps]:
         """The maps of each image of a batch.
 
         Args:
             x: noisy latents [N, C, h, w] at `timestep`, whose noise level is `sigma`.
-            cond, uncond, baseline_cond: text encodings [N, S, D]; the last is not used without a baseline.
+            cond, uncond, baseline_cond: text encodings, values [N, ...] by the name of the denoiser's input; the last
+                is not used without a baseline.
         """
         respond = functools.partial(self._respond, x, timestep)
         with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported, image by image
@@ -51,13 +59,22 @@ class Meter:
                 sigma,
             )
         ordered = {name: maps[name] for name in MAPS if name in maps}
-        return [_checked({name: values[i] for name, values in ordered.items()}, timestep) for i in range(len(x))]
+        return [_checked({name: values[i] for name, values in ordered.items()}, timestep) for i in range(x.shape[0])]
 
-    def _respond(self, x: Array, timestep: int, text: Array, *, baseline: bool = False) -> Response:
-        def sum_of_products(tangents: Array) -> tuple[Array, Array]:
-            return self._engine.measure(x, timestep, text, tangents[:, : len(x)], baseline=baseline)
+    def _respond(self, x: Value, timestep: int, text: Mapping[str, Value], *, baseline: bool = False) -> Response:
+        def sum_of_products(tangents: Value) -> tuple[Array, Array]:
+            eps, v_dot_jv = self._engine.measure(x, timestep, text, tangents, baseline=baseline)
+            return self._engine.download(eps), self._engine.download(v_dot_jv)
 
-        return estimate(sum_of_products, self._tangents, self._count)
+        return estimate(sum_of_products, self._tangents(x.shape[0]), self._count)
+
+    def _tangents(self, batch: int) -> list[Value]:
+        """One value [Kg, N, C, h, w] for each group: the graph takes tangents for each image, though all are equal."""
+        if batch not in self._uploaded:
+            self._uploaded[batch] = [
+                self._engine.upload(np.repeat(group[:, None], batch, axis=1)) for group in self._probes
+            ]
+        return self._uploaded[batch]
 
 
 def _checked(maps: dict[str, Array], timestep: int) -> StepMaps:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 import pyarrow as pa
 
-from memscan.scanner.engine import Engine
+from memscan.scanner.engine import open_engine
 from memscan.scanner.finished import Tally, cut, finished_parts
 from memscan.scanner.job import Job
 from memscan.scanner.manifest import Census
@@ -52,7 +52,7 @@ def plan(job: Job) -> Plan:
     census = job.manifest.census()
     job.schema(job.record())
     held = held_record(OutputFolder(job.out), job.record())
-    return Plan(census, Engine(job.bundle, job.execution).provider, held is not None)
+    return Plan(census, open_engine(job.bundle, job.execution).device, held is not None)
 
 
 def run(
@@ -102,7 +102,7 @@ def _clear_damaged(folder: OutputFolder, done: dict[int, Tally], note: Note) -> 
 def _scan_rest(
     job: Job, folder: OutputFolder, schema: pa.Schema, shard_rows: int, done: dict[int, Tally], advance: Advance
 ) -> Tally:
-    engine = Engine(job.bundle, job.execution)
+    engine = open_engine(job.bundle, job.execution)
     total = Tally()
     for number, rows in cut(job.manifest, shard_rows):
         if number not in done:

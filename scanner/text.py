@@ -5,6 +5,7 @@ token stays, and is reported as truncated. Each prompt is encoded by itself: its
 """
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -14,29 +15,35 @@ from numpy.typing import NDArray
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import BundleError, RowError
 
+Conditioning = Mapping[str, NDArray[np.float32]]
+"""Text encodings by the name of the denoiser's input: "encoder_hidden_states" [S, D], and SDXL's "text_embeds" [P]."""
+
 _CACHED_PROMPTS = 64
 """Prompts recur from one seed to the next: enough for several batches, at most 30 MB with Stable Diffusion's."""
 
 
 class Tokens(NamedTuple):
-    """`ids` int64 [S]; `truncated` says whether the prompt did not fit."""
+    """`ids` int64 [S], for each of the model's text encoders; `truncated` says whether the prompt did not fit."""
 
-    ids: NDArray[np.int64]
+    ids: tuple[NDArray[np.int64], ...]
     truncated: bool
 
 
 class Encoded(NamedTuple):
-    """Encodings [S, D] of one prompt, for the model and for its baseline (one array where they share an encoder)."""
+    """What the denoiser takes of one prompt, by the names of its inputs, without a batch axis.
 
-    hidden_states: NDArray[np.float32]
-    baseline_hidden_states: NDArray[np.float32]
+    `baseline` is for the baseline's denoiser: the same object where both share a text encoder.
+    """
+
+    cond: Conditioning
+    baseline: Conditioning
     truncated: bool
 
 
 class TextEncoding(Protocol):
-    """What encodes token ids [N, S] to hidden states [N, S, D]: an engine."""
+    """What encodes token ids [N, S] to named arrays [N, ...]: an engine."""
 
-    def encode_text(self, input_ids: NDArray[np.int64], *, baseline: bool = False) -> NDArray[np.float32]: ...
+    def encode_text(self, input_ids: Sequence[NDArray[np.int64]], *, baseline: bool = False) -> Conditioning: ...
 
 
 class Tokenizer:
@@ -70,8 +77,11 @@ class Tokenizer:
         truncated = len(ids) > length
         if truncated:
             ids = [*ids[: length - 1], self._text.eos_token_id]
-        padding = [self._text.pad_token_id] * (length - len(ids))
-        return Tokens(np.array(ids + padding, np.int64), truncated)
+        pads = [self._text.pad_token_id]
+        if self._text.second_pad_token_id is not None:
+            pads.append(self._text.second_pad_token_id)
+        padded = (np.array(ids + [pad] * (length - len(ids)), np.int64) for pad in pads)
+        return Tokens(tuple(padded), truncated)
 
 
 class PromptEncoder:
@@ -80,6 +90,7 @@ class PromptEncoder:
     def __init__(self, bundle: Bundle, engine: TextEncoding) -> None:
         self._tokenizer = Tokenizer(bundle)
         self._engine = engine
+        self._text = bundle.text
         self._second_encoder = bundle.baseline_has_text_encoder
         self._remembered = functools.lru_cache(_CACHED_PROMPTS)(self._encode)
 
@@ -91,9 +102,20 @@ class PromptEncoder:
         """
         return self._remembered(prompt)
 
+    def unconditional(self) -> Conditioning:
+        """What the denoiser takes for no prompt."""
+        encoding = self(self._text.uncond_prompt).cond
+        if self._text.zero_uncond:
+            return {name: np.zeros_like(values) for name, values in encoding.items()}
+        return encoding
+
     def _encode(self, prompt: str) -> Encoded:
         tokens = self._tokenizer(prompt)
-        ids = tokens.ids[None]
-        (hidden_states,) = self._engine.encode_text(ids)
-        baseline = self._engine.encode_text(ids, baseline=True)[0] if self._second_encoder else hidden_states
-        return Encoded(hidden_states, baseline, tokens.truncated)
+        ids = [encoder_ids[None] for encoder_ids in tokens.ids]
+        cond = _single(self._engine.encode_text(ids))
+        baseline = _single(self._engine.encode_text(ids, baseline=True)) if self._second_encoder else cond
+        return Encoded(cond, baseline, tokens.truncated)
+
+
+def _single(batch: Conditioning) -> Conditioning:
+    return {name: values[0] for name, values in batch.items()}

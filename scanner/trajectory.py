@@ -1,31 +1,35 @@
 """The guided trajectory of a batch of latents, one state per step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.engine import Engine
+from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.schedule import SolverStep
-
-Array = NDArray[np.float32]
 
 
 def trajectory(
-    engine: Engine, steps: Sequence[SolverStep], noise: Array, cond: Array, uncond: Array, guidance_scale: float
-) -> Iterator[Array]:
-    """Yield x before each step, then the final x_0: `len(steps) + 1` arrays [N, C, h, w].
+    engine: Engine,
+    steps: Sequence[SolverStep],
+    noise: NDArray[np.float32],
+    cond: Mapping[str, Value],
+    uncond: Mapping[str, Value],
+    guidance_scale: float,
+) -> Iterator[Value]:
+    """Yield x before each step, then the final x_0: `len(steps) + 1` values [N, C, h, w] on the device.
 
     A step is computed only when the state after it is asked for, and not at all for no images (N = 0).
 
     Args:
         noise: initial latents [N, C, h, w].
-        cond, uncond: text encodings [N, S, D].
+        cond, uncond: text encodings, values [N, ...] by the name of the denoiser's input.
     """
-    sample, denoised = noise, np.zeros_like(noise)
+    sample, denoised = engine.upload(noise), engine.upload(np.zeros_like(noise))
     for step in steps:
         yield sample
-        if len(sample):
+        if len(noise):
             coefficients = step.a, step.b, step.c
             sample, denoised = engine.step(sample, step.timestep, cond, uncond, denoised, guidance_scale, coefficients)
     yield sample

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.engine import Engine
+from memscan.scanner.engine import open_engine
 from memscan.scanner.images import to_model_range
 from memscan.scanner.result_reader import Results
 from testbed.captions import CAPTIONS, Caption
@@ -50,7 +50,7 @@ def fidelity(bundle: Bundle, results: Results, training_images: dict[str, NDArra
     Args:
         training_images: [H, W, 3] by prompt.
     """
-    engine = Engine(bundle, EXECUTION)
+    engine = open_engine(bundle, EXECUTION)
     images = generated_images(results)
     found = []
     for caption in CAPTIONS:

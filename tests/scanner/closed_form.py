@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.engine import Engine
+from memscan.scanner.engine import open_engine
 from memscan.scanner.samples import Rejected, Sample, Scanned
 from memscan.scanner.scan import scan
 from memscan.scanner.schedule import ddim_timesteps
@@ -43,7 +43,7 @@ FLOAT32 = 5e-6
 def run(
     bundle: Bundle, samples: list[Sample], settings: Measurement = SETTINGS, batch_size: int = 8
 ) -> list[Scanned | Rejected]:
-    engine = Engine(bundle, Execution(threads=1, provider="cpu"))
+    engine = open_engine(bundle, Execution(threads=1, provider="cpu"))
     return list(scan(bundle, engine, settings, samples, batch_size))
 
 

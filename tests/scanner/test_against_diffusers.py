@@ -15,8 +15,9 @@ from memscan.export.assemble import ExportOptions, export_bundle
 from memscan.export.checkpoint import find_checkpoint
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Bundle, open_bundle
-from memscan.scanner.engine import Engine
+from memscan.scanner.engine import Engine, open_engine
 from memscan.scanner.probes import make_probes
+from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.samples import Sample, Scanned
 from memscan.scanner.scan import scan
 from memscan.scanner.settings import Execution, Measurement, Probes
@@ -122,7 +123,7 @@ def scan_all(bundle: Bundle, settings: Measurement = SETTINGS) -> tuple[list[Sca
             decoded.append(latents)
             return super().decode(latents)
 
-    engine = Recording(bundle, Execution(threads=1, provider="cpu"))
+    engine = Recording(bundle, OnnxRuntime(bundle, Execution(threads=1, provider="cpu")))
     results = list(scan(bundle, engine, settings, SAMPLES, batch_size=2))
     return [result for result in results if isinstance(result, Scanned)], np.concatenate(decoded)
 
@@ -184,7 +185,7 @@ def test_a_scan_of_a_v_prediction_model_equals_diffusers_and_autograd(
 def test_batches_of_an_exported_model_agree(tiny_bundle: Path) -> None:
     bundle = open_bundle(tiny_bundle)
     settings = dataclasses.replace(SETTINGS, save_images=False, num_inference_steps=5, steps=(0, 4))
-    engine = Engine(bundle, Execution(threads=1, provider="cpu"))
+    engine = open_engine(bundle, Execution(threads=1, provider="cpu"))
     samples = [dataclasses.replace(SAMPLES[i % 3], row=i, seed=i) for i in range(8)]
     alone, *others = (list(scan(bundle, engine, settings, samples, size)) for size in (1, 3, 8))
     for results in others:

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.engine import Engine
+from memscan.scanner.engine import open_engine
 from memscan.scanner.errors import BundleError, EnvironmentFailed
 from memscan.scanner.settings import Execution
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
@@ -40,38 +40,38 @@ def loaded_graphs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_graphs_are_loaded_when_first_used_and_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     names = loaded_graphs(monkeypatch)
-    engine = Engine(bundle, CPU)
+    engine = open_engine(bundle, CPU)
     assert names == []
     for _ in range(2):
-        engine.encode_text(np.zeros((1, MAX_LENGTH), np.int64))
+        engine.encode_text([np.zeros((1, MAX_LENGTH), np.int64)])
         engine.decode(np.zeros((2, *LATENT), np.float32))
     assert names == ["text_encoder.onnx", "vae_decoder.onnx"]
 
 
 def test_a_shared_text_encoder_is_loaded_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     names = loaded_graphs(monkeypatch)
-    engine = Engine(bundle, CPU)
-    ids = np.ones((1, MAX_LENGTH), np.int64)
-    np.testing.assert_array_equal(engine.encode_text(ids), engine.encode_text(ids, baseline=True))
+    engine = open_engine(bundle, CPU)
+    ids = [np.ones((1, MAX_LENGTH), np.int64)]
+    np.testing.assert_equal(engine.encode_text(ids), engine.encode_text(ids, baseline=True))
     assert names == ["text_encoder.onnx"]
 
 
 def test_encoder_and_decoder_shapes(bundle: Bundle) -> None:
-    engine = Engine(bundle, CPU)
+    engine = open_engine(bundle, CPU)
     images = engine.decode(np.zeros((2, *LATENT), np.float32))
     assert images.shape == (2, 3, *IMAGE)
     assert engine.encode_image(images).shape == (2, *LATENT)
 
 
 def test_provider_that_loaded_is_exposed(bundle: Bundle) -> None:
-    assert Engine(bundle, CPU).provider == "CPUExecutionProvider"
+    assert open_engine(bundle, CPU).device == "CPUExecutionProvider"
 
 
 @pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this ONNX Runtime knows CUDA"
 )
 def test_auto_is_the_cpu_where_onnxruntime_has_no_cuda(bundle: Bundle) -> None:
-    assert Engine(bundle, Execution(provider="auto")).provider == "CPUExecutionProvider"
+    assert open_engine(bundle, Execution(provider="auto")).device == "CPUExecutionProvider"
 
 
 @pytest.mark.skipif(
@@ -79,7 +79,7 @@ def test_auto_is_the_cpu_where_onnxruntime_has_no_cuda(bundle: Bundle) -> None:
 )
 def test_cuda_demanded_of_a_cpu_runtime_is_an_error(bundle: Bundle) -> None:
     with pytest.raises(EnvironmentFailed) as caught:
-        Engine(bundle, Execution(provider="cuda"))
+        open_engine(bundle, Execution(provider="cuda"))
     assert str(caught.value) == (
         'this ONNX Runtime has no CUDA: pip install "memscan[gpu]" instead of "memscan[cpu]", or use --provider cpu'
     )
@@ -96,9 +96,9 @@ def test_cuda_that_does_not_load_is_never_silently_the_cpu(bundle: Bundle, monke
         "InferenceSession",
         lambda path, options, providers: original(path, options, providers=["CPUExecutionProvider"]),
     )
-    assert Engine(bundle, Execution(provider="auto")).provider == "CPUExecutionProvider"
+    assert open_engine(bundle, Execution(provider="auto")).device == "CPUExecutionProvider"
     with pytest.raises(EnvironmentFailed) as caught:
-        _ = Engine(bundle, Execution(provider="cuda")).provider
+        _ = open_engine(bundle, Execution(provider="cuda")).device
     assert str(caught.value) == (
         "CUDA was asked for and CPUExecutionProvider loaded: check driver and CUDA libraries, or use --provider cpu"
     )
@@ -107,7 +107,7 @@ def test_cuda_that_does_not_load_is_never_silently_the_cpu(bundle: Bundle, monke
 def test_missing_onnxruntime_says_what_to_install(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EnvironmentFailed) as caught:
-        Engine(bundle, CPU)
+        open_engine(bundle, CPU)
     assert str(caught.value) == (
         'ONNX Runtime is not installed: pip install "memscan[cpu]", or "memscan[gpu]" for NVIDIA GPUs'
     )
@@ -116,7 +116,7 @@ def test_missing_onnxruntime_says_what_to_install(bundle: Bundle, monkeypatch: p
 def test_out_of_memory_says_smaller_batch(bundle: Bundle) -> None:
     # A decoder that asks for 2^50 bytes, so that ONNX Runtime's own words are met.
     replace_decoder(bundle, [helper.make_node("Expand", ["latents", "huge"], ["image"])], huge=[2**18, 2**10, 2**10, 1])
-    engine = Engine(bundle, CPU)
+    engine = open_engine(bundle, CPU)
     with pytest.raises(EnvironmentFailed, match=r"^out of memory in vae_decoder\.onnx: use a smaller --batch-size \("):
         engine.decode(np.zeros((1, 1, 1, 1), np.float32))
 
@@ -124,18 +124,18 @@ def test_out_of_memory_says_smaller_batch(bundle: Bundle) -> None:
 def test_a_failing_graph_is_named(bundle: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
     replace_decoder(bundle, [helper.make_node("Reshape", ["latents", "shape"], ["image"])], shape=[7])
     with pytest.raises(EnvironmentFailed, match=r"^vae_decoder\.onnx failed: [^\n]*Reshape[^\n]*$"):
-        Engine(bundle, CPU).decode(np.zeros((1, 1, 1, 1), np.float32))
+        open_engine(bundle, CPU).decode(np.zeros((1, 1, 1, 1), np.float32))
     assert capfd.readouterr().err == ""  # the exception says it; ONNX Runtime's own log would say it twice
 
 
 def test_a_graph_that_cannot_be_loaded_is_the_bundles_error(bundle: Bundle) -> None:
     bundle.file("measure.onnx").write_bytes(b"junk")
-    engine = Engine(bundle, CPU)
+    engine = open_engine(bundle, CPU)
     with pytest.raises(BundleError, match=r"measure\.onnx cannot be loaded: export the model again \([^\n]+\)$"):
         engine.measure(
             np.zeros((1, *LATENT), np.float32),
             1,
-            np.zeros((1, MAX_LENGTH, 5), np.float32),
+            {"encoder_hidden_states": np.zeros((1, MAX_LENGTH, 5), np.float32)},
             np.ones((4, 1, *LATENT), np.float32),
         )
 
@@ -163,7 +163,7 @@ def test_a_device_that_fails_on_loading_is_no_fault_of_the_bundle(
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     with pytest.raises(EnvironmentFailed) as caught:
-        _ = Engine(bundle, CPU).provider
+        _ = open_engine(bundle, CPU).device
     assert str(caught.value) == line
 
 
@@ -178,7 +178,7 @@ def test_threads_are_those_asked_for_or_those_usable(bundle: Bundle, monkeypatch
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     for threads in (0, 2):
-        _ = Engine(bundle, dataclasses.replace(CPU, threads=threads)).provider
+        _ = open_engine(bundle, dataclasses.replace(CPU, threads=threads)).device
     assert counts == [3, 2]
 
 

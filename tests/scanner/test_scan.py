@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.engine import Engine
+from memscan.scanner.engine import Engine, open_engine
 from memscan.scanner.errors import UsageError
+from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.scan import scan
 from memscan.scanner.schedule import ddim_timesteps
@@ -108,7 +108,7 @@ def test_without_images_sampling_stops_at_the_last_measured_step(
     timesteps: list[int] = []
     original = Engine.step
 
-    def step(self: Engine, sample: NDArray[np.float32], timestep: int, *rest: Any) -> Any:
+    def step(self: Engine, sample: Value, timestep: int, *rest: Any) -> Any:
         timesteps.append(timestep)
         return original(self, sample, timestep, *rest)
 
@@ -164,7 +164,7 @@ def test_samples_are_read_one_batch_at_a_time(plain_bundle: Bundle) -> None:
             taken += 1
             yield Sample(taken, taken, "a rug")
 
-    engine = Engine(plain_bundle, Execution(threads=1, provider="cpu"))
+    engine = open_engine(plain_bundle, Execution(threads=1, provider="cpu"))
     results = scan(plain_bundle, engine, SETTINGS, endless(), batch_size=4)
     assert [scanned(next(results)).sample.row for _ in range(5)] == [1, 2, 3, 4, 5]
     assert taken == 8

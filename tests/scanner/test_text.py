@@ -1,6 +1,7 @@
 """Tokenisation against the tokenizers of transformers, and encodings that are made once and never depend on a batch."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from transformers import CLIPTokenizer
 
 from memscan.scanner.bundle import Bundle, Text
 from memscan.scanner.errors import BundleError, RowError
-from memscan.scanner.text import PromptEncoder, Tokenizer
+from memscan.scanner.text import Conditioning, PromptEncoder, Tokenizer
 from tests.analytic_bundle import BOS, EOS, PAD, UNK, write_analytic_bundle
 from tests.analytic_model import MAX_LENGTH
 from tests.tiny_pipeline import save_pipeline
@@ -34,10 +35,11 @@ class CountingEncoder:
     def __init__(self) -> None:
         self.calls: list[tuple[list[int], bool]] = []
 
-    def encode_text(self, input_ids: NDArray[np.int64], *, baseline: bool = False) -> NDArray[np.float32]:
-        assert input_ids.shape == (1, MAX_LENGTH)
-        self.calls.append((input_ids[0].tolist(), baseline))
-        return input_ids[..., None].astype(np.float32) * (-1 if baseline else 1)
+    def encode_text(self, input_ids: Sequence[NDArray[np.int64]], *, baseline: bool = False) -> Conditioning:
+        (ids,) = input_ids
+        assert ids.shape == (1, MAX_LENGTH)
+        self.calls.append((ids[0].tolist(), baseline))
+        return {"encoder_hidden_states": ids[..., None].astype(np.float32) * (-1 if baseline else 1)}
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +60,9 @@ def test_ids_equal_the_pipelines(bundle: Bundle, clip: Path, prompt: str) -> Non
     text = Text(theirs.model_max_length, theirs.pad_token_id, theirs.bos_token_id, theirs.eos_token_id)
     tokens = Tokenizer(dataclasses.replace(bundle, path=clip, text=text))(prompt)
 
-    assert tokens.ids.dtype == np.int64
-    assert tokens.ids.tolist() == theirs(prompt, padding="max_length", truncation=True).input_ids
+    (ids,) = tokens.ids
+    assert ids.dtype == np.int64
+    assert ids.tolist() == theirs(prompt, padding="max_length", truncation=True).input_ids
     assert tokens.truncated == (len(theirs(prompt).input_ids) > theirs.model_max_length)
 
 
@@ -77,7 +80,14 @@ def test_a_prompt_is_truncated_only_when_it_does_not_fit(
     bundle: Bundle, prompt: str, ids: list[int], truncated: bool
 ) -> None:
     tokens = Tokenizer(bundle)(prompt)
-    assert (tokens.ids.tolist(), tokens.truncated) == (ids, truncated)
+    assert ([own.tolist() for own in tokens.ids], tokens.truncated) == ([ids], truncated)
+
+
+def test_a_second_text_encoder_gets_the_same_ids_with_its_own_padding(bundle: Bundle) -> None:
+    text = dataclasses.replace(bundle.text, second_pad_token_id=7)
+    first, second = Tokenizer(dataclasses.replace(bundle, text=text))("zebra").ids
+    assert first.tolist() == [BOS, UNK, EOS] + [PAD] * 5
+    assert second.tolist() == [BOS, UNK, EOS] + [7] * 5
 
 
 def test_a_prompt_that_is_no_unicode_is_the_rows_error(bundle: Bundle) -> None:
@@ -95,20 +105,20 @@ def test_each_prompt_is_encoded_once(bundle: Bundle) -> None:
     engine = CountingEncoder()
     encode = PromptEncoder(bundle, engine)
     first = encode("a red mug")
-    assert encode("a rug").hidden_states is not first.hidden_states
+    assert encode("a rug").cond is not first.cond
     assert encode("a red mug") is first
     assert len(engine.calls) == 2
 
 
 def test_a_baseline_without_a_text_encoder_shares_the_models_encoding(bundle: Bundle) -> None:
     encoded = PromptEncoder(bundle, CountingEncoder())("a rug")
-    assert encoded.baseline_hidden_states is encoded.hidden_states
+    assert encoded.baseline is encoded.cond
 
 
 def test_a_baseline_with_a_text_encoder_has_its_own_encoding(bundle: Bundle) -> None:
     engine = CountingEncoder()
     encoded = PromptEncoder(dataclasses.replace(bundle, baseline_has_text_encoder=True), engine)("a rug")
-    np.testing.assert_array_equal(encoded.baseline_hidden_states, -encoded.hidden_states)
+    np.testing.assert_array_equal(encoded.baseline["encoder_hidden_states"], -encoded.cond["encoder_hidden_states"])
     assert [baseline for _, baseline in engine.calls] == [False, True]
 
 
@@ -121,3 +131,12 @@ def test_memory_of_prompts_is_bounded(bundle: Bundle) -> None:
     assert len(engine.calls) == 1000
     encode("prompt 0")
     assert len(engine.calls) == 1001
+
+
+def test_the_unconditional_prompt_is_encoded_or_is_zeros_as_the_bundle_says(bundle: Bundle) -> None:
+    empty = PromptEncoder(bundle, CountingEncoder()).unconditional()["encoder_hidden_states"]
+    assert empty[:, 0].tolist() == [BOS, EOS] + [PAD] * 6
+    text = dataclasses.replace(bundle.text, zero_uncond=True)
+    encode = PromptEncoder(dataclasses.replace(bundle, text=text), CountingEncoder())
+    assert not encode.unconditional()["encoder_hidden_states"].any()
+    np.testing.assert_array_equal(encode("").cond["encoder_hidden_states"], empty)

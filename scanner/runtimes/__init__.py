@@ -1,0 +1,16 @@
+"""Runtimes that a scan can use. Each imports its library only when it is opened."""
+
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.runtimes.runtime import Runtime
+from memscan.scanner.settings import Execution
+
+
+def open_runtime(bundle: Bundle, execution: Execution) -> Runtime:
+    """The runtime that `execution` asks for.
+
+    Raises:
+        EnvironmentFailed: it is not installed, or not on the device that was asked for.
+    """
+    from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
+
+    return OnnxRuntime(bundle, execution)

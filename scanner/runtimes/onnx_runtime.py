@@ -1,0 +1,150 @@
+"""ONNX Runtime, on the CPU or on CUDA. CUDA asked for is CUDA or an error, never silently the CPU.
+
+Failures come out as one line: out of memory, a graph that cannot be loaded, a device that does not work.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory
+from memscan.scanner.settings import Execution
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+_OUT_OF_MEMORY = (
+    "failed to allocate",
+    "out of memory",
+    "out_of_memory",
+    "bad_alloc",
+    "bad allocation",
+    "alloc_failed",
+    "cudaerrormemoryallocation",
+    "is smaller than requested",
+)
+"""How ONNX Runtime, CUDA, cuBLAS and cuDNN word it, in lower case."""
+
+
+class OnnxRuntime:
+    """The graphs of one bundle as ONNX Runtime sessions; its values are numpy arrays.
+
+    Raises:
+        EnvironmentFailed: no ONNX Runtime, or CUDA was asked for and is not there.
+    """
+
+    def __init__(self, bundle: Bundle, execution: Execution) -> None:
+        self._bundle = bundle
+        self._onnxruntime = _import_onnxruntime()
+        self._cuda_demanded = execution.provider == "cuda"
+        self._providers = _choose_providers(self._onnxruntime, execution)
+        self._options = self._onnxruntime.SessionOptions()
+        self._options.intra_op_num_threads = execution.threads or _usable_cores()
+        self._options.log_severity_level = 4  # what ONNX Runtime logs as an error it also raises
+        self._sessions: dict[str, Any] = {}
+
+    @property
+    def device(self) -> str:
+        """The execution provider that really loaded, by ONNX Runtime's name."""
+        provider: str = self._session("text_encoder.onnx").get_providers()[0]
+        return provider
+
+    def upload(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array
+
+    def download(self, value: NDArray[Any]) -> NDArray[Any]:
+        return value
+
+    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        session = self._session(graph)
+        names = [output.name for output in session.get_outputs()]
+        try:
+            outputs = session.run(names, dict(inputs))
+        except self._failures() as error:
+            raise _memory_failure(graph, error) or EnvironmentFailed(f"{graph} failed: {_line(error)}") from error
+        return dict(zip(names, outputs, strict=True))
+
+    def _session(self, graph: str) -> Any:
+        if graph not in self._sessions:
+            self._sessions[graph] = self._load(graph)
+        return self._sessions[graph]
+
+    def _load(self, graph: str) -> Any:
+        file = self._file(graph)
+        try:
+            session = self._onnxruntime.InferenceSession(file, self._options, providers=self._providers)
+        except self._failures() as error:
+            raise (
+                _memory_failure(graph, error)
+                or _device_failure(graph, error)
+                or BundleError(f"{file} cannot be loaded: export the model again ({_line(error)})")
+            ) from error
+        loaded = session.get_providers()[0]
+        if self._cuda_demanded and loaded != _PROVIDERS["cuda"]:
+            raise EnvironmentFailed(
+                f"CUDA was asked for and {loaded} loaded: check driver and CUDA libraries, or use --provider cpu"
+            )
+        return session
+
+    def _file(self, graph: str) -> Path:
+        """Where a bundle has it, the variant with sliced attention: faster here, in a fraction of the memory."""
+        sliced = graph.removesuffix(".onnx") + ".sliced.onnx"
+        return self._bundle.file(sliced if sliced in self._bundle.files else graph)
+
+    def _failures(self) -> tuple[type[Exception], ...]:
+        state = self._onnxruntime.capi.onnxruntime_pybind11_state
+        return (
+            state.EPFail,
+            state.Fail,
+            state.InvalidArgument,
+            state.InvalidGraph,
+            state.InvalidProtobuf,
+            state.NotImplemented,
+            state.RuntimeException,
+        )
+
+
+def _import_onnxruntime() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EnvironmentFailed(
+            'ONNX Runtime is not installed: pip install "memscan[cpu]", or "memscan[gpu]" for NVIDIA GPUs'
+        ) from error
+    return onnxruntime
+
+
+def _choose_providers(onnxruntime: ModuleType, execution: Execution) -> list[str]:
+    cpu, cuda = _PROVIDERS["cpu"], _PROVIDERS["cuda"]
+    available = cuda in onnxruntime.get_available_providers()
+    if execution.provider == "cuda" and not available:
+        raise EnvironmentFailed(
+            'this ONNX Runtime has no CUDA: pip install "memscan[gpu]" instead of "memscan[cpu]", or use --provider cpu'
+        )
+    return [cuda, cpu] if available and execution.provider != "cpu" else [cpu]
+
+
+def _usable_cores() -> int:
+    # The affinity mask, unlike the core count, knows what a container or taskset leaves to this process.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory_failure(graph: str, error: Exception) -> OutOfMemory | None:
+    if any(wording in str(error).lower() for wording in _OUT_OF_MEMORY):
+        return OutOfMemory(f"out of memory in {graph}: use a smaller --batch-size ({_line(error)})")
+    return None
+
+
+def _device_failure(graph: str, error: Exception) -> EnvironmentFailed | None:
+    if any(library in str(error).lower() for library in ("cuda", "cudnn", "cublas")):
+        return EnvironmentFailed(f"CUDA failed to load {graph}: mend it, or use --provider cpu ({_line(error)})")
+    return None
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
