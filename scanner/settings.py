@@ -63,6 +63,7 @@ class Execution:
     batch_size: int = 8
     threads: int = 0
     provider: Literal["auto", "cpu", "cuda"] = "auto"
+    engine: Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "torch"] = "onnxruntime"
 
 
 def fingerprint_parts(bundle_digest: str, measurement: Measurement) -> dict[str, Any]:

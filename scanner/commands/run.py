@@ -37,7 +37,7 @@ _GROUPS = {
         "threshold",
     ),
     "Output": ("out", "save_maps", "save_images"),
-    "Execution": ("batch_size", "threads", "provider", "shard_rows", "dry_run"),
+    "Execution": ("engine", "batch_size", "threads", "provider", "shard_rows", "dry_run"),
 }
 
 
@@ -71,6 +71,12 @@ _GROUPS = {
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Output folder  [default: STEM.memscan]")
 @click.option("--maps", "save_maps", is_flag=True, help="Write full maps too")
 @click.option("--images", "save_images", is_flag=True, help="Write the images too")
+@click.option(
+    "--engine",
+    type=click.Choice(["onnxruntime"]),
+    default="onnxruntime",
+    help="What runs the graphs  [default: onnxruntime]",
+)
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", default=8, help="Images at once  [default: 8]")
 @click.option(
     "--threads", type=click.IntRange(0), metavar="N", default=0, help="CPU threads  [default: one for each core]"
@@ -126,7 +132,7 @@ def _job(manifest: str | None, prompts: tuple[str, ...], options: dict[str, Any]
     measurement, notes = build_measurement(bundle, request)
     for text in notes:
         _note(text)
-    execution = Execution(options["batch_size"], options["threads"], options["provider"])
+    execution = Execution(options["batch_size"], options["threads"], options["provider"], options["engine"])
     out = options["out"] or Path(f"{opened.name}.memscan")
     return Job(opened, bundle, measurement, execution, out, options["shard_rows"])
 

@@ -1,6 +1,7 @@
 """Runtimes that a scan can use. Each imports its library only when it is opened."""
 
 from memscan.scanner.bundle import Bundle
+from memscan.scanner.errors import UsageError
 from memscan.scanner.runtimes.runtime import Runtime
 from memscan.scanner.settings import Execution
 
@@ -9,8 +10,13 @@ def open_runtime(bundle: Bundle, execution: Execution) -> Runtime:
     """The runtime that `execution` asks for.
 
     Raises:
+        UsageError: there is no such engine.
         EnvironmentFailed: it is not installed, or not on the device that was asked for.
     """
-    from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
+    match execution.engine:
+        case "onnxruntime":
+            from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 
-    return OnnxRuntime(bundle, execution)
+            return OnnxRuntime(bundle, execution)
+        case unknown:
+            raise UsageError(f"no engine is called {unknown}")
