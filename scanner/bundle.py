@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from memscan.scanner.errors import BundleError
-from memscan.scanner.settings import Probes
+from memscan.scanner.settings import Probes, Sampler
 
 FORMAT_VERSION = 2
 
@@ -67,6 +67,7 @@ class Calibration:
     num_inference_steps: int
     guidance_scale: float
     probes: Probes
+    sampler: Sampler = "ddim"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Defaults:
     probes: Probes
     mask_map: str
     threshold: float
+    sampler: Sampler = "ddim"
 
 
 @dataclasses.dataclass(frozen=True)

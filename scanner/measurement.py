@@ -12,8 +12,9 @@ from memscan.scanner.bundle import Bundle, Calibration
 from memscan.scanner.errors import UsageError
 from memscan.scanner.probes import make_probes
 from memscan.scanner.results import MeasuredStep
-from memscan.scanner.schedule import ddim_timesteps, noise_level
-from memscan.scanner.settings import BASELINE_MAPS, MAPS, Measurement, ProbeKind, Probes, Stream
+from memscan.scanner.samplers import DEFAULT_STEPS, moves, sampler_timesteps
+from memscan.scanner.schedule import noise_level
+from memscan.scanner.settings import BASELINE_MAPS, MAPS, Measurement, Move, ProbeKind, Probes, Sampler, Stream
 
 T = TypeVar("T")
 
@@ -24,6 +25,7 @@ class Request:
 
     steps: tuple[int, ...] = ()
     timesteps: tuple[int, ...] = ()
+    sampler: Sampler | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     probe_kind: ProbeKind | None = None
@@ -44,9 +46,10 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
         UsageError: a step, map, number of probes or value that this bundle does not have.
     """
     defaults = bundle.defaults
-    num_inference_steps = _first(request.num_inference_steps, defaults.num_inference_steps)
-    timesteps = ddim_timesteps(bundle.schedule, num_inference_steps)
-    steps, notes = _steps(timesteps, request, defaults.timesteps)
+    sampler = _first(request.sampler, defaults.sampler)
+    usual_steps = defaults.num_inference_steps if sampler == defaults.sampler else DEFAULT_STEPS[sampler]
+    num_inference_steps = _first(request.num_inference_steps, usual_steps)
+    steps, moved, notes = _steps(bundle, sampler, num_inference_steps, request)
     probes = Probes(
         kind=_first(request.probe_kind, defaults.probes.kind),
         count=_first(request.num_probes, defaults.probes.count),
@@ -69,18 +72,25 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
         save_maps=request.save_maps,
         save_images=request.save_images,
         carry=request.carry,
+        sampler=sampler,
+        moved=moved,
     )
     return _with_thresholds(bundle, measurement, request.threshold, notes)
 
 
 def matching_calibrations(bundle: Bundle, measurement: Measurement) -> list[Calibration]:
-    """The bundle's calibrated thresholds, of any map, at exactly the settings and timesteps of a measurement."""
-    timesteps = ddim_timesteps(bundle.schedule, measurement.num_inference_steps)
+    """The bundle's calibrated thresholds, of any map, at exactly the settings and timesteps of a measurement.
+
+    A threshold holds where no other step than its own was moved.
+    """
+    timesteps = _timesteps(bundle, measurement)
     measured = {timesteps[step] for step in measurement.steps}
     return [
         calibration
         for calibration in bundle.calibrations
         if calibration.timestep in measured
+        and all(timestep == calibration.timestep for _, timestep in measurement.moved)
+        and calibration.sampler == measurement.sampler
         and calibration.num_inference_steps == measurement.num_inference_steps
         and calibration.guidance_scale == measurement.guidance_scale
         and calibration.probes == measurement.probes
@@ -89,7 +99,7 @@ def matching_calibrations(bundle: Bundle, measurement: Measurement) -> list[Cali
 
 def measured_steps(bundle: Bundle, measurement: Measurement) -> tuple[MeasuredStep, ...]:
     """The measured steps with their noise levels and thresholds, in order."""
-    timesteps = ddim_timesteps(bundle.schedule, measurement.num_inference_steps)
+    timesteps = _timesteps(bundle, measurement)
     return tuple(
         MeasuredStep(step, timesteps[step], noise_level(bundle.schedule, timesteps[step])[1], threshold, calibrated)
         for step, threshold, calibrated in zip(
@@ -102,34 +112,56 @@ def _first(asked: T | None, default: T) -> T:
     return default if asked is None else asked
 
 
+def _timesteps(bundle: Bundle, measurement: Measurement) -> tuple[int, ...]:
+    return sampler_timesteps(bundle.schedule, measurement.sampler, measurement.num_inference_steps, measurement.moved)
+
+
 def _steps(
-    timesteps: tuple[int, ...], request: Request, defaults: tuple[int, ...]
-) -> tuple[tuple[int, ...], list[str]]:
-    """Indices of the steps to measure, ascending, and notes."""
+    bundle: Bundle, sampler: Sampler, num_inference_steps: int, request: Request
+) -> tuple[tuple[int, ...], tuple[Move, ...], list[str]]:
+    """Indices of the steps to measure, ascending, those of them that move, and notes."""
+    timesteps = sampler_timesteps(bundle.schedule, sampler, num_inference_steps)
     for step in request.steps:
         if not 0 <= step < len(timesteps):
             raise UsageError(
                 f"--step {step}: {len(timesteps)} inference steps have the indices 0 to {len(timesteps) - 1}"
             )
-    for timestep in request.timesteps:
+    asked = bool(request.steps or request.timesteps)
+    wanted = request.timesteps if asked else bundle.defaults.timesteps
+    moved: tuple[Move, ...] = ()
+    notes: list[str] = []
+    if sampler != "ddim":
+        moved = moves(timesteps, wanted, bundle.schedule)
+        timesteps = sampler_timesteps(bundle.schedule, sampler, num_inference_steps, moved)
+    elif asked:
+        _check_own(timesteps, wanted)
+    else:
+        wanted, notes = _nearest(timesteps, wanted)
+    steps = {*request.steps, *(timesteps.index(timestep) for timestep in wanted)}
+    return tuple(sorted(steps)), moved, notes
+
+
+def _check_own(timesteps: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    for timestep in wanted:
         if timestep not in timesteps:
             near = sorted(sorted(timesteps, key=lambda other: abs(other - timestep))[:4], reverse=True)
             raise UsageError(
                 f"--timestep {timestep} is none of the sampler's {len(timesteps)}; near it are "
                 + ", ".join(map(str, near))
             )
-    asked = {*request.steps, *(timesteps.index(timestep) for timestep in request.timesteps)}
-    if asked:
-        return tuple(sorted(asked)), []
+
+
+def _nearest(timesteps: tuple[int, ...], defaults: tuple[int, ...]) -> tuple[tuple[int, ...], list[str]]:
+    """The sampler's own timesteps nearest to the default ones, and a note where they differ."""
     nearest = {default: min(timesteps, key=lambda other: abs(other - default)) for default in defaults}
-    moved = [f"{default} by {there}" for default, there in nearest.items() if default != there]
     notes = []
+    moved = [f"{default} by {there}" for default, there in nearest.items() if default != there]
     if moved:
         notes.append(
             f"with {len(timesteps)} inference steps the model's default timesteps are replaced by the nearest: "
             + ", ".join(moved)
         )
-    return tuple(sorted({timesteps.index(there) for there in nearest.values()})), notes
+    return tuple(nearest.values()), notes
 
 
 def _mask_map(bundle: Bundle, name: str) -> str:
@@ -143,7 +175,7 @@ def _mask_map(bundle: Bundle, name: str) -> str:
 def _with_thresholds(
     bundle: Bundle, measurement: Measurement, given: float | None, notes: list[str]
 ) -> tuple[Measurement, tuple[str, ...]]:
-    timesteps = ddim_timesteps(bundle.schedule, measurement.num_inference_steps)
+    timesteps = _timesteps(bundle, measurement)
     known = {
         calibration.timestep: calibration.threshold
         for calibration in matching_calibrations(bundle, measurement)

@@ -19,8 +19,9 @@ from memscan.scanner.images import load_image, to_model_range, to_pixels
 from memscan.scanner.meter import Meter
 from memscan.scanner.noise import initial_latents
 from memscan.scanner.runtimes.runtime import Value
+from memscan.scanner.samplers import sampler_steps
 from memscan.scanner.samples import Rejected, Sample, Scanned, StepMaps
-from memscan.scanner.schedule import SolverStep, ddim_steps
+from memscan.scanner.schedule import SolverStep
 from memscan.scanner.settings import Measurement
 from memscan.scanner.text import Conditioning, Encoded, PromptEncoder
 from memscan.scanner.trajectory import trajectory
@@ -63,7 +64,9 @@ class _Scanner:
         self._bundle = bundle
         self._engine = engine
         self._measurement = measurement
-        self._steps = ddim_steps(bundle.schedule, measurement.num_inference_steps)
+        self._steps = sampler_steps(
+            bundle.schedule, measurement.sampler, measurement.num_inference_steps, measurement.moved
+        )
         if not all(0 <= step < len(self._steps) for step in measurement.steps):
             raise UsageError(f"steps {measurement.steps}: the sampler's indices are 0 to {len(self._steps) - 1}")
         self._meter = Meter(bundle, engine, measurement.probes)

@@ -16,6 +16,9 @@ BASELINE_MAPS = ("dh_base", "ds_base")
 
 ProbeKind = Literal["hadamard", "rademacher"]
 Stream = Literal["cpu", "cuda"]
+Sampler = Literal["ddim", "dpmsolver++"]
+Move = tuple[int, int]
+"""Index of a step, and the timestep at which it is taken instead of the sampler's own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Measurement:
 
     `steps` are indices into the sampler's timesteps, ascending; `thresholds[i]` belongs to `steps[i]` and is a value of
     `mask_map` in the collapse unit; `calibrated[i]` says whether the bundle vouches for it at exactly these settings.
+    `moved` are the steps that are taken elsewhere than at the sampler's own timestep.
     """
 
     num_inference_steps: int
@@ -46,7 +50,8 @@ class Measurement:
     save_maps: bool = False
     save_images: bool = False
     carry: tuple[str, ...] = ()
-    sampler: Literal["ddim"] = "ddim"
+    sampler: Sampler = "ddim"
+    moved: tuple[Move, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, in field order; the form stored with the results."""

@@ -27,6 +27,7 @@ _GROUPS = {
     "Measurement": (
         "steps",
         "timesteps",
+        "sampler",
         "num_inference_steps",
         "guidance_scale",
         "probe_kind",
@@ -52,7 +53,8 @@ _GROUPS = {
 @click.option(
     "--timestep", "timesteps", type=int, multiple=True, metavar="T", help="Measure at this timestep (repeatable)"
 )
-@click.option("--num-inference-steps", type=int, metavar="N", help="Steps of the sampler (DDIM)")
+@click.option("--sampler", type=click.Choice(["ddim", "dpmsolver++"]), help="How images are sampled")
+@click.option("--num-inference-steps", type=int, metavar="N", help="Steps of the sampler")
 @click.option("--guidance", "guidance_scale", type=float, metavar="SCALE", help="Scale of classifier-free guidance")
 @click.option("--probes", "probe_kind", type=click.Choice(["hadamard", "rademacher"]), help="Kind of probe vectors")
 @click.option("--num-probes", type=int, metavar="K", help="Number of probe vectors: more is slower and more exact")
@@ -155,7 +157,7 @@ def _describe(job: "Job") -> None:
     census = planned.census
     _note(f"dry run: {census.rows} rows, {census.images} images, {census.rejected} of them cannot be scanned")
     _note(
-        f"model {job.bundle.model_id}, {measurement.num_inference_steps} inference steps, guidance "
+        f"model {job.bundle.model_id}, {measurement.num_inference_steps} steps of {measurement.sampler}, guidance "
         f"{measurement.guidance_scale:g}, measured at step {', '.join(map(str, measurement.steps))} with "
         f"{measurement.probes.count} {measurement.probes.kind} probes"
     )

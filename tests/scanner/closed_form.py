@@ -5,10 +5,10 @@ import torch
 from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
+from memscan.scanner.ddim import ddim_timesteps
 from memscan.scanner.engine import open_engine
 from memscan.scanner.samples import Rejected, Sample, Scanned
 from memscan.scanner.scan import scan
-from memscan.scanner.schedule import ddim_timesteps
 from memscan.scanner.settings import MAPS, Execution, Measurement, Probes
 from tests.analytic_model import LATENT, analytic_model
 

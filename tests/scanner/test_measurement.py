@@ -1,5 +1,6 @@
 """What a run measures: the bundle's defaults, what the user changes, and when a threshold counts as calibrated."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,49 @@ def test_timestep_that_does_not_exist_lists_its_neighbours(bundle: Bundle) -> No
     assert refusal(bundle, Request(timesteps=(120,))) == (
         "--timestep 120 is none of the sampler's 10; near it are 301, 201, 101, 1"
     )
+
+
+def test_another_sampler_has_its_usual_number_of_steps_and_measures_at_the_default_timesteps(bundle: Bundle) -> None:
+    measurement, (note,) = build_measurement(bundle, Request(sampler="dpmsolver++"))
+    assert (measurement.sampler, measurement.num_inference_steps) == ("dpmsolver++", 20)
+    # Of 941, 894, ... 189, 142, 95, 48 the nearest to 201, 101 and 1.
+    assert measurement.moved == ((16, 201), (18, 101), (19, 1))
+    assert measurement.steps == (16, 18, 19)
+    assert [step.timestep for step in measured_steps(bundle, measurement)] == [201, 101, 1]
+    assert not any(measurement.calibrated)
+    assert note.startswith("no threshold of dh_uncond is calibrated at timestep 201, 101, 1 for these settings")
+
+
+def test_a_sampler_of_any_spacing_moves_to_the_timestep_asked_for(bundle: Bundle) -> None:
+    request = Request(sampler="dpmsolver++", steps=(0,), timesteps=(142, 201), num_inference_steps=20)
+    measurement, _ = build_measurement(bundle, request)
+    assert (measurement.steps, measurement.moved) == ((0, 16, 17), ((16, 201),))  # 142 is the sampler's own
+    assert [step.timestep for step in measured_steps(bundle, measurement)] == [941, 201, 142]
+
+
+def test_timesteps_that_no_step_can_move_to_are_said(bundle: Bundle) -> None:
+    assert refusal(bundle, Request(sampler="dpmsolver++", timesteps=(201, 190))) == (
+        "timesteps 201 and 190 are both nearest to step 16, at 189: choose one of them, or more inference steps"
+    )
+    assert refusal(bundle, Request(sampler="dpmsolver++", timesteps=(1000,))) == (
+        "timestep 1000: the model has 0 to 999"
+    )
+
+
+def test_a_threshold_belongs_to_its_sampler_and_to_a_run_that_moves_no_other_step(bundle: Bundle) -> None:
+    own = dataclasses.replace(bundle.calibrations[0], sampler="dpmsolver++", num_inference_steps=20)
+    calibrated = dataclasses.replace(bundle, calibrations=(own,))
+    alone, _ = build_measurement(calibrated, Request(sampler="dpmsolver++", timesteps=(201,)))
+    beside, _ = build_measurement(calibrated, Request(sampler="dpmsolver++", timesteps=(201, 101)))
+    other, _ = build_measurement(calibrated, Request(num_inference_steps=20, steps=(15,)))
+    assert alone.calibrated == (True,)
+    assert beside.calibrated == (False, False)
+    assert other.calibrated == (False,)
+
+
+def test_an_unknown_sampler_is_said(bundle: Bundle) -> None:
+    strange = dataclasses.replace(bundle, defaults=dataclasses.replace(bundle.defaults, sampler="euler"))
+    assert refusal(strange, Request()) == "no sampler is called 'euler': expected one of ddim, dpmsolver++"
 
 
 def test_map_that_does_not_exist_or_needs_a_baseline_is_said(bundle: Bundle, analytic_without_baseline: Path) -> None:

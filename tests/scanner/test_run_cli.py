@@ -180,7 +180,7 @@ def test_dry_run_checks_everything_and_writes_nothing(analytic: Path, capsys: py
     assert out == ""
     assert lines == [
         "memscan: dry run: 2 rows, 3 images, 1 of them cannot be scanned",
-        "memscan: model analytic, 10 inference steps, guidance 2.5, measured at step 7, 8, 9 with 8 hadamard probes",
+        "memscan: model analytic, 10 steps of ddim, guidance 2.5, measured at step 7, 8, 9 with 8 hadamard probes",
         "memscan: would write to m.memscan, by CPUExecutionProvider",
     ]
     assert not Path("m.memscan").exists()

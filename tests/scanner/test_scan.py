@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler
+from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
+from memscan.scanner.ddim import ddim_timesteps
 from memscan.scanner.engine import Engine, open_engine
 from memscan.scanner.errors import UsageError
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.scan import scan
-from memscan.scanner.schedule import ddim_timesteps
 from memscan.scanner.settings import MAPS, Execution, Probes
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import analytic_model
@@ -27,6 +30,7 @@ from tests.scanner.closed_form import (
     run,
     sampled_states,
     scanned,
+    torch_noise,
 )
 
 
@@ -41,6 +45,11 @@ def plain_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_analytic_bundle(tmp_path_factory.mktemp("bundles") / "plain", baseline=False)
 
 
+def betas(bundle: Bundle) -> NDArray[np.float64]:
+    levels = np.array([1.0, *bundle.schedule.alphas_cumprod])
+    return 1 - levels[1:] / levels[:-1]
+
+
 def test_scan_equals_closed_form(bundle: Bundle) -> None:
     timesteps = ddim_timesteps(bundle.schedule, SETTINGS.num_inference_steps)
     for sample, result in zip(SAMPLES, run(bundle, SAMPLES), strict=True):
@@ -50,6 +59,28 @@ def test_scan_equals_closed_form(bundle: Bundle) -> None:
         expected = [expected_maps(bundle, states[i], sample.prompt, timesteps[i]) for i in SETTINGS.steps]
         assert scanned(result).sample is sample
         assert_maps_equal(scanned(result), expected)
+
+
+def test_scan_by_dpm_solver_equals_diffusers_scheduler(plain_bundle: Bundle) -> None:
+    settings = dataclasses.replace(
+        SETTINGS, sampler="dpmsolver++", num_inference_steps=6, steps=(2, 4), moved=((4, 261),)
+    )
+    timesteps = [853, 711, 569, 427, 261, 143]  # of 853, 711, 569, 427, 285, 143
+    scheduler = DPMSolverMultistepScheduler(trained_betas=betas(plain_bundle), timestep_spacing="leading")
+    model = analytic_model()
+    for sample, result in zip(SAMPLES, run(plain_bundle, SAMPLES, settings), strict=True):
+        scheduler.set_timesteps(timesteps=timesteps)
+        x, states = torch_noise(sample.seed), []
+        for timestep in timesteps:
+            states.append(x)
+            alpha, sigma = level(plain_bundle, timestep)
+            eps_c, eps_0 = model.eps(x, sample.prompt, alpha, sigma), model.eps(x, "", alpha, sigma)
+            eps = torch.from_numpy(eps_0 + settings.guidance_scale * (eps_c - eps_0))
+            x = scheduler.step(eps, timestep, torch.from_numpy(x)).prev_sample.double().numpy()
+        for position, index in enumerate(settings.steps):
+            expected = expected_maps(plain_bundle, states[index], sample.prompt, timesteps[index])
+            for name, values in scanned(result).steps[position].maps.items():
+                np.testing.assert_allclose(values, expected[name], rtol=FLOAT32, atol=FLOAT32, err_msg=name)
 
 
 def test_result_does_not_depend_on_the_batch(bundle: Bundle) -> None:

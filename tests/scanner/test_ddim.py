@@ -8,8 +8,9 @@ import torch
 from diffusers import DDIMScheduler
 
 from memscan.scanner.bundle import Schedule
+from memscan.scanner.ddim import ddim_steps, ddim_timesteps
 from memscan.scanner.errors import UsageError
-from memscan.scanner.schedule import ddim_steps, ddim_timesteps, noise_level
+from memscan.scanner.schedule import noise_level
 
 STEPS = [1, 3, 10, 30, 50, 999]
 
@@ -61,7 +62,8 @@ def test_steps_equal_diffusers(spacing: str, num_steps: int, set_alpha_to_one: b
     scheduler.set_timesteps(num_steps)
     generator = torch.Generator().manual_seed(0)
     ours = theirs = torch.randn(64, dtype=torch.float64, generator=generator)
-    for step in ddim_steps(schedule_of(scheduler), num_steps):
+    schedule = schedule_of(scheduler)
+    for step in ddim_steps(schedule, ddim_timesteps(schedule, num_steps)):
         output = torch.randn(64, dtype=torch.float64, generator=generator)
         eps = step.alpha * output + step.sigma * ours if prediction_type == "v_prediction" else output
         ours = step.a * ours + step.b * eps
@@ -80,7 +82,7 @@ def test_noise_level_is_variance_preserving() -> None:
 @pytest.mark.parametrize("num_steps", [0, -1, 1001])
 def test_impossible_number_of_steps_is_refused(num_steps: int) -> None:
     with pytest.raises(UsageError, match=rf"^{num_steps} inference steps: the model has 1 to 1000$"):
-        ddim_steps(schedule_of(diffusers_scheduler("leading")), num_steps)
+        ddim_timesteps(schedule_of(diffusers_scheduler("leading")), num_steps)
 
 
 def test_offset_beyond_the_last_timestep_is_refused() -> None:
@@ -98,4 +100,4 @@ def test_unknown_spacing_is_refused() -> None:
 def test_zero_terminal_snr_is_refused() -> None:
     schedule = Schedule(10, (*np.linspace(0.99, 0.1, 9), 0.0), 0, True, "trailing")
     with pytest.raises(UsageError, match=r"^at timestep 9 the model's schedule is pure noise \(zero terminal SNR\)$"):
-        ddim_steps(schedule, 5)
+        ddim_steps(schedule, ddim_timesteps(schedule, 5))

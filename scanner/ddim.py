@@ -1,0 +1,59 @@
+"""DDIM's timesteps and its update as linear coefficients, with diffusers' numbers (`DDIMScheduler`, eta = 0).
+
+    x' = alpha' d + sigma' eps,  d = (x - sigma eps) / alpha    =>    x' = a x + b eps,
+    a = alpha' / alpha,  b = sigma' - a sigma
+
+alpha', sigma' belong to the timestep `num_train_timesteps // num_inference_steps` earlier, whatever the spacing.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memscan.scanner.bundle import Schedule
+from memscan.scanner.schedule import SolverStep, Spacing, noise_level, spaced_timesteps, step_level
+
+
+def _leading(train: int, count: int, offset: int) -> NDArray[np.float64]:
+    return np.arange(count, dtype=np.float64)[::-1] * (train // count) + offset
+
+
+def _trailing(train: int, count: int, offset: int) -> NDArray[np.float64]:
+    return np.round(np.arange(train, 0, -train / count)) - 1
+
+
+def _linspace(train: int, count: int, offset: int) -> NDArray[np.float64]:
+    return np.linspace(0, train - 1, count).round()[::-1]
+
+
+_SPACINGS: dict[str, Spacing] = {"leading": _leading, "trailing": _trailing, "linspace": _linspace}
+
+
+def ddim_timesteps(schedule: Schedule, num_inference_steps: int) -> tuple[int, ...]:
+    """The sampler's timesteps, descending; a step's index is its place in this tuple.
+
+    Raises:
+        UsageError: a number of steps that this schedule cannot be divided into, or an unknown spacing.
+    """
+    return spaced_timesteps(schedule, _SPACINGS, num_inference_steps)
+
+
+def ddim_steps(schedule: Schedule, timesteps: tuple[int, ...]) -> tuple[SolverStep, ...]:
+    """The sampler's steps at the timesteps of `ddim_timesteps`, in the order in which they are taken.
+
+    Raises:
+        UsageError: a schedule that begins at pure noise, where eps does not determine x_0.
+    """
+    stride = schedule.num_train_timesteps // len(timesteps)
+    steps = []
+    for timestep in timesteps:
+        alpha, sigma = step_level(schedule, timestep)
+        next_alpha, next_sigma = _level_after(schedule, timestep - stride)
+        a = next_alpha / alpha
+        steps.append(SolverStep(timestep, alpha, sigma, a, next_sigma - a * sigma))
+    return tuple(steps)
+
+
+def _level_after(schedule: Schedule, timestep: int) -> tuple[float, float]:
+    if timestep >= 0:
+        return noise_level(schedule, timestep)
+    return (1.0, 0.0) if schedule.set_alpha_to_one else noise_level(schedule, 0)

@@ -1,0 +1,81 @@
+"""DPM-Solver++ 2M as linear coefficients (Lu et al., arXiv 2211.01095, Algorithm 2), with diffusers' numbers.
+
+These are `DPMSolverMultistepScheduler`'s: dpmsolver++, order 2, midpoint, no Karras sigmas, final sigma zero. With
+lambda = log(alpha / sigma), h = lambda' - lambda, h_previous = lambda - lambda_previous, w = h / (2 h_previous):
+
+    x' = (sigma' / sigma) x + g ((1 + w) d - w d_previous),  g = alpha' - alpha sigma' / sigma
+    d = (x - sigma eps) / alpha   =>   a = sigma' / sigma + g (1 + w) / alpha,  b = -g (1 + w) sigma / alpha,  c = -g w
+
+The first step and the last, which ends at x' = d, are of first order: w = 0. The formula holds for any spacing.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memscan.scanner.bundle import Schedule
+from memscan.scanner.errors import UsageError
+from memscan.scanner.schedule import SolverStep, Spacing, spaced_timesteps, step_level
+
+
+def _leading(train: int, count: int, offset: int) -> NDArray[np.float64]:
+    return np.arange(count, 0, -1, dtype=np.float64) * (train // (count + 1)) + offset
+
+
+def _trailing(train: int, count: int, offset: int) -> NDArray[np.float64]:
+    return np.round(np.arange(train, 0, -train / count)) - 1
+
+
+def _linspace(train: int, count: int, offset: int) -> NDArray[np.float64]:
+    return np.linspace(0, train - 1, count + 1).round()[:0:-1]
+
+
+_SPACINGS: dict[str, Spacing] = {"leading": _leading, "trailing": _trailing, "linspace": _linspace}
+
+
+def dpm_timesteps(schedule: Schedule, num_inference_steps: int) -> tuple[int, ...]:
+    """The sampler's timesteps, descending; a step's index is its place in this tuple.
+
+    Raises:
+        UsageError: a number of steps that this schedule cannot be divided into, or an unknown spacing.
+    """
+    timesteps = spaced_timesteps(schedule, _SPACINGS, num_inference_steps)
+    if len(set(timesteps)) < len(timesteps):
+        raise UsageError(f"{num_inference_steps} inference steps of dpmsolver++ repeat a timestep: choose fewer steps")
+    return timesteps
+
+
+def dpm_steps(schedule: Schedule, timesteps: tuple[int, ...]) -> tuple[SolverStep, ...]:
+    """The sampler's steps at `timesteps`, any that descend, in the order in which they are taken.
+
+    Raises:
+        UsageError: a schedule that begins at pure noise, where eps does not determine x_0.
+    """
+    levels = [step_level(schedule, timestep) for timestep in timesteps]
+    steps = []
+    for i, (timestep, (alpha, sigma)) in enumerate(zip(timesteps, levels, strict=True)):
+        last = i == len(timesteps) - 1
+        next_alpha, next_sigma = (1.0, 0.0) if last else levels[i + 1]
+        w = 0.0
+        if i and not last:
+            before, here, after = (_log_snr(level) for level in levels[i - 1 : i + 2])
+            w = (after - here) / (2 * (here - before))
+        shrink = next_sigma / sigma
+        g = next_alpha - alpha * shrink
+        steps.append(
+            SolverStep(
+                timestep,
+                alpha,
+                sigma,
+                a=shrink + g * (1 + w) / alpha,
+                b=-g * (1 + w) * sigma / alpha,
+                c=-g * w,
+            )
+        )
+    return tuple(steps)
+
+
+def _log_snr(level: tuple[float, float]) -> float:
+    alpha, sigma = level
+    return math.log(alpha / sigma)
