@@ -11,19 +11,19 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import onnx_ir as ir
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from memscan.export.checkpoint import Checkpoint
-from memscan.export.components import Decoder, Encoder, TextEncoder, trace_component
+from memscan.export.components import Component, Decoder, Encoder, TextEncoder, TwoTextEncoders, trace_component
 from memscan.export.denoiser import EpsDenoiser
-from memscan.export.guided import guided_step
-from memscan.export.measure import measure_graph
-from memscan.export.parity import ParityRow, check_denoiser, check_module, format_table, round_weights
-from memscan.export.storage import StorageDtype, save_graph, save_sharing_weights
+from memscan.export.graphs import denoiser_graphs
+from memscan.export.oracle import DenoiserOracle, component_case
+from memscan.export.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, format_table
+from memscan.export.passes.half_precision import Precision
+from memscan.export.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
+from memscan.export.tokenization import check_same_tokenizers, write_tokenizers
 from memscan.export.trace import trace_denoiser
 from memscan.scanner.bundle import Calibration, Defaults, Text, bundle_record, file_digest
 from memscan.scanner.errors import ExportError
@@ -40,12 +40,20 @@ PAPER_DEFAULTS = Defaults(
 """The paper's settings: the last of 50 DDIM steps at guidance 7.5. The threshold is half of a full collapse."""
 
 
+_COMPUTE: dict[Precision, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
 @dataclasses.dataclass(frozen=True)
 class ExportOptions:
-    """What is not in the checkpoint. `tangents` is how many the derivative graph takes in one call."""
+    """What is not in the checkpoint.
+
+    `tangents` is how many the derivative graph takes in one call; `precision` is the denoiser's, `storage` that of
+    the weights of what computes in float32.
+    """
 
     tangents: int = 8
     storage: StorageDtype = "float32"
+    precision: Precision = "fp32"
     defaults: Defaults = PAPER_DEFAULTS
     calibrations: tuple[Calibration, ...] = ()
 
@@ -117,71 +125,61 @@ class _Assembly:
         self.rows: list[ParityRow] = []
 
     def run(self) -> list[ParityRow]:
-        text = self._write_tokenizer()
-        text_shape = text.max_length, int(_config(self.model, "text_encoder")["hidden_size"])
-        latent_shape = self._write_denoiser(self.model, self.folder, text_shape, guided=True)
+        if self.baseline:
+            _check_same_model(self.model, self.baseline)
+        text = write_tokenizers(self.model, self.folder)
+        latent_shape = self._write_denoiser(self.model, self.folder, text, guided=True)
         self._write_text_encoder(self.model, self.folder, text)
-        pixels_per_cell = self._write_vae()
-        baseline = self._write_baseline(text, text_shape, latent_shape) if self.baseline else None
-        image_height, image_width = (side * pixels_per_cell for side in latent_shape[1:])
+        self._write_vae()
+        baseline = self._write_baseline(text, latent_shape) if self.baseline else None
         record = bundle_record(
             model=_identity(self.model),
             prediction_type=self.model.prediction_type(),
             latent_shape=latent_shape,
-            image_size=(image_height, image_width),
+            image_size=_image_size(self.model),
             schedule=self.model.schedule(),
             text=text,
             tangents_per_call=self.options.tangents,
             defaults=self.options.defaults,
             calibrations=self.options.calibrations,
             baseline=baseline,
-            dtypes={"weights": self.options.storage, "compute": "float32"},
+            dtypes={"weights": self.options.storage, "compute": _COMPUTE[self.options.precision]},
             files=_digests(self.folder),
         )
         (self.folder / "bundle.json").write_text(json.dumps(record, indent=1) + "\n")
         return self.rows
 
-    def _write_tokenizer(self) -> Text:
-        tokenizer = self.model.tokenizer()
-        limit = int(_config(self.model, "text_encoder")["max_position_embeddings"])
-        (self.folder / "tokenizer.json").write_text(_tokenizer_json(tokenizer))
-        return Text(
-            max_length=min(int(tokenizer.model_max_length), limit),
-            pad_token_id=int(tokenizer.pad_token_id),
-            bos_token_id=int(tokenizer.bos_token_id),
-            eos_token_id=int(tokenizer.eos_token_id),
-        )
-
     def _write_text_encoder(self, checkpoint: Checkpoint, folder: Path, text: Text) -> None:
         self.report(f"text encoder of {checkpoint.id}")
-        encoder = TextEncoder(checkpoint.load("text_encoder"))
+        models = [checkpoint.load(part) for part in checkpoint.text_encoders]
+        encoder = TwoTextEncoders(*models) if len(models) == 2 else TextEncoder(*models)
         round_weights(encoder, self.options.storage)
-        ids = torch.randint(0, encoder.model.config.vocab_size, (2, text.max_length), generator=_generator())
-        self._write_module(encoder, ids, folder / "text_encoder.onnx", "input_ids", "hidden_states")
+        generator = _generator()
+        ids = {
+            name: torch.randint(0, model.config.vocab_size, (2, text.max_length), generator=generator)
+            for name, model in zip(("input_ids", "input_ids_2"), models, strict=False)
+        }
+        self._write_component(encoder, ids, folder / "text_encoder.onnx", LIMIT)
 
-    def _write_vae(self) -> int:
-        """Write both halves of the VAE; returns how many image pixels a latent cell spans on each axis."""
+    def _write_vae(self) -> None:
         self.report("VAE")
         vae = self.model.load("vae")
         round_weights(vae, self.options.storage)
-        scale = 2 ** (len(vae.config.block_out_channels) - 1)
-        height, width = _latent_size(self.model)
-        latents = torch.randn(2, vae.config.latent_channels, height, width, generator=_generator())
-        image = torch.randn(2, vae.config.in_channels, height * scale, width * scale, generator=_generator())
-        self._write_module(Decoder(vae), latents, self.folder / "vae_decoder.onnx", "latents", "image")
-        self._write_module(Encoder(vae), image, self.folder / "vae_encoder.onnx", "image", "latents")
-        return scale
+        generator = _generator()
+        latents = torch.randn(2, vae.config.latent_channels, *_latent_size(self.model), generator=generator)
+        image = torch.randn(2, vae.config.in_channels, *_image_size(self.model), generator=generator)
+        self._write_component(Decoder(vae), {"latents": latents}, self.folder / "vae_decoder.onnx", PICTURE_LIMIT)
+        self._write_component(Encoder(vae), {"image": image}, self.folder / "vae_encoder.onnx", PICTURE_LIMIT)
 
-    def _write_module(
-        self, module: torch.nn.Module, example: torch.Tensor, file: Path, input_name: str, output_name: str
-    ) -> None:
-        save_graph(trace_component(module, example, input_name, output_name), file, self.options.storage)
-        self.rows += check_module(file, module, example, self._prefix(file.parent))
+    def _write_component(self, module: Component, example: dict[str, torch.Tensor], file: Path, limit: float) -> None:
+        save_graph(trace_component(module, example), file, self.options.storage)
+        self.rows += compare(file, component_case(module, example), limit, self._prefix(file.parent))
 
     def _write_denoiser(
-        self, checkpoint: Checkpoint, folder: Path, text_shape: tuple[int, int], *, guided: bool
+        self, checkpoint: Checkpoint, folder: Path, text: Text, *, guided: bool
     ) -> tuple[int, int, int]:
         unet = checkpoint.load("unet")
+        text_shape = text.max_length, self._text_width(checkpoint)
         if unet.config.cross_attention_dim != text_shape[1]:
             raise ExportError(
                 f"{checkpoint.path / 'unet'} attends to text of width {unet.config.cross_attention_dim}, but the text"
@@ -191,22 +189,35 @@ class _Assembly:
         size = sum(parameter.numel() for parameter in unet.parameters()) / 1e6
         self.report(f"UNet of {checkpoint.id}, {size:.1f} M parameters: tracing")
         round_weights(unet, self.options.storage)
-        schedule = self.model.schedule()
-        denoiser = EpsDenoiser(unet, self._prediction_type(checkpoint), schedule.alphas_cumprod)
+        alphas_cumprod = self.model.schedule().alphas_cumprod
+        image_size = _image_size(self.model) if checkpoint.family == "sdxl" else None
+        denoiser = EpsDenoiser(unet, self._prediction_type(checkpoint), alphas_cumprod, image_size)
         traced = trace_denoiser(denoiser, latent_shape, text_shape)
         self.report(f"UNet of {checkpoint.id}: derivative graph for {self.options.tangents} tangents")
-        graphs = {"measure.onnx": measure_graph(traced, self.options.tangents)}
-        if guided:
-            graphs["step.onnx"] = guided_step(traced, schedule.alphas_cumprod)
+        graphs = denoiser_graphs(
+            traced,
+            tangents=self.options.tangents,
+            precision=self.options.precision,
+            alphas_cumprod=alphas_cumprod if guided else None,
+        )
         nodes = ", ".join(f"{name} {_node_count(graph)} nodes" for name, graph in graphs.items())
         self.report(f"UNet of {checkpoint.id}: {nodes}; writing and comparing with torch")
         save_sharing_weights(graphs, folder, self.options.storage)
-        del traced, graphs
+        oracle = DenoiserOracle(denoiser, latent_shape, text_shape)
+        cases = {
+            "measure.onnx": oracle.measure(self.options.tangents),
+            **({"step.onnx": oracle.step()} if guided else {}),
+        }
+        del unet, denoiser, traced, graphs, oracle
         gc.collect()
-        self.rows += check_denoiser(
-            folder, denoiser, latent_shape, text_shape, self.options.tangents, self._prefix(folder)
-        )
+        for name, case in cases.items():
+            self.rows += compare(folder / name, case, LIMIT, self._prefix(folder))
         return latent_shape
+
+    def _text_width(self, checkpoint: Checkpoint) -> int:
+        """The width of the text states that the checkpoint's denoiser will be given."""
+        encoders = checkpoint if checkpoint.has("text_encoder") else self.model
+        return sum(int(encoders.config(part)["hidden_size"]) for part in encoders.text_encoders)
 
     def _prefix(self, folder: Path) -> str:
         return "" if folder == self.folder else f"{folder.name}/"
@@ -214,47 +225,41 @@ class _Assembly:
     def _prediction_type(self, checkpoint: Checkpoint) -> str:
         return (checkpoint if checkpoint.has("scheduler") else self.model).prediction_type()
 
-    def _write_baseline(
-        self, text: Text, text_shape: tuple[int, int], latent_shape: tuple[int, int, int]
-    ) -> dict[str, object]:
+    def _write_baseline(self, text: Text, latent_shape: tuple[int, int, int]) -> dict[str, object]:
         assert self.baseline is not None
         folder = self.folder / "baseline"
         folder.mkdir()
-        self._check_same_tokenizer(self.baseline)
-        own_encoder = self.baseline.has("text_encoder") and not _same_weights(self.baseline, self.model, "text_encoder")
+        own_encoder = any(
+            self.baseline.has(part) and not _same_weights(self.baseline, self.model, part)
+            for part in self.model.text_encoders
+        )
         if own_encoder:
-            text_shape = text.max_length, int(_config(self.baseline, "text_encoder")["hidden_size"])
             self._write_text_encoder(self.baseline, folder, text)
-        if self._write_denoiser(self.baseline, folder, text_shape, guided=False) != latent_shape:
+        if self._write_denoiser(self.baseline, folder, text, guided=False) != latent_shape:
             raise ExportError(f"{self.baseline.path} has other latents than {self.model.path}: not the same model")
         return {**_identity(self.baseline), "text_encoder": own_encoder}
 
-    def _check_same_tokenizer(self, baseline: Checkpoint) -> None:
-        if baseline.has("tokenizer") and _tokenizer_json(baseline.tokenizer()) != _tokenizer_json(
-            self.model.tokenizer()
-        ):
-            raise ExportError(f"{baseline.path} has another tokenizer than {self.model.path}: not the same model")
+
+def _check_same_model(model: Checkpoint, baseline: Checkpoint) -> None:
+    if baseline.family != model.family:
+        raise ExportError(f"{baseline.path} is of another family than {model.path}: not the same model")
+    check_same_tokenizers(model, baseline)
 
 
 def _identity(checkpoint: Checkpoint) -> dict[str, object]:
     return {"id": checkpoint.id, "revision": checkpoint.revision, "digest": checkpoint.digest}
 
 
-def _tokenizer_json(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The tokenizer without truncation and padding, which the scanner applies by the rules in `bundle.json`."""
-    record = json.loads(tokenizer.backend_tokenizer.to_str())
-    return json.dumps({**record, "truncation": None, "padding": None}, ensure_ascii=False)
-
-
-def _config(checkpoint: Checkpoint, part: str) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((checkpoint.path / part / "config.json").read_text())
-    return record
-
-
 def _latent_size(checkpoint: Checkpoint) -> tuple[int, int]:
-    size = _config(checkpoint, "unet")["sample_size"]
+    size = checkpoint.config("unet")["sample_size"]
     height, width = size if isinstance(size, list) else (size, size)
     return int(height), int(width)
+
+
+def _image_size(model: Checkpoint) -> tuple[int, int]:
+    pixels_per_cell = 2 ** (len(model.config("vae")["block_out_channels"]) - 1)
+    height, width = _latent_size(model)
+    return height * pixels_per_cell, width * pixels_per_cell
 
 
 def _same_weights(one: Checkpoint, other: Checkpoint, part: str) -> bool:

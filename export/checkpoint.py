@@ -12,13 +12,18 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from transformers import AutoTokenizer, CLIPTextModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerBase
 
+from memscan.export.family import TEXT_ENCODERS, Family, family_of
 from memscan.scanner.bundle import Schedule, file_digest
 from memscan.scanner.errors import ExportError
 
-_CLASSES = {"unet": UNet2DConditionModel, "text_encoder": CLIPTextModel, "vae": AutoencoderKL}
-_UNSUPPORTED_UNET_OPTIONS = ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim")
+_CLASSES = {
+    "unet": UNet2DConditionModel,
+    "text_encoder": CLIPTextModel,
+    "text_encoder_2": CLIPTextModelWithProjection,
+    "vae": AutoencoderKL,
+}
 _HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[0-9a-f]{40}))?")
 
 
@@ -33,31 +38,53 @@ class Checkpoint:
     revision: str | None
     path: Path
     digest: str
+    family: Family
+
+    @property
+    def text_encoders(self) -> tuple[str, ...]:
+        """The folders of its family's text encoders."""
+        return TEXT_ENCODERS[self.family]
 
     def has(self, part: str) -> bool:
         return (self.path / part).is_dir()
 
     def load(self, part: str) -> Any:
-        """Load "unet", "text_encoder" or "vae" in float32, in evaluation mode, without gradients.
+        """Load "unet", a text encoder or "vae" in float32, in evaluation mode, without gradients.
 
         Raises:
             ExportError: the weights do not fit the configuration, or cannot be read.
         """
         folder = self.path / part
         # A diffusers model warns about a later cast; transformers has renamed the argument.
-        dtype = {} if part == "text_encoder" else {"torch_dtype": torch.float32}
+        of_transformers = part in self.text_encoders
+        dtype = {} if of_transformers else {"torch_dtype": torch.float32}
         options = {"use_safetensors": True, "local_files_only": True, **dtype, **_variant(folder)}
         try:
             module = _CLASSES[part].from_pretrained(folder, **options)
         except (OSError, ValueError, RuntimeError) as error:
             raise ExportError(f"{folder} cannot be loaded: {_first_line(error)}") from error
-        return (module.float() if part == "text_encoder" else module).eval().requires_grad_(False)
+        return (module.float() if of_transformers else module).eval().requires_grad_(False)
 
-    def tokenizer(self) -> PreTrainedTokenizerBase:
+    def config(self, part: str) -> dict[str, Any]:
+        """The configuration of "unet", a text encoder or "vae"."""
+        return _read_json(self.path / part / "config.json")
+
+    def tokenizer(self, folder: str = "tokenizer") -> PreTrainedTokenizerBase:
+        """The tokenizer in "tokenizer", or of SDXL's second text encoder in "tokenizer_2".
+
+        Raises:
+            ExportError: it cannot be read.
+        """
         try:
-            return AutoTokenizer.from_pretrained(self.path / "tokenizer", local_files_only=True, use_fast=True)
+            return AutoTokenizer.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
         except (OSError, ValueError) as error:
-            raise ExportError(f"{self.path / 'tokenizer'} cannot be loaded: {_first_line(error)}") from error
+            raise ExportError(f"{self.path / folder} cannot be loaded: {_first_line(error)}") from error
+
+    def zero_uncond(self) -> bool:
+        """Whether the pipeline takes zeros for the encoding of no prompt: SDXL does unless it says otherwise."""
+        if self.family == "sd":
+            return False
+        return bool(_read_json(self.path / "model_index.json").get("force_zeros_for_empty_prompt", True))
 
     def prediction_type(self) -> str:
         """What the denoiser predicts: "epsilon" or "v_prediction".
@@ -73,7 +100,8 @@ class Checkpoint:
     def schedule(self) -> Schedule:
         """The noise schedule of the checkpoint's scheduler configuration, as a pipeline's DDIM scheduler has it.
 
-        A Stable Diffusion pipeline overrides a `steps_offset` other than 1 and never clips samples; so does memscan.
+        A Stable Diffusion 1.x or 2.x pipeline overrides a `steps_offset` other than 1; so does memscan. Like a
+        pipeline's, its samples are never clipped.
 
         Raises:
             ExportError: the schedule ends at zero signal, where eps says nothing about the image.
@@ -85,7 +113,7 @@ class Checkpoint:
         return Schedule(
             num_train_timesteps=int(scheduler.config.num_train_timesteps),
             alphas_cumprod=alphas_cumprod,
-            steps_offset=1,
+            steps_offset=1 if self.family == "sd" else int(scheduler.config.steps_offset),
             set_alpha_to_one=bool(scheduler.config.set_alpha_to_one),
             timestep_spacing=str(scheduler.config.timestep_spacing),
         )
@@ -94,24 +122,23 @@ class Checkpoint:
         return _read_json(self.path / "scheduler" / "scheduler_config.json")
 
 
-def find_checkpoint(model: str, *, parts: tuple[str, ...] = ("unet", "text_encoder", "vae")) -> Checkpoint:
+def find_checkpoint(model: str, *, parts: tuple[str, ...] | None = None) -> Checkpoint:
     """Find `model`: a local diffusers folder, or a hub id with a pinned revision, `OWNER/NAME@COMMIT`.
 
     Args:
-        parts: the folders that must be there; a baseline needs its "unet" only.
+        parts: the folders that must be there, by default all of the model's family; a baseline needs its "unet" only.
 
     Raises:
         ExportError: there is none, it is not pinned, it is of a kind that memscan cannot export, or its weights are
             pickles.
     """
     path, name, revision = _locate(model)
-    for part in parts:
-        _check_part(path, part)
-    for part in ("text_encoder", "vae"):
-        if part not in parts and (path / part).is_dir():
+    _check_part(path, "unet")
+    family = family_of(path, _read_json(path / "unet" / "config.json"))
+    for part in (*TEXT_ENCODERS[family], "vae"):
+        if parts is None or part in parts or (path / part).is_dir():
             _check_part(path, part)
-    _check_family(path)
-    return Checkpoint(id=name, revision=revision, path=path, digest=_folder_digest(path))
+    return Checkpoint(id=name, revision=revision, path=path, digest=_folder_digest(path), family=family)
 
 
 def _locate(model: str) -> tuple[Path, str, str | None]:
@@ -152,20 +179,6 @@ def _check_part(path: Path, part: str) -> None:
         pickles = sorted(file.name for file in folder.glob("*.bin"))
         reason = f"only pickle weights ({', '.join(pickles)})" if pickles else "no weights"
         raise ExportError(f"{folder} has {reason}: memscan reads safetensors only; save the checkpoint as safetensors")
-
-
-def _check_family(path: Path) -> None:
-    if (path / "text_encoder_2").is_dir():
-        raise ExportError(
-            f"{path} has two text encoders (Stable Diffusion XL); memscan exports the 1.x and 2.x families"
-        )
-    config = _read_json(path / "unet" / "config.json")
-    inputs, outputs = config.get("in_channels", 4), config.get("out_channels", 4)
-    if inputs != outputs:
-        raise ExportError(f"{path / 'unet'} maps {inputs} channels to {outputs} (inpainting?); they must be as many")
-    for option in _UNSUPPORTED_UNET_OPTIONS:
-        if config.get(option) is not None:
-            raise ExportError(f"{path / 'unet'} has {option} {config[option]!r}, which memscan cannot export")
 
 
 def _variant(folder: Path) -> dict[str, str]:

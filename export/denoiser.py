@@ -12,6 +12,9 @@ from diffusers import UNet2DConditionModel
 
 from memscan.scanner.errors import ExportError
 
+_SIZES = 6
+"""Original height and width, top and left of the crop, target height and width."""
+
 
 class EpsDenoiser(torch.nn.Module):
     """A UNet and its noise schedule as one function (sample, timestep, text) -> eps.
@@ -20,6 +23,8 @@ class EpsDenoiser(torch.nn.Module):
         unet: the checkpoint's denoiser, in evaluation mode.
         prediction_type: what `unet` predicts, "epsilon" or "v_prediction".
         alphas_cumprod: alpha^2 at each training timestep; sigma^2 = 1 - alpha^2.
+        image_size: (H, W), for Stable Diffusion XL only: its denoiser is told that the image is of this size, was so
+            before, and was not cropped.
 
     Raises:
         ExportError: another prediction type (`"sample"` has no eps at sigma = 0).
@@ -27,12 +32,14 @@ class EpsDenoiser(torch.nn.Module):
 
     alpha: torch.Tensor
     sigma: torch.Tensor
+    time_ids: torch.Tensor
 
     def __init__(
         self,
         unet: UNet2DConditionModel,
         prediction_type: str,
         alphas_cumprod: Sequence[float] | torch.Tensor,
+        image_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         if prediction_type not in ("epsilon", "v_prediction"):
@@ -42,10 +49,33 @@ class EpsDenoiser(torch.nn.Module):
         alphas_cumprod = torch.as_tensor(alphas_cumprod, dtype=torch.float64)
         self.register_buffer("alpha", alphas_cumprod.sqrt().float(), persistent=False)
         self.register_buffer("sigma", (1 - alphas_cumprod).sqrt().float(), persistent=False)
+        self.pooled_width = None if image_size is None else _pooled_width(unet)
+        sizes = torch.tensor([[*image_size, 0, 0, *image_size]] if image_size else [[]], dtype=torch.float32)
+        self.register_buffer("time_ids", sizes, persistent=False)
         self.train(unet.training)
 
+    def input_shapes(
+        self, batch: int, latent_shape: tuple[int, int, int], text_shape: tuple[int, int]
+    ) -> dict[str, tuple[int, ...]]:
+        """The inputs' names and shapes, in the order of `forward`.
+
+        Args:
+            latent_shape: (C, h, w).
+            text_shape: (S, D), tokens and width of the text states.
+        """
+        shapes = {
+            "sample": (batch, *latent_shape),
+            "timestep": (batch,),
+            "encoder_hidden_states": (batch, *text_shape),
+        }
+        return shapes if self.pooled_width is None else {**shapes, "text_embeds": (batch, self.pooled_width)}
+
     def forward(
-        self, sample: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        text_embeds: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Predict the noise in `sample`.
 
@@ -53,13 +83,23 @@ class EpsDenoiser(torch.nn.Module):
             sample: x_t, `[N, C, h, w]`.
             timestep: training timesteps, `[N]` int64.
             encoder_hidden_states: text states, `[N, S, D]`.
+            text_embeds: the pooled text embedding, `[N, P]`, of Stable Diffusion XL.
 
         Returns:
             eps, `[N, C, h, w]`.
         """
-        prediction: torch.Tensor = self.unet(sample, timestep, encoder_hidden_states, return_dict=False)[0]
+        added = {}
+        if text_embeds is not None:
+            sizes = self.time_ids.expand(sample.shape[0], -1)
+            added = {"added_cond_kwargs": {"text_embeds": text_embeds, "time_ids": sizes}}
+        prediction: torch.Tensor = self.unet(sample, timestep, encoder_hidden_states, return_dict=False, **added)[0]
         if self.prediction_type == "epsilon":
             return prediction
         alpha = self.alpha[timestep][:, None, None, None]
         sigma = self.sigma[timestep][:, None, None, None]
         return alpha * prediction + sigma * sample
+
+
+def _pooled_width(unet: UNet2DConditionModel) -> int:
+    config = unet.config
+    return int(config.projection_class_embeddings_input_dim - _SIZES * config.addition_time_embed_dim)

@@ -8,41 +8,43 @@ The coefficients a, b, c are inputs: DDIM has c = 0, multistep DPM-Solver++ 2M u
 normalization are written out in operators that every engine has.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.plain_attention import PlainAttention
-from memscan.export.shapes import shape_of
+from memscan.export.shapes import static_dims
 
 _FLOAT = ir.DataType.FLOAT
 _SCALARS = ("guidance_scale", "a", "b", "c")
+_UNCOND_NAMES = {"encoder_hidden_states": "uncond_hidden_states", "text_embeds": "uncond_text_embeds"}
 
 
-def guided_step(denoiser: ir.Model, alphas_cumprod: tuple[float, ...]) -> ir.Model:
+def guided_step(denoiser: ir.Model, alphas_cumprod: Sequence[float]) -> ir.Model:
     """Build the graph of a guided step from a denoiser's.
 
     Args:
-        denoiser: inputs sample [N, C, h, w], timestep [N] int64, encoder_hidden_states [N, S, D]; output eps.
-            It is left as it is.
+        denoiser: inputs sample [N, C, h, w], timestep [N] int64, encoder_hidden_states [N, S, D] and perhaps
+            text_embeds [N, P]; output eps. It is left as it is.
         alphas_cumprod: squared signal level of each training timestep.
 
     Returns:
-        A model with inputs sample, timestep, encoder_hidden_states, uncond_hidden_states [N, S, D], previous_denoised
-        [N, C, h, w] and the scalars guidance_scale, a, b, c; outputs next_sample and denoised, both [N, C, h, w].
+        A model with inputs sample, timestep, encoder_hidden_states and text_embeds as the denoiser's,
+        uncond_hidden_states [N, S, D], uncond_text_embeds [N, P] if it has text_embeds, previous_denoised [N, C, h, w]
+        and the scalars guidance_scale, a, b, c; outputs next_sample and denoised, both [N, C, h, w].
     """
     model = denoiser.clone()
     ir.passes.Sequential(PlainAttention(), NativeGroupNorm())(model)
     graph = model.graph
     _rename_batch(graph, "N", "2N")
     inner = {value.name: value for value in graph.inputs}
-    latent_shape: list[int | str] = ["N", *_static(inner["sample"])]
-    text_shape: list[int | str] = ["N", *_static(inner["encoder_hidden_states"])]
-
+    latent_shape = _outer_shape(inner["sample"])
     sample = ir.val("sample", _FLOAT, latent_shape)
     timestep = ir.val("timestep", ir.DataType.INT64, ["N"])
-    states = ir.val("encoder_hidden_states", _FLOAT, text_shape)
-    uncond_states = ir.val("uncond_hidden_states", _FLOAT, text_shape)
+    cond = {name: ir.val(name, _FLOAT, _outer_shape(inner[name])) for name in _UNCOND_NAMES if name in inner}
+    uncond = {name: ir.val(_UNCOND_NAMES[name], _FLOAT, _outer_shape(inner[name])) for name in cond}
     previous_denoised = ir.val("previous_denoised", _FLOAT, latent_shape)
     scalars = {name: ir.val(name, _FLOAT, []) for name in _SCALARS}
 
@@ -50,14 +52,14 @@ def guided_step(denoiser: ir.Model, alphas_cumprod: tuple[float, ...]) -> ir.Mod
     doubled = {
         "sample": head.op("Concat", [sample, sample], {"axis": 0}),
         "timestep": head.op("Concat", [timestep, timestep], {"axis": 0}),
-        "encoder_hidden_states": head.op("Concat", [uncond_states, states], {"axis": 0}),
+        **{name: head.op("Concat", [uncond[name], cond[name]], {"axis": 0}) for name in cond},
     }
     for name, value in doubled.items():
         value.name = f"{name}_twice"
         value.type, value.shape = inner[name].type, inner[name].shape
         ir.convenience.replace_all_uses_with(inner[name], value)
     graph.insert_before(graph[0], head.nodes)
-    graph.inputs[:] = [sample, timestep, states, uncond_states, previous_denoised, *scalars.values()]
+    graph.inputs[:] = [sample, timestep, *cond.values(), *uncond.values(), previous_denoised, *scalars.values()]
 
     (both,) = graph.outputs
     tape = ir.tape.Tape(graph)
@@ -78,9 +80,8 @@ def guided_step(denoiser: ir.Model, alphas_cumprod: tuple[float, ...]) -> ir.Mod
     return model
 
 
-def _static(value: ir.Value) -> list[int]:
-    """The dimensions behind the batch."""
-    return [dim for dim in shape_of(value)[1:] if isinstance(dim, int)]
+def _outer_shape(value: ir.Value) -> list[int | str]:
+    return ["N", *static_dims(value, 1)]
 
 
 def _gather_levels(tape: ir.tape.Tape, timestep: ir.Value, name: str, table: np.ndarray) -> ir.Value:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import onnx_ir as ir
+from torch import nn
 
 StorageDtype = Literal["float32", "float16"]
 
@@ -19,6 +20,15 @@ _EMBED_UP_TO_BYTES = 256 * 2**20
 def is_narrowed(shape: Sequence[int], nbytes: int) -> bool:
     """Whether float16 storage rounds a float32 weight of this shape; vectors and small tables keep their precision."""
     return len(shape) >= 2 and nbytes >= _EXTERNAL_FROM_BYTES
+
+
+def round_weights(module: nn.Module, storage: StorageDtype) -> None:
+    """Round weights in place as `storage` rounds them in the graphs, so that parity is about arithmetic alone."""
+    if storage == "float32":
+        return
+    for parameter in module.parameters():
+        if is_narrowed(parameter.shape, parameter.nbytes):
+            parameter.copy_(parameter.half().float())
 
 
 def save_graph(model: ir.Model, file: Path, storage: StorageDtype = "float32") -> None:

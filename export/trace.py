@@ -15,6 +15,7 @@ from memscan.scanner.errors import ExportError
 
 OPSET = 23
 INPUTS = ("sample", "timestep", "encoder_hidden_states")
+"""Of every denoiser; Stable Diffusion XL's also takes text_embeds."""
 OUTPUT = "eps"
 
 
@@ -29,31 +30,29 @@ def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], te
         text_shape: (S, D), tokens and width of the text states.
 
     Returns:
-        A model with inputs sample `[N, C, h, w]`, timestep `[N]` int64 and encoder_hidden_states `[N, S, D]` and output
-        eps `[N, C, h, w]`; every value has a shape and a dtype.
+        A model with inputs sample `[N, C, h, w]`, timestep `[N]` int64, encoder_hidden_states `[N, S, D]` and, if it is
+        Stable Diffusion XL, text_embeds `[N, P]`, and output eps `[N, C, h, w]`; every value has a shape and a dtype.
 
     Raises:
         ExportError: the model cannot be traced, or a value has no static shape.
     """
-    batch = 2
     dtype = next(denoiser.unet.parameters()).dtype
-    example = (
-        torch.zeros(batch, *latent_shape, dtype=dtype),
-        torch.zeros(batch, dtype=torch.int64),
-        torch.zeros(batch, *text_shape, dtype=dtype),
-    )
+    example = {
+        name: torch.zeros(shape, dtype=torch.int64 if name == "timestep" else dtype)
+        for name, shape in denoiser.input_shapes(2, latent_shape, text_shape).items()
+    }
     # diffusers copies upsampling inputs from a batch of 64 on: a branch of the tracing only, the graph takes any N.
-    dynamic = {name: {0: torch.export.Dim("N", max=63)} for name in INPUTS}
+    dynamic = {name: {0: torch.export.Dim("N", max=63)} for name in example}
     try:
         with quiet_libraries(), torch.no_grad():
-            exported = torch.export.export(denoiser, example, dynamic_shapes=dynamic, strict=False)
+            exported = torch.export.export(denoiser, (), example, dynamic_shapes=dynamic, strict=False)
             program = torch.onnx.export(
                 exported,
                 dynamo=True,
                 optimize=False,
                 verbose=False,
                 opset_version=OPSET,
-                input_names=INPUTS,
+                input_names=tuple(example),
                 output_names=(OUTPUT,),
                 dynamic_shapes=dynamic,
             )

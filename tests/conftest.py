@@ -23,6 +23,12 @@ def tiny_baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_pipeline(tmp_path_factory.mktemp("pipelines") / "tiny-sd1-early", seed=1)
 
 
+@pytest.fixture(scope="session")
+def tiny_xl_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random SDXL-like pipeline, predicting eps."""
+    return save_pipeline(tmp_path_factory.mktemp("pipelines") / "tiny-sdxl", family="sdxl")
+
+
 @dataclass(frozen=True)
 class Exported:
     """A bundle and what the command printed while it made it."""
@@ -34,14 +40,23 @@ class Exported:
 @pytest.fixture(scope="session")
 def tiny_export(tiny_pipeline: Path, tiny_baseline: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """`memscan export` of `tiny_pipeline` with `tiny_baseline`, four tangents a call."""
-    out = tmp_path_factory.mktemp("bundles") / "tiny.bundle"
-    arguments = ["export", str(tiny_pipeline), str(out), "--baseline", str(tiny_baseline), "--tangents", "4"]
-    with redirect_stdout(StringIO()) as printed:
-        assert invoke(arguments) == 0
-    return Exported(out, printed.getvalue())
+    folder = tmp_path_factory.mktemp("bundles")
+    return _export(tiny_pipeline, folder / "tiny.bundle", "--baseline", str(tiny_baseline))
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_export: Exported) -> Path:
     """The bundle of `tiny_export`."""
     return tiny_export.path
+
+
+@pytest.fixture(scope="session")
+def tiny_xl_bundle(tiny_xl_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`memscan export` of `tiny_xl_pipeline`, four tangents a call."""
+    return _export(tiny_xl_pipeline, tmp_path_factory.mktemp("bundles") / "tiny-sdxl.bundle").path
+
+
+def _export(pipeline: Path, out: Path, *options: str) -> Exported:
+    with redirect_stdout(StringIO()) as printed:
+        assert invoke(["export", str(pipeline), str(out), "--tangents", "4", *options]) == 0
+    return Exported(out, printed.getvalue())

@@ -91,10 +91,50 @@ def test_pickle_only_weights_are_refused(copy: Path) -> None:
         find_checkpoint(str(copy))
 
 
-def test_two_text_encoders_are_refused(copy: Path) -> None:
+def test_families_are_told_apart(tiny_pipeline: Path, tiny_xl_pipeline: Path) -> None:
+    assert find_checkpoint(str(tiny_pipeline)).text_encoders == ("text_encoder",)
+    assert find_checkpoint(str(tiny_xl_pipeline)).text_encoders == ("text_encoder", "text_encoder_2")
+
+
+def test_a_second_text_encoder_that_the_denoiser_has_no_use_for_is_refused(copy: Path) -> None:
     shutil.copytree(copy / "text_encoder", copy / "text_encoder_2")
-    with pytest.raises(ExportError, match="two text encoders"):
+    with pytest.raises(ExportError, match="has two text encoders, but its unet has addition_embed_type None"):
         find_checkpoint(str(copy))
+
+
+def test_a_refiner_is_refused(copy: Path) -> None:
+    edit(copy / "unet" / "config.json", addition_embed_type="text_time")
+    (copy / "text_encoder").rename(copy / "text_encoder_2")
+    with pytest.raises(ExportError, match=r"has only the second of two text encoders \(a refiner\?\)"):
+        find_checkpoint(str(copy))
+
+
+def test_a_missing_second_text_encoder_is_refused(copy: Path) -> None:
+    edit(copy / "unet" / "config.json", addition_embed_type="text_time")
+    with pytest.raises(ExportError, match="has one text encoder, but its unet has addition_embed_type 'text_time'"):
+        find_checkpoint(str(copy))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"addition_embed_type": "text_image"}, {"time_cond_proj_dim": 256}, {"num_class_embeds": 1000}],
+    ids=lambda option: next(iter(option)),
+)
+def test_other_conditioning_is_named(copy: Path, option: dict[str, object]) -> None:
+    edit(copy / "unet" / "config.json", **option)
+    ((name, value),) = option.items()
+    with pytest.raises(ExportError, match=f"has {name} {value!r}, which memscan cannot export"):
+        find_checkpoint(str(copy))
+
+
+def test_no_prompt_is_zeros_for_sdxl_unless_the_pipeline_says_otherwise(
+    tiny_pipeline: Path, tiny_xl_pipeline: Path, tmp_path: Path
+) -> None:
+    assert not find_checkpoint(str(tiny_pipeline)).zero_uncond()
+    assert find_checkpoint(str(tiny_xl_pipeline)).zero_uncond()
+    other = Path(shutil.copytree(tiny_xl_pipeline, tmp_path / "other"))
+    edit(other / "model_index.json", force_zeros_for_empty_prompt=False)
+    assert not find_checkpoint(str(other)).zero_uncond()
 
 
 def test_inpainting_is_refused(copy: Path) -> None:

@@ -1,0 +1,39 @@
+"""The graphs of one denoiser, made of one trace of it: all over the same weights by name."""
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from memscan.export.guided import guided_step
+from memscan.export.measure import measure_graph
+from memscan.export.passes.half_precision import HALF_TYPES, HalfPrecision, Precision
+
+
+def denoiser_graphs(
+    traced: ir.Model,
+    *,
+    tangents: int,
+    precision: Precision = "fp32",
+    alphas_cumprod: Sequence[float] | None = None,
+) -> dict[str, ir.Model]:
+    """Make a denoiser's graphs.
+
+    Args:
+        traced: the graph of `trace_denoiser`; it is not modified, and its weights are shared.
+        tangents: Kg, how many the measuring graphs take in one call.
+        alphas_cumprod: squared signal level of each training timestep; None where no step is wanted, as of a baseline.
+
+    Returns:
+        File name in a bundle -> model.
+
+    Raises:
+        MissingRule: an operator cannot be differentiated.
+    """
+    denoiser = traced
+    if precision in HALF_TYPES:
+        denoiser = traced.clone()
+        HalfPrecision(HALF_TYPES[precision])(denoiser)
+    graphs = {"measure.onnx": measure_graph(denoiser, tangents)}
+    if alphas_cumprod is not None:
+        graphs["step.onnx"] = guided_step(denoiser, alphas_cumprod)
+    return graphs

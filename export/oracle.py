@@ -1,0 +1,137 @@
+"""What torch computes on random inputs, as the truth that written graphs are compared with: values, and v * (J v).
+
+A `Case` holds arrays only, so that torch's weights can be freed before a runtime loads its own.
+"""
+
+import dataclasses
+
+import numpy as np
+import torch
+from diffusers.models.attention_processor import Attention
+from numpy.typing import NDArray
+from torch import Tensor
+
+from memscan.export.components import Component
+from memscan.export.denoiser import EpsDenoiser
+
+Arrays = dict[str, NDArray]
+
+_GUIDANCE = 3.0
+_COEFFICIENTS = {"a": 1.1, "b": -0.3, "c": 0.2}
+_LARGE = 10**8
+"""Parameters from which on one image is enough: each pass costs seconds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Inputs of a graph and the outputs that torch gives for them, by name."""
+
+    feed: Arrays
+    expected: Arrays
+
+
+def component_case(module: Component, example: dict[str, Tensor]) -> Case:
+    """A component on the example that it was traced with."""
+    with torch.no_grad():
+        outputs = module(**example)
+    return Case(_arrays(example), _arrays(dict(zip(module.outputs, outputs, strict=True))))
+
+
+class DenoiserOracle:
+    """A denoiser on one batch of random inputs.
+
+    Args:
+        latent_shape: (C, h, w).
+        text_shape: (S, D).
+    """
+
+    def __init__(self, denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], text_shape: tuple[int, int]):
+        self._denoiser = denoiser
+        batch = 1 if sum(parameter.numel() for parameter in denoiser.parameters()) > _LARGE else 2
+        shapes = denoiser.input_shapes(batch, latent_shape, text_shape)
+        generator = torch.Generator().manual_seed(0)
+        self._inputs = {
+            name: torch.tensor([401, 21][:batch]) if name == "timestep" else torch.randn(shape, generator=generator)
+            for name, shape in shapes.items()
+        }
+
+    def measure(self, tangents: int) -> Case:
+        """eps and the sum of v * (J v) by torch's own forward mode.
+
+        All tangents but the first and the last are zero: torch's forward mode costs passes for each.
+        """
+        sample = self._inputs["sample"]
+        probes = torch.zeros(tangents, *sample.shape)
+        for index in {0, tangents - 1}:
+            probes[index] = torch.randn(sample.shape, generator=torch.Generator().manual_seed(1 + index))
+
+        def predict(x: Tensor) -> Tensor:
+            return self._predict(sample=x)
+
+        processors = self._denoiser.unet.attn_processors
+        self._denoiser.unet.set_attn_processor(AttentionByHead())
+        total = torch.zeros_like(sample)
+        try:
+            with torch.no_grad():
+                for probe in probes[probes.flatten(1).any(1)]:
+                    eps, jv = torch.func.jvp(predict, (sample,), (probe,))
+                    total += probe * jv
+        finally:
+            self._denoiser.unet.set_attn_processor(processors)
+        return Case(_arrays({**self._inputs, "tangents": probes}), _arrays({"eps": eps, "v_dot_jv": total}))
+
+    def step(self) -> Case:
+        """One guided solver step."""
+        sample, timestep = self._inputs["sample"], self._inputs["timestep"]
+        generator = torch.Generator().manual_seed(2)
+        cond = {name: value for name, value in self._inputs.items() if name not in ("sample", "timestep")}
+        uncond = {name: torch.randn(value.shape, generator=generator) for name, value in cond.items()}
+        previous = torch.randn(sample.shape, generator=generator)
+        with torch.no_grad():
+            eps_uncond, eps_cond = self._predict(**uncond), self._predict()
+        eps = eps_uncond + _GUIDANCE * (eps_cond - eps_uncond)
+        alpha, sigma = (table[timestep][:, None, None, None] for table in (self._denoiser.alpha, self._denoiser.sigma))
+        update = _COEFFICIENTS["a"] * sample + _COEFFICIENTS["b"] * eps + _COEFFICIENTS["c"] * previous
+        feed = {
+            **self._inputs,
+            **{f"uncond_{name.removeprefix('encoder_')}": value for name, value in uncond.items()},
+            "previous_denoised": previous,
+        }
+        scalars = {
+            name: np.array(value, np.float32) for name, value in {"guidance_scale": _GUIDANCE, **_COEFFICIENTS}.items()
+        }
+        expected = {"next_sample": update, "denoised": (sample - sigma * eps) / alpha}
+        return Case({**_arrays(feed), **scalars}, _arrays(expected))
+
+    def _predict(self, **changed: Tensor) -> Tensor:
+        prediction: Tensor = self._denoiser(**{**self._inputs, **changed})
+        return prediction
+
+
+class AttentionByHead:
+    """An attention processor of plain operators, which torch differentiates forwards, with the scores of one head.
+
+    A head of 4,096 tokens has scores of 67 MB in float32, and forward mode holds several such tensors.
+    """
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Args as diffusers passes them: hidden_states `[N, M, C]`, encoder_hidden_states `[N, S, D]` or None."""
+        assert attention_mask is None
+        states = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query, key, value = attn.to_q(hidden_states), attn.to_k(states), attn.to_v(states)
+        heads = [
+            torch.softmax(attn.scale * (q @ k.transpose(1, 2)), dim=-1) @ v  # [N, M, D]
+            for q, k, v in zip(*(x.chunk(attn.heads, dim=-1) for x in (query, key, value)), strict=True)
+        ]
+        out: Tensor = attn.to_out[0](torch.cat(heads, dim=-1))
+        return out
+
+
+def _arrays(tensors: dict[str, Tensor]) -> Arrays:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
