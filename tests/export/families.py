@@ -27,8 +27,9 @@ TANGENTS = 3
 ALPHAS_CUMPROD = tuple(torch.linspace(0.999, 0.005, 1000).tolist())
 
 
+@functools.cache
 def tiny_denoiser(family: str) -> EpsDenoiser:
-    """A random denoiser, the same in every call."""
+    """A random denoiser, whose weights the family's graphs share."""
     architecture, prediction_type = FAMILIES[family]
     torch.manual_seed(0)
     unet = tiny_unet(architecture, TEXT[1]).eval().requires_grad_(False)

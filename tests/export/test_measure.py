@@ -1,86 +1,48 @@
 """Whole random UNets: traced, differentiated and run in ONNX Runtime, against torch's own forward mode."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 
 from memscan.export.denoiser import EpsDenoiser
-from memscan.export.measure import measure_graph
-from memscan.export.trace import INPUTS, trace_denoiser
 from memscan.scanner.errors import ExportError
+from tests.export.families import FAMILIES, LATENT, TANGENTS, TEXT, graphs, tiny_denoiser, traced
 
-LATENT, TEXT = (4, 8, 8), (7, 24)
-K = 3
 LIMIT = 1e-5
 """Relative, in the norm: the limit of the export's parity check; float32 in two orders of summation gives 1e-6."""
 
 
-@dataclass(frozen=True)
-class Family:
-    """What distinguishes the denoisers of a model family."""
-
-    prediction_type: str
-    attention_head_dim: int | tuple[int, int]
-    use_linear_projection: bool
-
-
-FAMILIES = {
-    "sd1-epsilon": Family("epsilon", 8, False),
-    "sd2-v_prediction": Family("v_prediction", (2, 4), True),
-}
-
-
-@pytest.fixture(scope="module", params=list(FAMILIES))
-def traced(request: pytest.FixtureRequest) -> tuple[EpsDenoiser, ir.Model]:
-    """A random denoiser of a family, its attention changed after tracing to one that torch can differentiate."""
-    family = FAMILIES[request.param]
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=LATENT[1],
-        block_out_channels=(32, 64),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=TEXT[1],
-        norm_num_groups=8,
-        attention_head_dim=family.attention_head_dim,
-        use_linear_projection=family.use_linear_projection,
-    )
-    alphas_cumprod = torch.linspace(0.999, 0.005, 1000)
-    denoiser = EpsDenoiser(unet.eval().requires_grad_(False), family.prediction_type, alphas_cumprod)
-    model = trace_denoiser(denoiser, LATENT, TEXT)
-    unet.set_attn_processor(AttnProcessor())
-    return denoiser, model
+@pytest.fixture(params=list(FAMILIES))
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_measure_graph_equals_torch_forward_mode(traced: tuple[EpsDenoiser, ir.Model], batch: int) -> None:
-    denoiser, model = traced
-    sample, timestep, text, tangents = _inputs(batch)
-    eps, v_dot_jv = _session(measure_graph(model, K)).run(None, _feed(sample, timestep, text, tangents))
+def test_measure_graph_equals_torch_forward_mode(family: str, batch: int) -> None:
+    feed = _inputs(tiny_denoiser(family), batch)
+    eps, v_dot_jv = _session(graphs(family)["measure.onnx"]).run(None, {name: x.numpy() for name, x in feed.items()})
+    tangents, sample = feed.pop("tangents"), feed.pop("sample")
+    denoiser = _differentiable(family)
     total = torch.zeros_like(sample)
     for v in tangents:
-        expected_eps, jv = torch.func.jvp(lambda x: denoiser(x, timestep, text), (sample,), (v,))
+        expected_eps, jv = torch.func.jvp(lambda x: denoiser(x, **feed), (sample,), (v,))
         total += v * jv
     assert _error(eps, expected_eps) < LIMIT
     assert _error(v_dot_jv, total) < LIMIT
 
 
-def test_measure_graph_keeps_the_contract(traced: tuple[EpsDenoiser, ir.Model]) -> None:
-    _, model = traced
-    weights = {name: value.const_value for name, value in model.graph.initializers.items()}
-    measure = measure_graph(model, K)
+def test_measure_graph_keeps_the_contract(family: str) -> None:
+    weights = {name: value.const_value for name, value in traced(family).graph.initializers.items()}
+    measure = graphs(family)["measure.onnx"]
     signature = [(value.name, str(value.shape)) for value in (*measure.graph.inputs, *measure.graph.outputs)]
     assert signature == [
         ("sample", "[N,4,8,8]"),
         ("timestep", "[N]"),
         ("encoder_hidden_states", "[N,7,24]"),
+        *([("text_embeds", "[N,20]")] if family == "sdxl" else []),
         ("tangents", "[3,N,4,8,8]"),
         ("eps", "[N,4,8,8]"),
         ("v_dot_jv", "[N,4,8,8]"),
@@ -91,12 +53,11 @@ def test_measure_graph_keeps_the_contract(traced: tuple[EpsDenoiser, ir.Model]) 
     assert sum(tensor.size for tensor in added if tensor is not None) < 1000
 
 
-def test_traced_graph_shares_the_denoisers_weights(traced: tuple[EpsDenoiser, ir.Model]) -> None:
-    denoiser, model = traced
-    storages = {parameter.untyped_storage().data_ptr() for parameter in denoiser.parameters()}
+def test_traced_graph_shares_the_denoisers_weights(family: str) -> None:
+    storages = {parameter.untyped_storage().data_ptr() for parameter in tiny_denoiser(family).parameters()}
     large = {
         name: value.const_value.raw.untyped_storage().data_ptr()
-        for name, value in model.graph.initializers.items()
+        for name, value in traced(family).graph.initializers.items()
         if value.const_value.size >= 1024
     }
     assert large
@@ -104,9 +65,9 @@ def test_traced_graph_shares_the_denoisers_weights(traced: tuple[EpsDenoiser, ir
     assert all(name.startswith("unet.") for name in large)
 
 
-def test_traced_graph_has_every_shape_and_a_symbolic_batch(traced: tuple[EpsDenoiser, ir.Model]) -> None:
-    _, model = traced
-    assert [value.name for value in model.graph.inputs] == list(INPUTS)
+def test_traced_graph_has_every_shape_and_a_symbolic_batch(family: str) -> None:
+    model = traced(family)
+    assert [value.name for value in model.graph.inputs] == list(tiny_denoiser(family).input_shapes(1, LATENT, TEXT))
     assert [value.name for value in model.graph.outputs] == ["eps"]
     for node in model.graph:
         for value in node.outputs:
@@ -131,16 +92,23 @@ def test_prediction_of_the_sample_is_refused() -> None:
         EpsDenoiser(torch.nn.Identity(), "sample", [0.5])
 
 
-def _inputs(batch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def _inputs(denoiser: EpsDenoiser, batch: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(batch)
-    sample = torch.randn(batch, *LATENT, generator=generator)
-    timestep = torch.randint(0, 1000, (batch,), generator=generator)
-    text = torch.randn(batch, *TEXT, generator=generator)
-    return sample, timestep, text, torch.randn(K, *sample.shape, generator=generator)
+    inputs = {
+        name: torch.randint(0, 1000, shape, generator=generator)
+        if name == "timestep"
+        else torch.randn(shape, generator=generator)
+        for name, shape in denoiser.input_shapes(batch, LATENT, TEXT).items()
+    }
+    return {**inputs, "tangents": torch.randn(TANGENTS, *inputs["sample"].shape, generator=generator)}
 
 
-def _feed(*values: torch.Tensor) -> dict[str, np.ndarray]:
-    return {name: value.numpy() for name, value in zip((*INPUTS, "tangents"), values, strict=True)}
+def _differentiable(family: str) -> EpsDenoiser:
+    """The denoiser with attention that torch can differentiate forwards."""
+    traced(family)  # first, with the attention that a checkpoint has
+    denoiser = tiny_denoiser(family)
+    denoiser.unet.set_attn_processor(AttnProcessor())
+    return denoiser
 
 
 def _session(model: ir.Model) -> onnxruntime.InferenceSession:
