@@ -1,0 +1,185 @@
+"""Fewer sampling steps and fewer probes on the testbed: the gain in speed beside the cost in localization.
+
+    python -m benchmarks.samplers --work DIR [--threads 1] [--batch-size 8]
+
+Every setting scans the calibration captions and is measured at the bundle's default timestep, whatever the sampler, so
+that noise levels are equal. Its merit is that of `testbed.calibrate`: the sum of the IoU of dh_uncond and dh_base, each
+at its best fixed threshold. Chosen is the fastest setting whose merit is at least that of the paper's: 50 DDIM steps,
+16 random probes. Only then are the held-out captions scanned, with the thresholds found on the others. Rates are images
+per second of the process's own time, so that a busy machine matters little, without start-up and the first batch. What
+DIR holds of an earlier call is scanned again.
+"""
+
+import contextlib
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from memscan.export.assemble import ExportOptions
+from memscan.scanner.bundle import Bundle, Calibration, open_bundle
+from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
+from memscan.scanner.evaluation import Record, evaluate
+from memscan.scanner.ground_truth import read_ground_truth
+from memscan.scanner.job import Job
+from memscan.scanner.manifest import open_manifest
+from memscan.scanner.measurement import Request, build_measurement
+from memscan.scanner.result_reader import Results, open_results
+from memscan.scanner.runner import run
+from memscan.scanner.settings import Execution, ProbeKind, Sampler
+from testbed.calibrate import CHOOSERS, Found, thresholds_of
+from testbed.scanning import export
+from testbed.tables import HOME
+
+FEWER_PROBES = 4
+"""Below the embedded bundle's tangents a call: scanned with a bundle of their own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One point of the search."""
+
+    sampler: Sampler
+    steps: int
+    kind: ProbeKind
+    probes: int
+
+    def __str__(self) -> str:
+        return f"{self.sampler} {self.steps}, {self.probes} {self.kind}"
+
+
+PAPER = Setting("ddim", 50, "rademacher", 16)
+SEARCH = [
+    Setting(sampler, steps, "hadamard", probes)
+    for probes in (16, 8, FEWER_PROBES)
+    for sampler, counts in (("ddim", (50, 25, 10)), ("dpmsolver++", (20, 15, 12, 10, 8, 6, 5)))
+    for steps in counts
+]
+"""DDIM's numbers of steps are such that the default timestep, 201, is one of its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scanned:
+    """A finished scan and its rate."""
+
+    results: Results
+    images_per_second: float
+
+
+class Bench:
+    """Scans parts of the testbed's manifest with any setting."""
+
+    def __init__(self, work: Path, execution: Execution) -> None:
+        self._work = work
+        self._execution = execution
+        few = work / "few-tangents.bundle"
+        if not few.exists():
+            export(HOME / "pipeline", HOME / "baseline", few, ExportOptions(tangents=FEWER_PROBES))
+        embedded = open_bundle(BUNDLE)
+        self._bundles = {"usual": embedded, "few": dataclasses.replace(open_bundle(few), defaults=embedded.defaults)}
+        self._manifests = {split: self._write_manifest(split) for split in ("calibration", "heldout")}
+        (self._timestep,) = embedded.defaults.timesteps
+
+    def scan(self, split: str, setting: Setting, found: Found | None = None) -> Scanned:
+        """Scan one split, with maps, at the thresholds of `found`, if given."""
+        bundle = self._bundles["few" if setting.probes <= FEWER_PROBES else "usual"]
+        request = Request(
+            timesteps=(self._timestep,),
+            sampler=setting.sampler,
+            num_inference_steps=setting.steps,
+            probe_kind=setting.kind,
+            num_probes=setting.probes,
+            save_maps=True,
+        )
+        if found is not None:
+            bundle = self._calibrated(bundle, setting, request, found)
+        measurement, _ = build_measurement(bundle, request)
+        out = self._work / f"{split} {setting}"
+        shutil.rmtree(out, ignore_errors=True)
+        done: list[float] = []
+
+        @contextlib.contextmanager
+        def progress(total: int, finished: int) -> Iterator[Callable[[int], None]]:
+            yield lambda count: done.extend([time.process_time()] * count)
+
+        job = Job(open_manifest(str(self._manifests[split])), bundle, measurement, self._execution, out)
+        run(job, note=lambda line: None, progress=progress)
+        first = self._execution.batch_size
+        return Scanned(open_results(out), (len(done) - first) / (time.process_time() - done[first - 1]))
+
+    def _calibrated(self, bundle: Bundle, setting: Setting, request: Request, found: Found) -> Bundle:
+        measurement, _ = build_measurement(bundle, request)
+        calibrations = tuple(
+            Calibration(
+                name,
+                timestep,
+                best.threshold,
+                setting.steps,
+                measurement.guidance_scale,
+                measurement.probes,
+                setting.sampler,
+            )
+            for (name, timestep), best in found.items()
+        )
+        return dataclasses.replace(bundle, calibrations=calibrations)
+
+    def _write_manifest(self, split: str) -> Path:
+        path = self._work / f"{split}.parquet"
+        table = pq.read_table(MANIFEST)
+        pq.write_table(table.filter(pc.equal(table["split"], split)), path)
+        return path
+
+
+@click.command()
+@click.option("--work", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the scans")
+@click.option("--threads", default=1, show_default=True)
+@click.option("--batch-size", default=8, show_default=True)
+def main(work: Path, threads: int, batch_size: int) -> None:
+    """Search on the calibration captions, then compare the choice with the paper's settings on the others."""
+    work.mkdir(parents=True, exist_ok=True)
+    bench = Bench(work, Execution(batch_size, threads, "cpu"))
+    click.echo("Calibration captions\n")
+    click.echo("| setting | images/s | gain | dh_uncond IoU | dh_base IoU |\n|---|---|---|---|---|")
+    founds: dict[Setting, Found] = {}
+    rates: dict[Setting, float] = {}
+    for setting in (PAPER, *SEARCH):
+        scanned = bench.scan("calibration", setting)
+        founds[setting], rates[setting] = thresholds_of(scanned.results), scanned.images_per_second
+        gain = rates[setting] / rates[PAPER]
+        click.echo(f"| {setting} | {rates[setting]:.2f} | {gain:.2f}x | {_ious(founds[setting])} |")
+    good_enough = [setting for setting in SEARCH if _merit(founds[setting]) >= _merit(founds[PAPER])]
+    chosen = max(good_enough, key=lambda setting: rates[setting], default=PAPER)
+    click.echo(f"\nChosen: {chosen}\n\nHeld-out captions, local IoU with 95% bootstrap intervals over captions\n")
+    click.echo("| setting | images/s | gain | map | fixed threshold | oracle |\n|---|---|---|---|---|---|")
+    reference = 0.0
+    for setting in dict.fromkeys((PAPER, Setting("ddim", 50, "hadamard", 8), chosen)):
+        scanned = bench.scan("heldout", setting, founds[setting])
+        records = evaluate(scanned.results, read_ground_truth(str(GROUND_TRUTH)), "heldout").records
+        reference = reference or scanned.images_per_second
+        gain = scanned.images_per_second / reference
+        for name in CHOOSERS:
+            figures = " | ".join(_local_iou(records, name, protocol) for protocol in ("fixed", "oracle"))
+            click.echo(f"| {setting} | {scanned.images_per_second:.2f} | {gain:.2f}x | {name} | {figures} |")
+
+
+def _merit(found: Found) -> float:
+    return sum(best.iou for (name, _), best in found.items() if name in CHOOSERS)
+
+
+def _ious(found: Found) -> str:
+    by_map = {name: best.iou for (name, _), best in found.items()}
+    return " | ".join(f"{by_map[name]:.3f}" for name in CHOOSERS)
+
+
+def _local_iou(records: tuple[Record, ...], name: str, protocol: str) -> str:
+    (record,) = (one for one in records if (one.map, one.kind, one.protocol) == (name, "local", protocol))
+    return f"{record.iou:.3f} [{record.iou_low:.3f}, {record.iou_high:.3f}]"
+
+
+if __name__ == "__main__":
+    main()
