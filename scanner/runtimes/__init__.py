@@ -1,7 +1,7 @@
 """Runtimes that a scan can use. Each imports its library only when it is opened."""
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.errors import UsageError
+from memscan.scanner.errors import EnvironmentFailed, UsageError
 from memscan.scanner.runtimes.runtime import Runtime
 from memscan.scanner.settings import Execution
 
@@ -18,5 +18,15 @@ def open_runtime(bundle: Bundle, execution: Execution) -> Runtime:
             from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 
             return OnnxRuntime(bundle, execution)
+        case "torch":
+            return _torch_runtime(bundle, execution)
         case unknown:
             raise UsageError(f"no engine is called {unknown}")
+
+
+def _torch_runtime(bundle: Bundle, execution: Execution) -> Runtime:
+    try:
+        from memscan.kernels.torch_runtime import TorchRuntime
+    except ModuleNotFoundError as error:
+        raise EnvironmentFailed(f'the torch engine needs {error.name}: pip install "memscan[torch]"') from error
+    return TorchRuntime(bundle, execution)

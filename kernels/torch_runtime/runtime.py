@@ -1,0 +1,130 @@
+"""The torch engine: the graphs of a bundle on CUDA, with our own attention kernel, or on the CPU.
+
+On CUDA a graph runs eagerly the first time it meets a batch size, is recorded as a CUDA graph the second time, and is
+replayed from then on. float32 bundles are computed in IEEE float32: tensor cores' shorter formats are for bundles that
+say so.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from memscan.kernels.torch_runtime.constants import Constants
+from memscan.kernels.torch_runtime.fused_attention import fuse_attention
+from memscan.kernels.torch_runtime.graph_file import read_graph
+from memscan.kernels.torch_runtime.plan import Plan
+from memscan.kernels.torch_runtime.recorded import Recorded
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.errors import EnvironmentFailed, MemscanError, OutOfMemory
+from memscan.scanner.settings import Execution
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+"""How torch, CUDA, cuBLAS and cuDNN word it, in lower case, where torch does not raise an error of its own for it."""
+
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class TorchRuntime:
+    """The graphs of one bundle as torch calls; its values are tensors.
+
+    Sets torch's number of threads and precision for the whole process.
+
+    Raises:
+        EnvironmentFailed: CUDA was asked for and is not there.
+    """
+
+    def __init__(self, bundle: Bundle, execution: Execution) -> None:
+        self._bundle = bundle
+        self._device = _choose_device(execution)
+        self._constants = Constants()
+        self._plans: dict[str, Plan] = {}
+        self._met: set[tuple[str, Shapes]] = set()
+        self._recorded: dict[tuple[str, Shapes], Recorded] = {}
+        torch.set_num_threads(execution.threads or _usable_cores())
+        _demand_full_precision()
+
+    @property
+    def device(self) -> str:
+        """torch's version, and the device's name."""
+        on_cuda = self._device.type == "cuda"
+        name = torch.cuda.get_device_name(self._device) if on_cuda else "cpu"
+        return f"torch {torch.__version__.partition('+')[0]} on {name}"
+
+    def upload(self, array: NDArray[Any]) -> Tensor:
+        # torch takes no negative strides, and warns of arrays that cannot be written to.
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
+
+    def download(self, value: Tensor) -> NDArray[Any]:
+        array: NDArray[Any] = value.cpu().numpy()
+        return array
+
+    def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        try:
+            return self._run(graph, inputs)
+        except MemscanError:
+            raise
+        except (RuntimeError, MemoryError) as error:
+            line = str(error).strip().partition("\n")[0]
+            if _is_memory_failure(error):
+                self._release()
+                raise OutOfMemory(f"out of memory in {graph}: use a smaller --batch-size ({line})") from error
+            raise EnvironmentFailed(f"{graph} failed: {line}") from error
+
+    def _run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if graph not in self._plans:
+            file = read_graph(self._bundle.file(graph))
+            self._plans[graph] = Plan(fuse_attention(file), self._device, self._constants)
+        plan = self._plans[graph]
+        if self._device.type != "cuda":
+            return plan.run(inputs)
+        key = graph, tuple((name, tuple(tensor.shape)) for name, tensor in inputs.items())
+        if key not in self._met:
+            self._met.add(key)
+            return plan.run(inputs)
+        if key not in self._recorded:
+            self._recorded[key] = Recorded(plan, inputs, self._pool())
+        return self._recorded[key].replay(inputs)
+
+    def _pool(self) -> Any:
+        """The memory that recordings share: they never run at once, and each writes all that it reads."""
+        return next((recorded.pool for recorded in self._recorded.values()), None)
+
+    def _release(self) -> None:
+        """Give back what larger batches have left behind."""
+        self._met.clear()
+        self._recorded.clear()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _choose_device(execution: Execution) -> torch.device:
+    available = torch.cuda.is_available()
+    if execution.provider == "cuda" and not available:
+        raise EnvironmentFailed(
+            f"torch {torch.__version__} finds no CUDA device: install a torch with CUDA and its driver, "
+            "or use --provider cpu"
+        )
+    return torch.device("cuda" if available and execution.provider != "cpu" else "cpu")
+
+
+def _demand_full_precision() -> None:
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+
+
+def _usable_cores() -> int:
+    # The affinity mask, unlike the core count, knows what a container or taskset leaves to this process.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_memory_failure(error: Exception) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(wording in str(error).lower() for wording in _OUT_OF_MEMORY)
