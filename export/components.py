@@ -7,6 +7,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.trace import OPSET
 
 
@@ -93,5 +94,5 @@ def trace_component(module: Component, example: dict[str, Tensor]) -> ir.Model:
     )
     assert program is not None
     # torch notes a stack trace beside every node, with the paths of the machine that exports.
-    ClearMetadataAndDocStringPass()(program.model)
+    ir.passes.Sequential(ClearMetadataAndDocStringPass(), PlainAttention())(program.model)
     return program.model

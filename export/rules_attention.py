@@ -4,16 +4,12 @@ import math
 
 import onnx_ir as ir
 
-from memscan.export.attention_functions import attention_jvp, attention_query_jvp
+from memscan.export.attention_functions import ATTENTION_JVP, ATTENTION_QUERY_JVP, DOMAIN
 from memscan.export.rule_table import MissingRule, RuleTable, operand
 from memscan.export.shapes import describe, shape_of, static_dims
 from memscan.export.tape import Tape
 
 RULES = RuleTable()
-
-ATTENTION_JVP = attention_jvp()
-ATTENTION_QUERY_JVP = attention_query_jvp()
-FUNCTIONS = (ATTENTION_JVP, ATTENTION_QUERY_JVP)
 
 
 @RULES.rule("Attention")
@@ -29,19 +25,25 @@ def attention(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Valu
     else:
         function = ATTENTION_JVP
         dots = [tape.zeros(x) if x_dot is None else x_dot for x, x_dot in zip(primals, x_dots, strict=True)]
-    y_new, y_dot = tape.call(function, [*primals, *dots], [y, y_dot_like], scale=scale)
+    y_new, y_dot = tape.call(DOMAIN, function, [*primals, *dots], [y, y_dot_like], scale=scale)
     tape.supersede(y, y_new)
     return y_dot
 
 
-def plain_scale(node: ir.Node) -> float:
+def plain_scale(node: ir.Node, *, may_be_masked: bool = False) -> float:
     """The scale of an Attention node that is softmax(scale q k^T) v over `[N, H, tokens, D]` and nothing more.
+
+    Args:
+        may_be_masked: let a boolean mask pass.
 
     Raises:
         MissingRule: it has a mask, a cache, shared heads, another rank or another softmax.
     """
     q_shape, k_shape = shape_of(operand(node, 0)), shape_of(operand(node, 1))
-    found = [str(value.name) for value in node.inputs[3:] if value is not None]
+    extras = [value for value in node.inputs[3:] if value is not None]
+    if may_be_masked and extras and extras[0] is node.inputs[3] and extras[0].dtype == ir.DataType.BOOL:
+        del extras[0]
+    found = [str(value.name) for value in extras]
     found += [name for name in ("is_causal", "softcap") if name in node.attributes and node.attributes[name].value]
     found += [str(output.name) for output in node.outputs[1:] if output.uses()]
     if len(q_shape) != 4 or q_shape[1] != k_shape[1]:

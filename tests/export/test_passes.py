@@ -40,6 +40,27 @@ def test_native_group_norm_keeps_values_and_leaves_no_group_normalization(row: R
     np.testing.assert_allclose(evaluate(native, point, "y"), evaluate(model, point, "y"), rtol=1e-9, atol=1e-12)
 
 
+def test_plain_attention_keeps_a_boolean_mask() -> None:
+    """As CLIP's text encoder has: later tokens are not seen."""
+    shape = (2, 3, 5, 4)
+    row = Row("Attention", (shape, shape, shape), torch.clone)
+    point, _ = draw(row, 1)
+    model = build(row)
+    mask = ir.Tensor(np.tril(np.ones((1, 1, 5, 5), bool)), name="mask")
+    value = ir.Value(name="mask", shape=mask.shape, type=ir.TensorType(mask.dtype), const_value=mask)
+    model.graph.register_initializer(value)
+    (node,) = (node for node in model.graph if node.op_type == "Attention")
+    node.resize_inputs(4)
+    node.replace_input_with(3, value)
+
+    plain = model.clone()
+    assert PlainAttention()(plain).modified
+    assert not any(node.op_type == "Attention" for node in plain.graph)
+    expected = evaluate(model, point, "y")
+    assert not np.allclose(expected, evaluate(build(row), point, "y"))
+    np.testing.assert_allclose(evaluate(plain, point, "y"), expected, rtol=1e-12)
+
+
 def test_plain_attention_refuses_a_causal_mask() -> None:
     shape = (2, 3, 5, 4)
     model = build(Row("Attention", (shape, shape, shape), torch.clone, {"is_causal": 1}))
