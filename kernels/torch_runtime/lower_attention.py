@@ -28,6 +28,8 @@ def attention(node: Node) -> Compute:
         raise node.unsupported("a mask on top of the causal one")
 
     def compute(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        if q.shape[1] != k.shape[1]:
+            raise node.unsupported("fewer heads of keys than of queries")
         return scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=scale)
 
     return compute

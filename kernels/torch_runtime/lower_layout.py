@@ -20,12 +20,6 @@ def shape(node: Node) -> Compute:
     return lambda x: torch.tensor(x.shape[start:end], dtype=torch.int64)
 
 
-@LOWERINGS.lowering("Size", shape_only=True)
-def size(node: Node) -> Compute:
-    """The number of elements."""
-    return lambda x: torch.tensor(x.numel(), dtype=torch.int64)
-
-
 @LOWERINGS.lowering("Range", on_host=(0, 1, 2), placed=True)
 def range_(node: Node) -> Compute:
     """Numbers from a first one up to a limit, by steps."""
@@ -48,13 +42,6 @@ def reshape(node: Node) -> Compute:
         return x.reshape(dims)
 
     return compute
-
-
-@LOWERINGS.lowering("Flatten")
-def flatten(node: Node) -> Compute:
-    """To two dimensions, those before `axis` and the others."""
-    axis = node.attribute("axis", 1)
-    return lambda x: x.reshape(x.shape[:axis].numel(), -1)
 
 
 @LOWERINGS.lowering("Unsqueeze", on_host=(1,))
@@ -144,7 +131,7 @@ def gather(node: Node) -> Compute:
         after = x.shape[axis % x.ndim + 1 :]
         # Indexing with a 0-d tensor would read it on the host.
         found = x[(*[slice(None)] * len(before), indices.reshape(-1))]
-        return found.reshape(*before, *indices.shape, *after)
+        return found.reshape((*before, *indices.shape, *after))
 
     return compute
 
@@ -157,7 +144,7 @@ def gather_nd(node: Node) -> Compute:
     def compute(x: Tensor, indices: Tensor) -> Tensor:
         depth = indices.shape[-1]
         found = x[indices.reshape(-1, depth).unbind(-1)]
-        return found.reshape(*indices.shape[:-1], *x.shape[depth:])
+        return found.reshape((*indices.shape[:-1], *x.shape[depth:]))
 
     return compute
 
