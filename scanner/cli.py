@@ -19,6 +19,7 @@ COMMANDS = {
     "show": "Draw a contact sheet of results",
     "demo": "Scan, evaluate and draw with the embedded model",
     "export": "Turn a diffusers checkpoint into a bundle",
+    "build": "Build a bundle's TensorRT plans before a run needs them",
 }
 """Commands and their one-line help, in the order of `memscan --help`; each lives in a module of its name."""
 

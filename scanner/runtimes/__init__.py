@@ -18,6 +18,10 @@ def open_runtime(bundle: Bundle, execution: Execution) -> Runtime:
             from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 
             return OnnxRuntime(bundle, execution)
+        case "tensorrt" | "tensorrt-rtx":
+            from memscan.scanner.runtimes.tensorrt_runtime import TensorRtRuntime
+
+            return TensorRtRuntime(bundle, execution)
         case "torch":
             return _torch_runtime(bundle, execution)
         case unknown:

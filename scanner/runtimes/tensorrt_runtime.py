@@ -1,0 +1,67 @@
+"""TensorRT and TensorRT-RTX: plans from the private cache, built where they are missing, run on the GPU."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from numpy.typing import NDArray
+
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.errors import UsageError
+from memscan.scanner.plans.cache import PlanCache, default_folder
+from memscan.scanner.plans.flavour import load_flavour
+from memscan.scanner.plans.provide import PlanProvider
+from memscan.scanner.plans.target import open_gpu, target_of
+from memscan.scanner.runtimes.cuda import DeviceArray
+from memscan.scanner.runtimes.loaded_plan import LoadedPlan
+from memscan.scanner.settings import Execution
+
+
+class TensorRtRuntime:
+    """The graphs of one bundle as plans for the GPU at hand; its values are arrays in the GPU's memory.
+
+    Args:
+        folder: of the plans; the user's own cache by default.
+
+    Raises:
+        UsageError: it was told to run on the CPU.
+        EnvironmentFailed: the packages or the GPU are missing, this flavour does not build for that GPU, or others may
+            write to the folder.
+    """
+
+    def __init__(self, bundle: Bundle, execution: Execution, folder: Path | None = None) -> None:
+        if execution.provider == "cpu":
+            raise UsageError(f"--engine {execution.engine} runs on GPUs only: leave out --provider cpu")
+        self._flavour = load_flavour(execution.engine)
+        self._gpu = open_gpu(self._flavour)
+        self._provider = PlanProvider(
+            bundle,
+            self._flavour,
+            PlanCache(folder or default_folder()),
+            target_of(self._flavour, self._gpu),
+            execution.batch_size,
+            note=_note,
+        )
+        self._plans: dict[str, LoadedPlan] = {}
+
+    @property
+    def device(self) -> str:
+        """E.g. "TensorRT 10.13.3 on NVIDIA H200"."""
+        return f"{self._flavour.title} on {self._gpu.name}"
+
+    def upload(self, array: NDArray[Any]) -> DeviceArray:
+        return self._gpu.upload(array)
+
+    def download(self, value: DeviceArray) -> NDArray[Any]:
+        return self._gpu.download(value)
+
+    def run(self, graph: str, inputs: Mapping[str, DeviceArray]) -> dict[str, DeviceArray]:
+        if graph not in self._plans:
+            plan = self._provider.provide(graph).plan
+            self._plans[graph] = LoadedPlan(graph, plan, self._flavour, self._gpu)
+        return self._plans[graph].run(inputs)
+
+
+def _note(text: str) -> None:
+    click.echo(f"memscan: {text}", err=True)
