@@ -75,7 +75,7 @@ _GROUPS = {
 @click.option("--images", "save_images", is_flag=True, help="Write the images too")
 @click.option(
     "--engine",
-    type=click.Choice(["onnxruntime", "torch"]),
+    type=click.Choice(["onnxruntime", "tensorrt", "tensorrt-rtx", "torch"]),
     default="onnxruntime",
     help="What runs the graphs  [default: onnxruntime]",
 )
