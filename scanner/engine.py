@@ -35,6 +35,11 @@ class Engine:
         """What the graphs really run on."""
         return self._runtime.device
 
+    @property
+    def usual_batch(self) -> int:
+        """How many images suit the device, if they fit into its memory."""
+        return self._runtime.usual_batch
+
     def upload(self, array: NDArray[Any]) -> Value:
         """A copy of the array on the device."""
         return self._runtime.upload(array)

@@ -9,6 +9,7 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from memscan.scanner.samples import Scanned
 
@@ -36,17 +37,17 @@ class MapsWriter:
             stream, MAPS_SCHEMA.with_metadata(metadata), compression="zstd", write_page_checksum=True
         )
         self._step_indices = step_indices
-        self._rows: list[dict[str, Any]] = []
+        self._columns: dict[str, list[Any]] = {name: [] for name in MAPS_SCHEMA.names}
         self._bytes = 0
 
-    def add(self, item: Scanned) -> None:
-        """Add all maps of an image; values beyond float16's range are stored as its largest."""
-        for index, step in zip(self._step_indices, item.steps, strict=True):
-            for name, values in step.maps.items():
-                data = np.clip(values, -_LARGEST, _LARGEST).astype("<f2").tobytes()
-                key = {"row": item.sample.row, "seed": item.sample.seed, "step_index": index, "map": name}
-                self._rows.append({**key, "height": values.shape[0], "width": values.shape[1], "data": data})
-                self._bytes += len(data)
+    def add(self, scanned: Scanned) -> None:
+        """Add all maps of a batch, image by image; values beyond float16's range are stored as its largest."""
+        halves = [{name: _half(values) for name, values in step.maps.items()} for step in scanned.steps]
+        for i, sample in enumerate(scanned.samples):
+            for index, step, maps in zip(self._step_indices, scanned.steps, halves, strict=True):
+                if step.errors[i] is None:
+                    for name, values in maps.items():
+                        self._add((sample.row, sample.seed, index, name, *values.shape[1:], values[i].tobytes()))
         if self._bytes >= _GROUP_BYTES:
             self._flush()
 
@@ -59,10 +60,20 @@ class MapsWriter:
         """Write no more, not even a footer: pyarrow's writer would else do so when it is collected."""
         self._writer.is_open = False
 
+    def _add(self, row: tuple[Any, ...]) -> None:
+        for column, value in zip(self._columns.values(), row, strict=True):
+            column.append(value)
+        self._bytes += len(row[-1])
+
     def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, MAPS_SCHEMA))
-        self._rows, self._bytes = [], 0
+        if self._bytes:
+            self._writer.write_table(pa.table(self._columns, MAPS_SCHEMA))
+        self._columns = {name: [] for name in MAPS_SCHEMA.names}
+        self._bytes = 0
+
+
+def _half(maps: NDArray[np.float32]) -> NDArray[np.float16]:
+    return np.clip(maps, -_LARGEST, _LARGEST).astype("<f2")
 
 
 def is_whole(path: Path) -> bool:

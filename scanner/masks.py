@@ -4,6 +4,8 @@ COCO's encoding runs down the *columns* (Fortran order). It is read back with
 `pycocotools.mask.decode({"size": [mask_height, mask_width], "counts": mask})`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
@@ -11,12 +13,28 @@ from pycocotools import mask as coco
 QUANTILE = 0.99
 
 
+class Summaries(NamedTuple):
+    """Mean, maximum and high quantile of maps."""
+
+    mean: NDArray[np.float64]
+    max: NDArray[np.float32]
+    q99: NDArray[np.float32]
+
+
+def encode_masks(masks: NDArray[np.bool_]) -> list[bytes]:
+    """Compressed COCO counts of each of the masks [N, h, w]."""
+    fortran = np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8)
+    return [encoded["counts"] for encoded in coco.encode(fortran)]
+
+
 def encode_mask(mask: NDArray[np.bool_]) -> bytes:
     """Compressed COCO counts of a mask [h, w]."""
-    counts: bytes = coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
+    (counts,) = encode_masks(mask[None])
     return counts
 
 
-def summarize(values: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Mean, maximum and high quantile of a map [h, w]."""
-    return float(values.mean(dtype=np.float64)), float(values.max()), float(np.quantile(values, QUANTILE))
+def summarize(maps: NDArray[np.float32]) -> Summaries:
+    """The summaries of each of the maps [..., h, w]; what is not finite gives nonsense, without a warning."""
+    flat = maps.reshape(*maps.shape[:-2], -1)
+    with np.errstate(invalid="ignore"):
+        return Summaries(flat.mean(axis=-1, dtype=np.float64), flat.max(axis=-1), np.quantile(flat, QUANTILE, axis=-1))

@@ -32,7 +32,11 @@ class Meter:
         self._has_baseline = bundle.has_baseline
         self._count = probes.count
         self._probes = probe_groups(make_probes(probes, bundle.latent_shape), bundle.tangents_per_call)
-        self._uploaded: dict[int, list[Value]] = {}
+        self._tangents = functools.lru_cache(1)(self._upload_tangents)
+
+    def release(self) -> None:
+        """Free what is kept on the device from one batch to the next."""
+        self._tangents.cache_clear()
 
     def measure(
         self,
@@ -42,8 +46,8 @@ class Meter:
         cond: Mapping[str, Value],
         uncond: Mapping[str, Value],
         baseline_cond: Mapping[str, Value],
-    ) -> list[StepMaps]:
-        """The maps of each image of a batch.
+    ) -> StepMaps:
+        """The maps of a batch of N images.
 
         Args:
             x: noisy latents [N, C, h, w] at `timestep`, whose noise level is `sigma`.
@@ -59,7 +63,7 @@ class Meter:
                 sigma,
             )
         ordered = {name: maps[name] for name in MAPS if name in maps}
-        return [_checked({name: values[i] for name, values in ordered.items()}, timestep) for i in range(x.shape[0])]
+        return StepMaps(ordered, _errors(ordered, timestep))
 
     def _respond(self, x: Value, timestep: int, text: Mapping[str, Value], *, baseline: bool = False) -> Response:
         def sum_of_products(tangents: Value) -> tuple[Array, Array]:
@@ -68,17 +72,14 @@ class Meter:
 
         return estimate(sum_of_products, self._tangents(x.shape[0]), self._count)
 
-    def _tangents(self, batch: int) -> list[Value]:
+    def _upload_tangents(self, batch: int) -> list[Value]:
         """One value [Kg, N, C, h, w] for each group: the graph takes tangents for each image, though all are equal."""
-        if batch not in self._uploaded:
-            self._uploaded[batch] = [
-                self._engine.upload(np.repeat(group[:, None], batch, axis=1)) for group in self._probes
-            ]
-        return self._uploaded[batch]
+        return [self._engine.upload(np.repeat(group[:, None], batch, axis=1)) for group in self._probes]
 
 
-def _checked(maps: dict[str, Array], timestep: int) -> StepMaps:
-    broken = [name for name, values in maps.items() if not np.isfinite(values).all()]
-    if broken:
-        return StepMaps({}, f"not finite at timestep {timestep}: {', '.join(broken)}")
-    return StepMaps(maps)
+def _errors(maps: Mapping[str, Array], timestep: int) -> tuple[str | None, ...]:
+    finite = np.stack([np.isfinite(values).all(axis=(1, 2)) for values in maps.values()])  # [M, N]
+    names = np.array(list(maps))
+    return tuple(
+        None if good.all() else f"not finite at timestep {timestep}: {', '.join(names[~good])}" for good in finite.T
+    )

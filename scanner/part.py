@@ -4,24 +4,42 @@ Its maps and images are committed before its results, because the results file *
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from memscan.scanner.engine import Engine
+from memscan.scanner.batches import Batch
 from memscan.scanner.finished import DIGEST_KEY, Tally, input_digest, tally
 from memscan.scanner.job import Job
 from memscan.scanner.maps_table import MapsWriter
 from memscan.scanner.measurement import measured_steps
 from memscan.scanner.output import OutputFolder
-from memscan.scanner.progress import Advance
-from memscan.scanner.results import RowMaker
-from memscan.scanner.rows import RawRow, parse_row
-from memscan.scanner.samples import Rejected, Sample, Scanned
-from memscan.scanner.scan import scan
+from memscan.scanner.results import BatchMaker
+from memscan.scanner.samples import Scanned
+
+
+class ScannedBatch(NamedTuple):
+    """A batch with what came out of it: several `Scanned` where it did not fit into memory as a whole."""
+
+    batch: Batch
+    scanned: tuple[Scanned, ...]
+
+
+def write_parts(job: Job, folder: OutputFolder, schema: pa.Schema, batches: Iterator[ScannedBatch]) -> Tally:
+    """Write and commit part after part.
+
+    Args:
+        schema: that of the job's result files.
+        batches: in order; all those of a part, or the error that it raises leaves nothing of that part behind.
+    """
+    total = Tally()
+    for first in batches:
+        total += Part(job, folder, schema, first.batch.part).write(itertools.chain([first], batches))
+    return total
 
 
 class Part:
@@ -32,37 +50,25 @@ class Part:
         self._folder = folder
         self._schema = schema
         self._number = number
-        self._digests: list[bytes] = []
-        self._rejected: list[Rejected] = []
-
-    def scan(self, rows: Iterator[tuple[int, RawRow]], engine: Engine, advance: Advance) -> Tally:
-        """Scan the part's rows, given with their indices, and commit what comes out."""
-        job = self._job
         steps = measured_steps(job.bundle, job.measurement)
-        maker = RowMaker(job.bundle.model_id, job.measurement.mask_map, steps)
-        results: list[dict[str, Any]] = []
-        with self._maps() as maps:
-            for item in scan(job.bundle, engine, job.measurement, self._samples(rows), job.execution.batch_size):
-                results += maker.rows(item)
-                if isinstance(item, Scanned):
-                    if maps:
-                        maps.add(item)
-                    self._save_image(item)
-                advance(1)
-        for rejected in self._rejected:
-            results += maker.rows(rejected)
-        advance(len(self._rejected))
-        return self._commit(results)
+        self._maker = BatchMaker(schema, job.bundle.model_id, job.measurement.mask_map, steps)
 
-    def _samples(self, rows: Iterator[tuple[int, RawRow]]) -> Iterator[Sample]:
-        for index, raw in rows:
-            row = parse_row(index, raw)
-            self._digests.append(row.digest)
-            for item in row.items:
-                if isinstance(item, Rejected):
-                    self._rejected.append(item)
-                else:
-                    yield item
+    def write(self, batches: Iterator[ScannedBatch]) -> Tally:
+        """Take the part's batches up to its last, and commit what came out of them."""
+        results: list[pa.RecordBatch] = []
+        digests: list[bytes] = []
+        with self._maps() as maps:
+            for batch, all_scanned in batches:
+                digests += batch.digests
+                results += self._maker.rejected(batch.rejected)
+                for scanned in all_scanned:
+                    results += self._maker.scanned(scanned)
+                    if maps:
+                        maps.add(scanned)
+                    self._save_images(scanned)
+                if batch.last:
+                    break
+        return self._commit(results, digests)
 
     @contextlib.contextmanager
     def _maps(self) -> Iterator[MapsWriter | None]:
@@ -78,15 +84,16 @@ class Part:
                 writer.abandon()
                 raise
 
-    def _save_image(self, item: Scanned) -> None:
-        if item.image is not None:
-            with self._folder.writing(self._folder.image(item.sample.row, item.sample.seed)) as stream:
-                Image.fromarray(item.image).save(stream, "PNG")
+    def _save_images(self, scanned: Scanned) -> None:
+        for sample, image in zip(scanned.samples, scanned.images or (), strict=scanned.images is not None):
+            with self._folder.writing(self._folder.image(sample.row, sample.seed)) as stream:
+                Image.fromarray(image).save(stream, "PNG")
 
-    def _commit(self, results: list[dict[str, Any]]) -> Tally:
-        results.sort(key=lambda row: (row["row"], row["seed"], row["step_index"]))
-        metadata = self._schema.metadata | {DIGEST_KEY.encode(): input_digest(self._digests).encode()}
-        table = pa.Table.from_pylist(results, self._schema.with_metadata(metadata))
+    def _commit(self, results: list[pa.RecordBatch], digests: list[bytes]) -> Tally:
+        metadata = self._schema.metadata | {DIGEST_KEY.encode(): input_digest(digests).encode()}
+        table = pa.Table.from_batches(results, self._schema)
+        table = table.sort_by([(name, "ascending") for name in ("row", "seed", "step_index")])
+        table = table.replace_schema_metadata(metadata)
         encoded = pa.BufferOutputStream()
         pq.write_table(table, encoded, compression="zstd", write_page_checksum=True)
         with self._folder.writing(self._folder.results_part(self._number)) as stream:

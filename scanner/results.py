@@ -1,4 +1,4 @@
-"""The results table: its schema, and how a scanned or rejected sample becomes rows of it.
+"""The results table: its schema, and how scanned and rejected samples become rows of it.
 
 One row for each (row, seed, step_index), always; `status` is "ok" or "error". Maps are summarised in the collapse unit
 (see the README); a map is null where the bundle has no baseline, everything measured is null in error rows.
@@ -6,14 +6,15 @@ One row for each (row, seed, step_index), always; `status` is "ok" or "error". M
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.masks import encode_mask, summarize
-from memscan.scanner.samples import Rejected, Scanned
+from memscan.scanner.masks import encode_masks, summarize
+from memscan.scanner.samples import Rejected, Sample, Scanned, StepMaps
 from memscan.scanner.settings import MAPS
 
 SCHEMA_VERSION = 1
@@ -55,58 +56,82 @@ class MeasuredStep:
     calibrated: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class RowMaker:
-    """Makes result rows for a run: `model_id`, the map that masks are made of, and its steps in ascending order."""
+class BatchMaker:
+    """Makes record batches of result rows, column by column.
 
-    model_id: str
-    mask_map: str
-    steps: tuple[MeasuredStep, ...]
+    Args:
+        schema: of the run's result files.
+        mask_map: the map that masks are made of.
+        steps: the measured ones, ascending.
+    """
 
-    def rows(self, item: Scanned | Rejected) -> list[dict[str, Any]]:
-        """One row for each step, as values by column name; columns left out are null."""
-        if isinstance(item, Rejected):
-            return [self._common(item, step) | {"status": "error", "error": item.error} for step in self.steps]
-        rows = []
-        for step, measured in zip(self.steps, item.steps, strict=True):
-            row = self._common(item.sample, step) | {"truncated": item.truncated}
-            if measured.error is None:
-                row |= {"status": "ok"} | self._measured(measured.maps, step.threshold)
-            else:
-                row |= {"status": "error", "error": measured.error}
-            rows.append(row)
-        return rows
+    def __init__(self, schema: pa.Schema, model_id: str, mask_map: str, steps: tuple[MeasuredStep, ...]) -> None:
+        self._schema = schema
+        self._model_id = model_id
+        self._mask_map = mask_map
+        self._steps = steps
 
-    def _common(self, source: Any, step: MeasuredStep) -> dict[str, Any]:
+    def scanned(self, scanned: Scanned) -> list[pa.RecordBatch]:
+        """One batch for each step, with a row for each image."""
+        common = self._common(scanned.samples) | {"truncated": pa.array(scanned.truncated)}
+        return [
+            self._batch(step, common | self._measured(measured, step.threshold))
+            for step, measured in zip(self._steps, scanned.steps, strict=True)
+        ]
+
+    def rejected(self, rejected: Sequence[Rejected]) -> list[pa.RecordBatch]:
+        """One batch for each step, with an error row for each image."""
+        failed = {"status": ["error"] * len(rejected), "error": [item.error for item in rejected]}
+        common = self._common(rejected) | failed
+        return [self._batch(step, common) for step in self._steps]
+
+    def _common(self, items: Sequence[Sample | Rejected]) -> dict[str, Any]:
+        names = ("row", "seed", "id", "prompt")
+        own = {name: [getattr(item, name) for item in items] for name in names}
+        carried = self._schema.names[len(COLUMNS) :]
+        return own | {name: [item.carried.get(name) for item in items] for name in carried}
+
+    def _measured(self, measured: StepMaps, threshold: float) -> dict[str, Any]:
+        failed = np.array([error is not None for error in measured.errors])
+        mask_map = measured.maps[self._mask_map]
+        mask = mask_map >= threshold
+        summaries = summarize(np.stack(list(measured.maps.values())))
+        columns = {
+            f"{name}_{summary}": pa.array(values, pa.float32(), mask=failed)
+            for summary, of_maps in summaries._asdict().items()
+            for name, values in zip(measured.maps, of_maps, strict=True)
+        }
+        height, width = mask.shape[1:]
         return {
-            "row": source.row,
-            "seed": source.seed,
+            "status": np.where(failed, "error", "ok"),
+            "error": measured.errors,
+            **columns,
+            "score": columns[f"{self._mask_map}_mean"],
+            "mask": pa.array(encode_masks(mask), pa.binary(), mask=failed),
+            "mask_height": pa.array(np.full(len(mask), height), pa.int32(), mask=failed),
+            "mask_width": pa.array(np.full(len(mask), width), pa.int32(), mask=failed),
+            "mask_share": pa.array(mask.mean(axis=(1, 2)), pa.float32(), mask=failed),
+        }
+
+    def _batch(self, step: MeasuredStep, columns: Mapping[str, Any]) -> pa.RecordBatch:
+        count = len(columns["row"])
+        same = {
             "step_index": step.index,
-            "id": source.id,
-            "prompt": source.prompt,
             "timestep": step.timestep,
             "sigma": step.sigma,
-            "model_id": self.model_id,
+            "model_id": self._model_id,
             "calibrated": step.calibrated,
             "threshold": step.threshold,
-            **source.carried,
         }
-
-    def _measured(self, maps: Mapping[str, Any], threshold: float) -> dict[str, Any]:
-        summaries = {name: summarize(values) for name, values in maps.items()}
-        mask = maps[self.mask_map] >= threshold
-        return {
-            **{
-                f"{name}_{summary}": value
-                for name, values in summaries.items()
-                for summary, value in zip(("mean", "max", "q99"), values, strict=True)
-            },
-            "score": summaries[self.mask_map][0],
-            "mask": encode_mask(mask),
-            "mask_height": mask.shape[0],
-            "mask_width": mask.shape[1],
-            "mask_share": float(mask.mean()),
-        }
+        arrays = []
+        for field in self._schema:
+            if field.name in same:
+                arrays.append(pa.repeat(pa.scalar(same[field.name], field.type), count))
+            elif field.name in columns:
+                arrays.append(pa.array(columns[field.name], field.type))
+            else:
+                arrays.append(pa.nulls(count, field.type))
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
 
 def result_schema(carried: Mapping[str, pa.DataType], metadata: Mapping[str, str]) -> pa.Schema:

@@ -3,20 +3,26 @@
 Whatever dies when, the same call does the rest, and nothing twice.
 """
 
+import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import pyarrow as pa
 
+from memscan.scanner.batch_ceiling import BatchCeiling
+from memscan.scanner.batches import batches
 from memscan.scanner.engine import open_engine
-from memscan.scanner.finished import Tally, cut, finished_parts
+from memscan.scanner.finished import Tally, finished_parts
 from memscan.scanner.job import Job
 from memscan.scanner.manifest import Census
 from memscan.scanner.output import OutputFolder
-from memscan.scanner.part import Part
+from memscan.scanner.part import ScannedBatch, write_parts
 from memscan.scanner.progress import Advance, show_progress
 from memscan.scanner.run_record import adopt_record, held_record
+from memscan.scanner.scan import Scanner
+from memscan.scanner.stages import Behind, made_ahead
 
 Note = Callable[[str], None]
 
@@ -87,7 +93,7 @@ def run(
         if found.images:
             note(f"{found.images} of {images} images are done already")
         with progress(images, found.images) as advance:
-            total = found + _scan_rest(job, folder, schema, record.shard_rows, done, advance)
+            total = found + _scan_rest(job, folder, schema, record.shard_rows, done, note, advance)
         folder.mark_complete()
     return Summary(total, found.images)
 
@@ -100,11 +106,22 @@ def _clear_damaged(folder: OutputFolder, done: dict[int, Tally], note: Note) -> 
 
 
 def _scan_rest(
-    job: Job, folder: OutputFolder, schema: pa.Schema, shard_rows: int, done: dict[int, Tally], advance: Advance
+    job: Job,
+    folder: OutputFolder,
+    schema: pa.Schema,
+    shard_rows: int,
+    done: dict[int, Tally],
+    note: Note,
+    advance: Advance,
 ) -> Tally:
+    """Scan in this thread, while another reads and prepares the next batch and a third writes the ones before."""
     engine = open_engine(job.bundle, job.execution)
-    total = Tally()
-    for number, rows in cut(job.manifest, shard_rows):
-        if number not in done:
-            total += Part(job, folder, schema, number).scan(rows, engine, advance)
-    return total
+    ceiling = BatchCeiling(job.execution.batch_size or engine.usual_batch, note)
+    scanner = Scanner(job.bundle, engine, job.measurement, ceiling)
+    todo = batches(job.manifest, shard_rows, done, scanner.prepare, ceiling)
+    write = functools.partial(write_parts, job, folder, schema)
+    with contextlib.closing(made_ahead(todo)) as ready, Behind(write) as writer:
+        for batch in ready:
+            writer.put(ScannedBatch(batch, tuple(scanner.scan(batch.prepared))))
+            advance(batch.images)
+        return writer.finish()

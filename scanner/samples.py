@@ -1,4 +1,4 @@
-"""What flows through a scan: a `Sample` goes in, a `Scanned` or a `Rejected` comes out. One for every (row, seed)."""
+"""What flows through a scan: a `Sample`, one for every (row, seed), ends up in a `Scanned` or as a `Rejected`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -38,23 +38,24 @@ class Rejected:
 
 @dataclasses.dataclass(frozen=True)
 class StepMaps:
-    """The maps of one image at one measured step: name -> float32 [h, w] in the collapse unit, channel means.
+    """The maps of N images at one measured step: name -> float32 [N, h, w] in the collapse unit, channel means.
 
-    `error` says why there are none (a map was not finite); `maps` is empty then.
+    `errors` says of each image why its maps are of no use (one was not finite), or None.
     """
 
     maps: Mapping[str, NDArray[np.float32]]
-    error: str | None = None
+    errors: tuple[str | None, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Scanned:
-    """A sample with its maps, one `StepMaps` for each measured step, in the order of `Measurement.steps`.
+    """Samples that were scanned together, with one `StepMaps` for each measured step, in the order of the steps.
 
-    `truncated` says that the prompt was longer than the text encoder. `image` is uint8 [H, W, 3], if asked for.
+    `truncated` says of each whether its prompt was longer than the text encoder. `images` are uint8 [H, W, 3], if
+    asked for.
     """
 
-    sample: Sample
-    truncated: bool
+    samples: tuple[Sample, ...]
+    truncated: tuple[bool, ...]
     steps: tuple[StepMaps, ...]
-    image: NDArray[np.uint8] | None = None
+    images: tuple[NDArray[np.uint8], ...] | None = None

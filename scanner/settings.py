@@ -62,10 +62,12 @@ class Measurement:
 class Execution:
     """How a run is executed: nothing here may change a result beyond floating-point tolerance.
 
-    `threads` 0 leaves the choice to the engine. `provider` is "auto" (CUDA where the engine has it), "cpu" or "cuda".
+    `batch_size` None begins with as many images as suit the device; either way fewer are scanned at once from where the
+    memory is too small. `threads` 0 leaves the choice to the engine. `provider` is "auto" (CUDA where the engine has
+    it), "cpu" or "cuda".
     """
 
-    batch_size: int = 8
+    batch_size: int | None = None
     threads: int = 0
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     engine: Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "torch"] = "onnxruntime"

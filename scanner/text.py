@@ -4,7 +4,7 @@ A prompt is tokenised with its start and end tokens; one that is longer than the
 token stays, and is reported as truncated. Each prompt is encoded by itself: its encoding never depends on a batch.
 """
 
-import functools
+import collections
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -18,8 +18,8 @@ from memscan.scanner.errors import BundleError, RowError
 Conditioning = Mapping[str, NDArray[np.float32]]
 """Text encodings by the name of the denoiser's input: "encoder_hidden_states" [S, D], and SDXL's "text_embeds" [P]."""
 
-_CACHED_PROMPTS = 64
-"""Prompts recur from one seed to the next: enough for several batches, at most 30 MB with Stable Diffusion's."""
+_CACHED_BYTES = 64 << 20
+"""Prompts recur from one seed to the next: this is enough for 280 of Stable Diffusion's encodings."""
 
 
 class Tokens(NamedTuple):
@@ -37,7 +37,6 @@ class Encoded(NamedTuple):
 
     cond: Conditioning
     baseline: Conditioning
-    truncated: bool
 
 
 class TextEncoding(Protocol):
@@ -85,37 +84,46 @@ class Tokenizer:
 
 
 class PromptEncoder:
-    """Encodes prompts once each, remembering the most recent ones."""
+    """Encodes prompts once each, remembering those used last, up to `_CACHED_BYTES`."""
 
     def __init__(self, bundle: Bundle, engine: TextEncoding) -> None:
-        self._tokenizer = Tokenizer(bundle)
         self._engine = engine
         self._text = bundle.text
         self._second_encoder = bundle.baseline_has_text_encoder
-        self._remembered = functools.lru_cache(_CACHED_PROMPTS)(self._encode)
+        self._remembered: collections.OrderedDict[bytes, Encoded] = collections.OrderedDict()
+        self._bytes = 0
 
-    def __call__(self, prompt: str) -> Encoded:
-        """The encodings of one prompt.
+    def __call__(self, tokens: Tokens) -> Encoded:
+        """The encodings of one prompt."""
+        key = b"".join(ids.tobytes() for ids in tokens.ids)
+        encoded = self._remembered.pop(key, None)
+        if encoded is None:
+            encoded = self._encode(tokens)
+            self._bytes += _size(encoded)
+        self._remembered[key] = encoded
+        while self._bytes > _CACHED_BYTES:
+            _, oldest = self._remembered.popitem(last=False)
+            self._bytes -= _size(oldest)
+        return encoded
 
-        Raises:
-            RowError: the prompt is not valid Unicode.
-        """
-        return self._remembered(prompt)
-
-    def unconditional(self) -> Conditioning:
+    def unconditional(self, tokenizer: Tokenizer) -> Conditioning:
         """What the denoiser takes for no prompt."""
-        encoding = self(self._text.uncond_prompt).cond
+        encoding = self(tokenizer(self._text.uncond_prompt)).cond
         if self._text.zero_uncond:
             return {name: np.zeros_like(values) for name, values in encoding.items()}
         return encoding
 
-    def _encode(self, prompt: str) -> Encoded:
-        tokens = self._tokenizer(prompt)
+    def _encode(self, tokens: Tokens) -> Encoded:
         ids = [encoder_ids[None] for encoder_ids in tokens.ids]
         cond = _single(self._engine.encode_text(ids))
         baseline = _single(self._engine.encode_text(ids, baseline=True)) if self._second_encoder else cond
-        return Encoded(cond, baseline, tokens.truncated)
+        return Encoded(cond, baseline)
 
 
 def _single(batch: Conditioning) -> Conditioning:
     return {name: values[0] for name, values in batch.items()}
+
+
+def _size(encoded: Encoded) -> int:
+    kept = [encoded.cond] if encoded.baseline is encoded.cond else [encoded.cond, encoded.baseline]
+    return sum(values.nbytes for encoding in kept for values in encoding.values())

@@ -79,7 +79,12 @@ _GROUPS = {
     default="onnxruntime",
     help="What runs the graphs  [default: onnxruntime]",
 )
-@click.option("--batch-size", type=click.IntRange(1), metavar="N", default=8, help="Images at once  [default: 8]")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Images at once, if they fit  [default: to suit the device]",
+)
 @click.option(
     "--threads", type=click.IntRange(0), metavar="N", default=0, help="CPU threads  [default: one for each core]"
 )

@@ -54,6 +54,10 @@ class OnnxRuntime:
         provider: str = self._session("text_encoder.onnx").get_providers()[0]
         return provider
 
+    @property
+    def usual_batch(self) -> int:
+        return 8 if self.device == _PROVIDERS["cpu"] else 64
+
     def upload(self, array: NDArray[Any]) -> NDArray[Any]:
         return array
 
@@ -136,7 +140,7 @@ def _usable_cores() -> int:
 
 def _memory_failure(graph: str, error: Exception) -> OutOfMemory | None:
     if any(wording in str(error).lower() for wording in _OUT_OF_MEMORY):
-        return OutOfMemory(f"out of memory in {graph}: use a smaller --batch-size ({_line(error)})")
+        return OutOfMemory(f"out of memory in {graph} ({_line(error)})")
     return None
 
 

@@ -27,6 +27,10 @@ class Runtime(Protocol):
     def device(self) -> str:
         """What the graphs really run on, in the runtime's own words."""
 
+    @property
+    def usual_batch(self) -> int:
+        """How many images a scan begins with unless the user says: what the device is busy with, if it fits."""
+
     def upload(self, array: NDArray[Any]) -> Value:
         """A copy on the device; dtype and shape are kept. On the CPU it may be the array itself."""
 

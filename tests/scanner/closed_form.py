@@ -1,16 +1,19 @@
 """What a scan of the analytic bundle must find: torch's noise, DDIM written out in float64, the model's closed form."""
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
+from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.ddim import ddim_timesteps
 from memscan.scanner.engine import open_engine
-from memscan.scanner.samples import Rejected, Sample, Scanned
-from memscan.scanner.scan import scan
+from memscan.scanner.samples import Rejected, Sample
+from memscan.scanner.scan import Scanner
 from memscan.scanner.settings import MAPS, Execution, Measurement, Probes
 from tests.analytic_model import LATENT, analytic_model
+from tests.scanner.one_by_one import Image, scan_one_by_one
 
 SETTINGS = Measurement(
     num_inference_steps=10,
@@ -42,13 +45,14 @@ FLOAT32 = 5e-6
 
 def run(
     bundle: Bundle, samples: list[Sample], settings: Measurement = SETTINGS, batch_size: int = 8
-) -> list[Scanned | Rejected]:
+) -> list[Image | Rejected]:
     engine = open_engine(bundle, Execution(threads=1, provider="cpu"))
-    return list(scan(bundle, engine, settings, samples, batch_size))
+    scanner = Scanner(bundle, engine, settings, BatchCeiling(batch_size, pytest.fail))
+    return scan_one_by_one(scanner, samples)
 
 
-def scanned(result: Scanned | Rejected) -> Scanned:
-    assert isinstance(result, Scanned), result
+def scanned(result: Image | Rejected) -> Image:
+    assert isinstance(result, Image), result
     return result
 
 
@@ -96,7 +100,7 @@ def expected_maps(bundle: Bundle, x: NDArray[np.float64], prompt: str, timestep:
     return {name: values.mean(axis=0) for name, values in maps.items()}
 
 
-def assert_maps_equal(result: Scanned, expected: list[dict[str, NDArray[np.float64]]]) -> None:
+def assert_maps_equal(result: Image, expected: list[dict[str, NDArray[np.float64]]]) -> None:
     assert len(result.steps) == len(expected)
     for step, maps in zip(result.steps, expected, strict=True):
         assert step.error is None

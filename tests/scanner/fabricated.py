@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from memscan.scanner.maps_table import MapsWriter
 from memscan.scanner.masks import encode_mask
-from memscan.scanner.results import MeasuredStep, RowMaker, result_schema
+from memscan.scanner.results import BatchMaker, MeasuredStep, result_schema
 from memscan.scanner.samples import Rejected, Sample, Scanned, StepMaps
 
 STEP = MeasuredStep(index=49, timestep=1, sigma=0.25, threshold=0.5, calibrated=True)
@@ -21,8 +21,9 @@ STEP = MeasuredStep(index=49, timestep=1, sigma=0.25, threshold=0.5, calibrated=
 def scanned(
     row: int, prompt: str, *steps: Mapping[str, NDArray[np.float32]], seed: int = 0, id: str | None = None
 ) -> Scanned:
-    """An image with its maps at each step."""
-    return Scanned(Sample(row, seed, prompt, id), truncated=False, steps=tuple(StepMaps(maps) for maps in steps))
+    """An image with its maps at each step; a step without maps failed."""
+    batched = ({name: values[None] for name, values in maps.items()} for maps in steps)
+    return Scanned((Sample(row, seed, prompt, id),), (False,), tuple(StepMaps(maps, (None,)) for maps in batched))
 
 
 def write_results(
@@ -40,10 +41,15 @@ def write_results(
         "run": json.dumps({"settings": {"mask_map": "dh_uncond"}}),
         "thresholds": json.dumps(list(thresholds)),
     }
-    maker = RowMaker("fabricated", "dh_uncond", tuple(steps))
-    rows = [row for item in items for row in maker.rows(item)]
+    schema = result_schema({}, metadata)
+    maker = BatchMaker(schema, "fabricated", "dh_uncond", tuple(steps))
+    batches = [
+        batch
+        for item in items
+        for batch in (maker.scanned(item) if isinstance(item, Scanned) else maker.rejected([item]))
+    ]
     (folder / "results").mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(rows, result_schema({}, metadata)), folder / "results" / "part-00000.parquet")
+    pq.write_table(pa.Table.from_batches(batches, schema), folder / "results" / "part-00000.parquet")
     if finished:
         (folder / "results" / "_SUCCESS").touch()
     if save_maps:

@@ -14,13 +14,15 @@ from torch import Tensor
 from memscan.export.assemble import ExportOptions, export_bundle
 from memscan.export.checkpoint import find_checkpoint
 from memscan.export.quiet import quiet_libraries
+from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.engine import Engine, open_engine
 from memscan.scanner.probes import make_probes
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
-from memscan.scanner.samples import Sample, Scanned
-from memscan.scanner.scan import scan
+from memscan.scanner.samples import Sample
+from memscan.scanner.scan import Scanner
 from memscan.scanner.settings import Execution, Measurement, Probes
+from tests.scanner.one_by_one import Image, scan_one_by_one
 from tests.tiny_pipeline import save_pipeline
 
 SETTINGS = Measurement(
@@ -114,7 +116,7 @@ def respond(pipeline: StableDiffusionPipeline, x: Tensor, timestep: int, prompts
     return value.detach(), torch.stack(products).mean(0).detach()
 
 
-def scan_all(bundle: Bundle, settings: Measurement = SETTINGS) -> tuple[list[Scanned], np.ndarray]:
+def scan_all(bundle: Bundle, settings: Measurement = SETTINGS) -> tuple[list[Image], np.ndarray]:
     """The results, and the final latents that were decoded."""
     decoded: list[np.ndarray] = []
 
@@ -124,8 +126,8 @@ def scan_all(bundle: Bundle, settings: Measurement = SETTINGS) -> tuple[list[Sca
             return super().decode(latents)
 
     engine = Recording(bundle, OnnxRuntime(bundle, Execution(threads=1, provider="cpu")))
-    results = list(scan(bundle, engine, settings, SAMPLES, batch_size=2))
-    return [result for result in results if isinstance(result, Scanned)], np.concatenate(decoded)
+    results = scan_one_by_one(Scanner(bundle, engine, settings, BatchCeiling(2, pytest.fail)), SAMPLES)
+    return [result for result in results if isinstance(result, Image)], np.concatenate(decoded)
 
 
 def assert_scan_equals_diffusers(
@@ -187,10 +189,13 @@ def test_batches_of_an_exported_model_agree(tiny_bundle: Path) -> None:
     settings = dataclasses.replace(SETTINGS, save_images=False, num_inference_steps=5, steps=(0, 4))
     engine = open_engine(bundle, Execution(threads=1, provider="cpu"))
     samples = [dataclasses.replace(SAMPLES[i % 3], row=i, seed=i) for i in range(8)]
-    alone, *others = (list(scan(bundle, engine, settings, samples, size)) for size in (1, 3, 8))
+    alone, *others = (
+        scan_one_by_one(Scanner(bundle, engine, settings, BatchCeiling(size, pytest.fail)), samples)
+        for size in (1, 3, 8)
+    )
     for results in others:
         for one, other in zip(alone, results, strict=True):
-            assert isinstance(one, Scanned) and isinstance(other, Scanned)
+            assert isinstance(one, Image) and isinstance(other, Image)
             for first, second in zip(one.steps, other.steps, strict=True):
                 for name, values in first.maps.items():
                     np.testing.assert_allclose(second.maps[name], values, rtol=1e-5, atol=1e-5, err_msg=name)

@@ -18,11 +18,18 @@ from pycocotools import mask as coco
 from memscan.scanner.errors import UsageError
 from memscan.scanner.maps_table import MAPS_SCHEMA, MapsWriter
 from memscan.scanner.masks import encode_mask
-from memscan.scanner.results import COLUMNS, MeasuredStep, RowMaker, result_schema
+from memscan.scanner.results import COLUMNS, BatchMaker, MeasuredStep, result_schema
 from memscan.scanner.samples import Rejected, Sample, Scanned, StepMaps
 
 STEPS = (MeasuredStep(3, 101, 0.5, 0.25, True), MeasuredStep(9, 1, 0.125, 0.5, False))
-MAKER = RowMaker("some-model", "dh_uncond", STEPS)
+
+
+def maker(**carried: pa.DataType) -> BatchMaker:
+    return BatchMaker(result_schema(carried, {}), "some-model", "dh_uncond", STEPS)
+
+
+def rows(batches: list[pa.RecordBatch]) -> list[dict[str, Any]]:
+    return pa.Table.from_batches(batches).to_pylist()
 
 
 def ramp(start: float) -> NDArray[np.float32]:
@@ -30,37 +37,45 @@ def ramp(start: float) -> NDArray[np.float32]:
     return (start + np.arange(40, dtype=np.float32).reshape(5, 8) / 40).astype(np.float32)
 
 
-def test_scanned_sample_gives_a_row_for_each_step_with_its_own_threshold() -> None:
-    maps = {"dh_uncond": ramp(0.0), "ds_uncond": ramp(1.0)}
-    item = Scanned(Sample(5, 7, "a mug", "x", carried={"kind": "local"}), True, (StepMaps(maps), StepMaps(maps)))
-    first, second = MAKER.rows(item)
+def test_scanned_samples_give_a_row_for_each_step_with_its_own_threshold() -> None:
+    maps = {"dh_uncond": np.stack([ramp(0.5), ramp(0.0)]), "ds_uncond": np.stack([ramp(2.0), ramp(1.0)])}
+    samples = (Sample(4, 7, "a rug", carried={"kind": "none"}), Sample(5, 7, "a mug", "x", carried={"kind": "local"}))
+    steps = (StepMaps(maps, (None, None)),) * 2
+    other, first, _, second = rows(maker(kind=pa.string()).scanned(Scanned(samples, (False, True), steps)))
     assert {name: first[name] for name in ("row", "seed", "step_index", "timestep", "sigma", "threshold")} == {
         "row": 5, "seed": 7, "step_index": 3, "timestep": 101, "sigma": 0.5, "threshold": 0.25
     }  # fmt: skip
     assert (second["step_index"], second["threshold"], second["calibrated"]) == (9, 0.5, False)
-    assert (first["status"], first["truncated"], first["kind"]) == ("ok", True, "local")
-    values = maps["dh_uncond"]
-    assert first["dh_uncond_mean"] == first["score"] == pytest.approx(values.mean(dtype=np.float64), rel=1e-12)
+    assert (first["status"], first["truncated"], first["kind"], first["id"]) == ("ok", True, "local", "x")
+    assert (other["prompt"], other["truncated"], other["kind"], other["id"]) == ("a rug", False, "none", None)
+    values = ramp(0.0)
+    assert first["dh_uncond_mean"] == first["score"] == np.float32(values.mean(dtype=np.float64))
     assert first["dh_uncond_max"] == values.max()
     assert first["dh_uncond_q99"] == np.quantile(values, 0.99)
-    assert first["ds_uncond_max"] == maps["ds_uncond"].max()
-    assert "dh_base_mean" not in first
+    assert first["ds_uncond_max"] == ramp(1.0).max()
+    assert other["dh_uncond_max"] == ramp(0.5).max()
+    assert first["dh_base_mean"] is None
     assert first["mask_share"] == 30 / 40  # values 10/40 to 39/40 reach the threshold: it belongs to the mask
     decoded = coco.decode({"size": [first["mask_height"], first["mask_width"]], "counts": first["mask"]})
     np.testing.assert_array_equal(decoded, values >= 0.25)
 
 
-def test_map_that_failed_is_an_error_of_its_step_alone() -> None:
-    item = Scanned(Sample(0, 0, "a mug"), False, (StepMaps({}, "not finite"), StepMaps({"dh_uncond": ramp(0.0)})))
-    failed, fine = MAKER.rows(item)
+def test_maps_that_failed_are_an_error_of_their_image_and_step_alone() -> None:
+    maps = {"dh_uncond": np.stack([ramp(np.nan), ramp(0.0)])}
+    fine = {"dh_uncond": np.stack([ramp(0.0), ramp(0.0)])}
+    steps = (StepMaps(maps, ("not finite", None)), StepMaps(fine, (None, None)))
+    samples = (Sample(0, 0, "a mug"), Sample(1, 0, "a mug"))
+    failed, *others = rows(maker().scanned(Scanned(samples, (False, False), steps)))
     assert (failed["status"], failed["error"], failed["truncated"]) == ("error", "not finite", False)
-    assert "score" not in failed
-    assert fine["status"] == "ok"
+    measured = ("score", "mask", "mask_height", "mask_width", "mask_share", "dh_uncond_mean", "dh_uncond_q99")
+    assert [failed[name] for name in measured] == [None] * len(measured)
+    assert [other["status"] for other in others] == ["ok"] * 3
+    assert None not in [other[name] for other in others for name in measured]
 
 
 def test_rejected_row_gives_an_error_row_for_each_step() -> None:
-    rows = MAKER.rows(Rejected(4, 2, None, "the prompt is null", "x", {"kind": "none"}))
-    table = pa.Table.from_pylist(rows, result_schema({"kind": pa.string()}, {}))
+    rejected = Rejected(4, 2, None, "the prompt is null", "x", {"kind": "none"})
+    table = pa.Table.from_batches(maker(kind=pa.string()).rejected([rejected]))
     assert table["step_index"].to_pylist() == [3, 9]
     for name, value in {"row": 4, "seed": 2, "status": "error", "error": "the prompt is null", "kind": "none"}.items():
         assert table[name].to_pylist() == [value, value]
@@ -122,10 +137,9 @@ def test_reader_takes_the_folder_with_its_mark_of_success(
 ) -> None:
     expected = []
     for part in range(2):
-        item = Scanned(Sample(part, 0, "a mug"), False, tuple(StepMaps({"dh_uncond": ramp(0.0)}) for _ in STEPS))
-        rows = MAKER.rows(item)
-        expected += [(row["row"], row["mask"]) for row in rows]
-        table = pa.Table.from_pylist(rows, result_schema({}, {}))
+        steps = (StepMaps({"dh_uncond": ramp(0.0)[None]}, (None,)),) * len(STEPS)
+        table = pa.Table.from_batches(maker().scanned(Scanned((Sample(part, 0, "a mug"),), (False,), steps)))
+        expected += list(zip(table["row"].to_pylist(), table["mask"].to_pylist(), strict=True))
         pq.write_table(table, tmp_path / f"part-{part:05d}.parquet", compression="zstd", write_page_checksum=True)
     (tmp_path / "_SUCCESS").touch()
     assert [(row, bytes(mask)) for row, mask in read(tmp_path)] == expected
@@ -136,8 +150,9 @@ def test_maps_are_stored_as_little_endian_float16_and_saturate() -> None:
     values[0, 0] = 1e6
     stream = io.BytesIO()
     writer = MapsWriter(stream, {b"key": b"value"}, (9,))
-    writer.add(Scanned(Sample(5, 7, "a mug"), False, (StepMaps({"dh_uncond": values}),)))
-    writer.add(Scanned(Sample(6, 7, "a mug"), False, (StepMaps({}, "not finite"),)))
+    maps = {"dh_uncond": np.stack([values, ramp(np.nan)])}
+    samples = (Sample(5, 7, "a mug"), Sample(6, 7, "a mug"))
+    writer.add(Scanned(samples, (False, False), (StepMaps(maps, (None, "not finite")),)))
     writer.close()
     table = pq.read_table(io.BytesIO(stream.getvalue()))
     assert table.schema.equals(MAPS_SCHEMA)

@@ -21,9 +21,9 @@ RENAME = "pathlib.Path.replace"
 
 POINTS = {
     "the run is recorded, nothing is done": ("memscan.scanner.runner.finished_parts", "", 1),
-    "in the middle of a part": ("memscan.scanner.part.RowMaker.rows", "a copied mug", 1),
+    "in the middle of a part": ("memscan.scanner.part.BatchMaker.scanned", "a broken phone", 1),
     "an image is written, not yet renamed": (RENAME, "images/00000003-5.png", 1),
-    "maps are committed, results are not": ("memscan.scanner.part.Part._commit", "a copied mug", 1),
+    "maps are committed, results are not": ("memscan.scanner.part.Part._commit", "", 2),
     "results are written, not yet renamed": (RENAME, "results/part-00001.parquet", 1),
     # The folder is flushed when an old mark of success is taken back, and after each part.
     "results are renamed, the rename is not flushed": ("memscan.scanner.output._sync_folder", "results", 3),

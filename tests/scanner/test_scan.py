@@ -1,7 +1,6 @@
 """A whole scan against its closed form: the analytic bundle, torch's noise, diffusers' DDIM written out in float64."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,11 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.ddim import ddim_timesteps
-from memscan.scanner.engine import Engine, open_engine
+from memscan.scanner.engine import Engine
 from memscan.scanner.errors import UsageError
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Rejected, Sample
-from memscan.scanner.scan import scan
-from memscan.scanner.settings import MAPS, Execution, Probes
+from memscan.scanner.settings import MAPS, Probes
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import analytic_model
 from tests.scanner.closed_form import (
@@ -184,21 +182,6 @@ def test_a_batch_of_rejected_samples_alone_is_no_problem(plain_bundle: Bundle) -
         Rejected,
         Rejected,
     ]
-
-
-def test_samples_are_read_one_batch_at_a_time(plain_bundle: Bundle) -> None:
-    taken = 0
-
-    def endless() -> Iterator[Sample]:
-        nonlocal taken
-        while True:
-            taken += 1
-            yield Sample(taken, taken, "a rug")
-
-    engine = open_engine(plain_bundle, Execution(threads=1, provider="cpu"))
-    results = scan(plain_bundle, engine, SETTINGS, endless(), batch_size=4)
-    assert [scanned(next(results)).sample.row for _ in range(5)] == [1, 2, 3, 4, 5]
-    assert taken == 8
 
 
 def test_settings_that_do_not_suit_the_bundle_are_refused_before_any_work(plain_bundle: Bundle) -> None:

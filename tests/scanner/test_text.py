@@ -103,40 +103,48 @@ def test_a_malformed_tokenizer_is_the_bundles_error(bundle: Bundle, tmp_path: Pa
 
 def test_each_prompt_is_encoded_once(bundle: Bundle) -> None:
     engine = CountingEncoder()
-    encode = PromptEncoder(bundle, engine)
-    first = encode("a red mug")
-    assert encode("a rug").cond is not first.cond
-    assert encode("a red mug") is first
+    encode, tokens = PromptEncoder(bundle, engine), Tokenizer(bundle)
+    first = encode(tokens("a red mug"))
+    assert encode(tokens("a rug")).cond is not first.cond
+    assert encode(tokens("a red mug")) is first
     assert len(engine.calls) == 2
 
 
 def test_a_baseline_without_a_text_encoder_shares_the_models_encoding(bundle: Bundle) -> None:
-    encoded = PromptEncoder(bundle, CountingEncoder())("a rug")
+    encoded = PromptEncoder(bundle, CountingEncoder())(Tokenizer(bundle)("a rug"))
     assert encoded.baseline is encoded.cond
 
 
 def test_a_baseline_with_a_text_encoder_has_its_own_encoding(bundle: Bundle) -> None:
     engine = CountingEncoder()
-    encoded = PromptEncoder(dataclasses.replace(bundle, baseline_has_text_encoder=True), engine)("a rug")
+    encode = PromptEncoder(dataclasses.replace(bundle, baseline_has_text_encoder=True), engine)
+    encoded = encode(Tokenizer(bundle)("a rug"))
     np.testing.assert_array_equal(encoded.baseline["encoder_hidden_states"], -encoded.cond["encoder_hidden_states"])
     assert [baseline for _, baseline in engine.calls] == [False, True]
 
 
-def test_memory_of_prompts_is_bounded(bundle: Bundle) -> None:
+def test_memory_of_prompts_is_bounded_by_bytes_and_forgets_the_longest_unused(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = Tokenizer(bundle)
+    one = PromptEncoder(bundle, CountingEncoder())(tokens("a")).cond["encoder_hidden_states"].nbytes
+    monkeypatch.setattr("memscan.scanner.text._CACHED_BYTES", 2 * one)
     engine = CountingEncoder()
     encode = PromptEncoder(bundle, engine)
-    for i in range(1000):
-        encode(f"prompt {i}")
-    encode("prompt 999")
-    assert len(engine.calls) == 1000
-    encode("prompt 0")
-    assert len(engine.calls) == 1001
+    for prompt in ("a mug", "a rug", "a mug", "a city"):  # the city takes the place of the rug
+        encode(tokens(prompt))
+    assert len(engine.calls) == 3
+    encode(tokens("a mug"))
+    assert len(engine.calls) == 3
+    encode(tokens("a rug"))
+    assert len(engine.calls) == 4
 
 
 def test_the_unconditional_prompt_is_encoded_or_is_zeros_as_the_bundle_says(bundle: Bundle) -> None:
-    empty = PromptEncoder(bundle, CountingEncoder()).unconditional()["encoder_hidden_states"]
+    tokens = Tokenizer(bundle)
+    empty = PromptEncoder(bundle, CountingEncoder()).unconditional(tokens)["encoder_hidden_states"]
     assert empty[:, 0].tolist() == [BOS, EOS] + [PAD] * 6
     text = dataclasses.replace(bundle.text, zero_uncond=True)
     encode = PromptEncoder(dataclasses.replace(bundle, text=text), CountingEncoder())
-    assert not encode.unconditional()["encoder_hidden_states"].any()
-    np.testing.assert_array_equal(encode("").cond["encoder_hidden_states"], empty)
+    assert not encode.unconditional(tokens)["encoder_hidden_states"].any()
+    np.testing.assert_array_equal(encode(tokens("")).cond["encoder_hidden_states"], empty)

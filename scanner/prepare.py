@@ -1,0 +1,45 @@
+"""All of a sample's work that needs no device: its tokens, its noise, and the picture that it brings."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.errors import RowError
+from memscan.scanner.images import load_image
+from memscan.scanner.noise import initial_latents
+from memscan.scanner.samples import Rejected, Sample
+from memscan.scanner.settings import Stream
+from memscan.scanner.text import Tokenizer, Tokens
+
+
+class Prepared(NamedTuple):
+    """A sample that is ready for the device. `image` is uint8 [H, W, 3], where the sample brings its own."""
+
+    sample: Sample
+    tokens: Tokens
+    noise: NDArray[np.float32]  # [C, h, w]
+    image: NDArray[np.uint8] | None
+
+
+class Preparer:
+    """Prepares samples, in any thread.
+
+    Raises:
+        BundleError: `tokenizer.json` is malformed.
+    """
+
+    def __init__(self, bundle: Bundle, stream: Stream) -> None:
+        self._bundle = bundle
+        self._stream = stream
+        self.tokenizer = Tokenizer(bundle)
+
+    def __call__(self, sample: Sample) -> Prepared | Rejected:
+        """The sample, prepared, or rejected for its seed, prompt or image."""
+        try:
+            noise = initial_latents(sample.seed, self._bundle.latent_shape, self._stream)
+            image = None if sample.image is None else load_image(sample.image, self._bundle.image_size)
+            return Prepared(sample, self.tokenizer(sample.prompt), noise, image)
+        except RowError as error:
+            return Rejected(sample.row, sample.seed, sample.prompt, str(error), sample.id, sample.carried)
