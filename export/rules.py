@@ -3,7 +3,9 @@
 import onnx_ir as ir
 
 from memscan.export import rules_arithmetic, rules_attention, rules_layout, rules_norm, rules_product
+from memscan.export.attention_functions import DOMAIN, attention_function
 from memscan.export.rule_table import RuleTable
+from memscan.export.shapes import dtype_of
 
 RULES = RuleTable(
     rules_arithmetic.RULES | rules_layout.RULES | rules_product.RULES | rules_norm.RULES | rules_attention.RULES
@@ -12,8 +14,8 @@ RULES = RuleTable(
 
 def import_functions(model: ir.Model) -> None:
     """Give `model` the bodies of those of our functions that its nodes call."""
-    called = {node.op_identifier() for node in model.graph}
-    for function in rules_attention.FUNCTIONS:
-        if function.identifier() in called:
-            model.functions[function.identifier()] = function.clone()
-            model.graph.opset_imports[function.domain] = 1
+    for node in model.graph:
+        if node.domain == DOMAIN and node.op_identifier() not in model.functions:
+            function = attention_function(node.op_type, dtype_of(node.outputs[0]))
+            model.functions[function.identifier()] = function
+            model.graph.opset_imports[DOMAIN] = 1

@@ -68,12 +68,10 @@ class Tape:
         return tuple(node.outputs)
 
     def call(
-        self, function: ir.Function, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], **attributes: Any
+        self, domain: str, function: str, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], **attributes: Any
     ) -> tuple[ir.Value, ...]:
         """Emit a call of a local function; its outputs take shape and dtype of the values `outputs`."""
-        node = self._append(
-            ir.node(function.name, inputs, attributes, domain=function.domain, num_outputs=len(outputs))
-        )
+        node = self._append(ir.node(function, inputs, attributes, domain=domain, num_outputs=len(outputs)))
         for value, like in zip(node.outputs, outputs, strict=True):
             value.shape, value.type = like.shape, like.type
         return tuple(node.outputs)
