@@ -55,6 +55,10 @@ class TorchRuntime:
         name = torch.cuda.get_device_name(self._device) if on_cuda else "cpu"
         return f"torch {torch.__version__.partition('+')[0]} on {name}"
 
+    @property
+    def usual_batch(self) -> int:
+        return 64 if self._device.type == "cuda" else 8
+
     def upload(self, array: NDArray[Any]) -> Tensor:
         # torch takes no negative strides, and warns of arrays that cannot be written to.
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)

@@ -40,7 +40,7 @@ class TensorRtRuntime:
             self._flavour,
             PlanCache(folder or default_folder()),
             target_of(self._flavour, self._gpu),
-            execution.batch_size,
+            execution.batch_size or self.usual_batch,
             note=_note,
         )
         self._plans: dict[str, LoadedPlan] = {}
@@ -49,6 +49,11 @@ class TensorRtRuntime:
     def device(self) -> str:
         """E.g. "TensorRT 10.13.3 on NVIDIA H200"."""
         return f"{self._flavour.title} on {self._gpu.name}"
+
+    @property
+    def usual_batch(self) -> int:
+        """As `memscan build` has it: a larger batch would need other plans."""
+        return 8
 
     def upload(self, array: NDArray[Any]) -> DeviceArray:
         return self._gpu.upload(array)
