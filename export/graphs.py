@@ -7,6 +7,7 @@ import onnx_ir as ir
 from memscan.export.guided import guided_step
 from memscan.export.measure import measure_graph
 from memscan.export.passes.half_precision import HALF_TYPES, HalfPrecision, Precision
+from memscan.export.passes.sliced_attention import SliceAttention
 
 
 def denoiser_graphs(
@@ -24,7 +25,7 @@ def denoiser_graphs(
         alphas_cumprod: squared signal level of each training timestep; None where no step is wanted, as of a baseline.
 
     Returns:
-        File name in a bundle -> model.
+        File name in a bundle -> model. `<name>.sliced.onnx` is there where attention is large enough to be sliced.
 
     Raises:
         MissingRule: an operator cannot be differentiated.
@@ -34,6 +35,9 @@ def denoiser_graphs(
         denoiser = traced.clone()
         HalfPrecision(HALF_TYPES[precision])(denoiser)
     graphs = {"measure.onnx": measure_graph(denoiser, tangents)}
+    sliced = graphs["measure.onnx"].clone()
+    if SliceAttention()(sliced).modified:
+        graphs["measure.sliced.onnx"] = sliced
     if alphas_cumprod is not None:
         graphs["step.onnx"] = guided_step(denoiser, alphas_cumprod)
     return graphs
