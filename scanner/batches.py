@@ -55,12 +55,12 @@ def _batches_of(
         row = parse_row(index, raw)
         digests.append(row.digest)
         for item in row.items:
-            if len(prepared) >= ceiling.size:
-                yield Batch(number, tuple(prepared), tuple(rejected), tuple(digests), last=False)
-                prepared, rejected, digests = [], [], []
             outcome = item if isinstance(item, Rejected) else prepare(item)
             if isinstance(outcome, Rejected):
                 rejected.append(outcome)
-            else:
-                prepared.append(outcome)
+                continue
+            if len(prepared) >= ceiling.size:
+                yield Batch(number, tuple(prepared), tuple(rejected), tuple(digests), last=False)
+                prepared, rejected, digests = [], [], []
+            prepared.append(outcome)
     yield Batch(number, tuple(prepared), tuple(rejected), tuple(digests), last=True)

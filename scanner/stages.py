@@ -3,6 +3,8 @@
 Each side is one thread, and order is kept. ONNX Runtime and its like let other threads run while they compute.
 """
 
+import collections
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -84,8 +86,8 @@ class Behind(Generic[T, R]):
             self._result = self._consume(items)
         except BaseException as error:
             self._error = error
-            for _ in items:  # so that `put` never waits for a consumer that is gone
-                pass
+            with contextlib.suppress(_Abandoned):
+                collections.deque(items, maxlen=0)  # so that `put` never waits for a consumer that is gone
 
     def _taken(self) -> Iterator[T]:
         while isinstance(item := self._items.get(), tuple):
