@@ -33,6 +33,11 @@ class Constants:
             found = self._held[constant.key] = constant.make(self)
         return found
 
+    @property
+    def held(self) -> int:
+        """How many shared constants somebody holds."""
+        return len(self._held)
+
     def mapped(self, file: Path) -> mmap.mmap:
         """A file's bytes, mapped into memory."""
         if file not in self._files:

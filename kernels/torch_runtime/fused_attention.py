@@ -1,10 +1,11 @@
 """Attention written out as products and a softmax becomes one node again, for torch's fused kernels.
 
-The step graph has softmax(scale q k^T) v in plain operators, which every engine knows; torch's own attention never
-holds the matrix of scores, whose traffic is what the plain form spends its time on at thousands of tokens.
+Graphs have softmax(scale q k^T) v in plain operators, which every engine knows; torch's own attention never holds the
+matrix of scores, whose traffic is what the plain form spends its time on at thousands of tokens.
 """
 
 import dataclasses
+import math
 from collections import Counter
 
 from memscan.kernels.torch_runtime.graph_file import GraphFile
@@ -14,64 +15,57 @@ from memscan.kernels.torch_runtime.node import Node
 def fuse_attention(graph: GraphFile) -> GraphFile:
     """The graph with each softmax(scale q k^T) v as one Attention node.
 
-    Found where the product's left operand is `q` times a constant, its right one `k` with its last two of four axes
-    exchanged, the softmax is along the last axis, perhaps between conversions to and from another dtype, and nothing
-    else reads what lies between.
+    The left operand of the first product is `q` times a constant, the right one `k` with the last two of its four axes
+    exchanged; the softmax is along the last axis. Between the products there may be conversions of dtype, and a mask:
+    Where(mask, scores, -inf). Nothing else reads what lies between.
     """
-    producers = {output: node for node in graph.nodes for output in node.outputs}
-    readers = Counter(name for node in graph.nodes for name in node.inputs)
-    readers.update(graph.outputs)
-    fused: dict[str, Node] = {}
-    for node in graph.nodes:
-        if node.operator == "MatMul":
-            chain = _Chain(graph, producers, readers)
-            attention = chain.match(node)
-            if attention is not None:
-                fused[node.outputs[0]] = attention
-    nodes = [fused.get(node.outputs[0], node) for node in graph.nodes]
+    match = _Matcher(graph)
+    nodes = [match(node) or node for node in graph.nodes]
     return dataclasses.replace(graph, nodes=nodes)
 
 
-class _Chain:
+class _Matcher:
     """Follows values back to the nodes that make them, as long as nothing else reads them."""
 
-    def __init__(self, graph: GraphFile, producers: dict[str, Node], readers: Counter[str]) -> None:
+    def __init__(self, graph: GraphFile) -> None:
         self._initializers = graph.initializers
-        self._producers = producers
-        self._readers = readers
+        self._makers = {output: node for node in graph.nodes for output in node.outputs}
+        self._readers = Counter(name for node in graph.nodes for name in node.inputs)
+        self._readers.update(graph.outputs)
 
-    def match(self, product: Node) -> Node | None:
-        probabilities, v = product.inputs
-        softmax = self._maker(self._before_casts(probabilities), "Softmax")
+    def __call__(self, product: Node) -> Node | None:
+        if product.operator != "MatMul":
+            return None
+        softmax = self._made_by("Softmax", self._unconverted(product.inputs[0]))
         if softmax is None or softmax.attributes.get("axis", -1) != -1:
             return None
-        scores = self._maker(self._before_casts(softmax.inputs[0]), "MatMul")
+        name, mask = self._unmasked(self._unconverted(softmax.inputs[0]))
+        scores = self._made_by("MatMul", name)
         if scores is None:
             return None
-        scaled, transposed = (
-            self._maker(name, kind) for name, kind in zip(scores.inputs, ("Mul", "Transpose"), strict=True)
-        )
-        if scaled is None or transposed is None or list(transposed.attributes.get("perm", ())) != [0, 1, 3, 2]:
+        scaled, transposed = self._made_by("Mul", scores.inputs[0]), self._made_by("Transpose", scores.inputs[1])
+        if scaled is None or transposed is None or transposed.attributes.get("perm") != [0, 1, 3, 2]:
             return None
         scale = self._scalar(scaled.inputs[1])
         if scale is None:
             return None
-        operands = scaled.inputs[0], transposed.inputs[0], v
+        operands = scaled.inputs[0], transposed.inputs[0], product.inputs[1], *mask
         return Node("Attention", operands, product.outputs, {"scale": scale}, product.name)
 
-    def _before_casts(self, name: str) -> str:
-        cast = self._maker(name, "Cast")
-        while cast is not None:
-            name = cast.inputs[0]
-            cast = self._maker(name, "Cast")
-        return name
-
-    def _maker(self, name: str, operator: str) -> Node | None:
-        node = self._producers.get(name)
+    def _made_by(self, operator: str, name: str) -> Node | None:
+        node = self._makers.get(name)
         return node if node is not None and node.operator == operator and self._readers[name] == 1 else None
+
+    def _unconverted(self, name: str) -> str:
+        cast = self._made_by("Cast", name)
+        return name if cast is None else self._unconverted(cast.inputs[0])
+
+    def _unmasked(self, name: str) -> tuple[str, tuple[str, ...]]:
+        where = self._made_by("Where", name)
+        if where is None or self._scalar(where.inputs[2]) != -math.inf:
+            return name, ()
+        return where.inputs[1], where.inputs[:1]
 
     def _scalar(self, name: str) -> float | None:
         initializer = self._initializers.get(name)
-        if initializer is None or initializer.proto.dims:
-            return None
-        return float(initializer.embedded())
+        return None if initializer is None or initializer.proto.dims else float(initializer.embedded())

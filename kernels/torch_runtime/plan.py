@@ -67,8 +67,8 @@ class Plan:
                     steps.append((compute, inputs, outputs))
         results = [Value(name, on_host=False) for name in graph.outputs]
         read = {value for _, inputs, _ in steps for value in inputs}.union(results)
-        self._constants = {value: constants.tensor(constant) for value, constant in known.items() if value in read}
-        self.steps = _with_dead(steps, {*self._constants, *results})
+        self.constants = {value: constants.tensor(constant) for value, constant in known.items() if value in read}
+        self.steps = _with_dead(steps, {*self.constants, *results})
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The graph's outputs.
@@ -82,7 +82,7 @@ class Plan:
         """
         if set(inputs) != set(self.inputs):
             raise BundleError(f"the graph takes {', '.join(self.inputs)}; it was given {', '.join(inputs)}")
-        values: dict[Value | None, Tensor | None] = {None: None, **self._constants}
+        values: dict[Value | None, Tensor | None] = {None: None, **self.constants}
         values.update({Value(name, on_host=False): tensor for name, tensor in inputs.items()})
         with torch.inference_mode():
             for step in self.steps:
