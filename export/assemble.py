@@ -20,7 +20,7 @@ from memscan.export.components import Component, Decoder, Encoder, TextEncoder, 
 from memscan.export.denoiser import EpsDenoiser
 from memscan.export.graphs import denoiser_graphs
 from memscan.export.oracle import DenoiserOracle, component_case
-from memscan.export.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, format_table
+from memscan.export.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, compare_denoiser, format_table
 from memscan.export.passes.half_precision import Precision
 from memscan.export.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
 from memscan.export.tokenization import check_same_tokenizers, write_tokenizers
@@ -47,8 +47,8 @@ _COMPUTE: dict[Precision, str] = {"fp32": "float32", "fp16": "float16", "bf16": 
 class ExportOptions:
     """What is not in the checkpoint.
 
-    `tangents` is how many the derivative graph takes in one call; `precision` is the denoiser's, `storage` that of
-    the weights of what computes in float32.
+    `tangents` is how many the derivative graph takes in one call. `precision` is the denoiser's; text encoders and VAE
+    compute in float32 always. `storage` is for the weights of whatever computes in float32.
     """
 
     tangents: int = 8
@@ -204,14 +204,12 @@ class _Assembly:
         self.report(f"UNet of {checkpoint.id}: {nodes}; writing and comparing with torch")
         save_sharing_weights(graphs, folder, self.options.storage)
         oracle = DenoiserOracle(denoiser, latent_shape, text_shape)
-        cases = {
-            "measure.onnx": oracle.measure(self.options.tangents),
-            **({"step.onnx": oracle.step()} if guided else {}),
-        }
+        measured = oracle.measure(self.options.tangents)
+        cases = {name: measured if name.startswith("measure") else oracle.step() for name in graphs}
         del unet, denoiser, traced, graphs, oracle
         gc.collect()
         for name, case in cases.items():
-            self.rows += compare(folder / name, case, LIMIT, self._prefix(folder))
+            self.rows += compare_denoiser(folder / name, case, self.options.precision, self._prefix(folder))
         return latent_shape
 
     def _text_width(self, checkpoint: Checkpoint) -> int:

@@ -13,12 +13,16 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from memscan.export.oracle import Case
+from memscan.export.passes.half_precision import Precision
 
 LIMIT = 1e-5
 PICTURE_LIMIT = 1e-4
 """Pictures are looked at, in 8 bits, and the VAE is deep: its limit is ten times wider."""
 HALF_LIMIT = 1e-2
 """20 times the relative rounding of float16, 2^-11."""
+
+_COMPUTED_IN_FLOAT32 = "by a runtime that computes float16 in float32: proves the graph and its weights, not its range"
+_NOT_COMPUTED = "ONNX Runtime has no bfloat16 product on the CPU"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,17 +40,22 @@ class ParityRow:
         return self.error is None or self.error <= self.limit  # a NaN fails
 
 
-def compare(file: Path, case: Case, limit: float, prefix: str = "") -> list[ParityRow]:
-    """Parity of a graph's outputs; `prefix` goes before its name.
+def compare_denoiser(file: Path, case: Case, precision: Precision, prefix: str = "") -> list[ParityRow]:
+    """Parity of a denoiser's graph of some precision with torch in float32, as far as it can be had on a CPU."""
+    if precision == "bf16":
+        return [ParityRow(prefix + file.name, name, None, HALF_LIMIT, _NOT_COMPUTED) for name in case.expected]
+    if precision == "fp16":
+        return compare(file, case, HALF_LIMIT, prefix, _COMPUTED_IN_FLOAT32)
+    return compare(file, case, LIMIT, prefix)
 
-    Raises:
-        onnxruntime's errors, where it cannot load or run the graph.
-    """
+
+def compare(file: Path, case: Case, limit: float, prefix: str = "", note: str = "") -> list[ParityRow]:
+    """Parity of a graph's outputs; `prefix` goes before its name."""
     session = _session(file)
     names = [output.name for output in session.get_outputs()]
     found = dict(zip(names, session.run(names, case.feed), strict=True))
     return [
-        ParityRow(prefix + file.name, name, _worst_error(found[name], expected), limit)
+        ParityRow(prefix + file.name, name, _worst_error(found[name], expected), limit, note)
         for name, expected in case.expected.items()
     ]
 
@@ -59,9 +68,8 @@ def format_table(rows: list[ParityRow]) -> str:
         if row.error is None:
             lines.append(f"{row.graph:{width}}  {row.output:13}  {'-':>7}  {'-':>7}  not run: {row.note}")
         else:
-            verdict = "ok" if row.passed else "FAILED"
-            line = f"{row.graph:{width}}  {row.output:13}  {row.error:7.1e}  {row.limit:7.0e}  {verdict}"
-            lines.append(f"{line} ({row.note})" if row.note else line)
+            verdict = ("ok" if row.passed else "FAILED") + (f", {row.note}" if row.note else "")
+            lines.append(f"{row.graph:{width}}  {row.output:13}  {row.error:7.1e}  {row.limit:7.0e}  {verdict}")
     return "\n".join(lines)
 
 

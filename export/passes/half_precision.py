@@ -71,7 +71,7 @@ class HalfPrecision(ir.passes.InPlacePass):
             node.replace_input_with(index, self._cast(graph, value, dtype))
         for output in node.outputs:
             if output.dtype == ir.DataType.FLOAT:
-                output.dtype = dtype
+                output.type = ir.TensorType(dtype)  # not output.dtype: clones share the type object
         if node.op_type == "Attention":
             node.attributes["softmax_precision"] = ir.AttrInt64("softmax_precision", ir.DataType.FLOAT.value)
 

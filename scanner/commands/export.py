@@ -1,6 +1,7 @@
 """`memscan export`: a diffusers checkpoint becomes a bundle."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -15,18 +16,32 @@ from memscan.scanner.errors import ExportError
 )
 @click.option("--tangents", type=click.IntRange(1, 64), default=8, show_default=True, help="Tangents in one call.")
 @click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Of the denoiser's products and activations; sums, text encoders and VAE compute in float32.",
+)
+@click.option(
     "--storage",
     type=click.Choice(["float32", "float16"]),
     default="float32",
     show_default=True,
-    help="How weights are stored; arithmetic is float32 either way.",
+    help="How the weights of whatever computes in float32 are stored.",
 )
-def command(model: str, out: Path, baseline: str | None, tangents: int, storage: str) -> None:
+def command(
+    model: str,
+    out: Path,
+    baseline: str | None,
+    tangents: int,
+    precision: Literal["fp32", "fp16", "bf16"],
+    storage: Literal["float32", "float16"],
+) -> None:
     """Turn a Stable Diffusion checkpoint into a bundle that `memscan run --model` scans.
 
     MODEL is a local diffusers folder with safetensors weights, or a hub id pinned by a commit, OWNER/NAME@COMMIT.
-    Needs the extra `memscan[export]`; the scan itself does not. Families: Stable Diffusion 1.x and 2.x, predicting eps
-    or v.
+    Needs the extra `memscan[export]`; the scan itself does not. Families: Stable Diffusion 1.x, 2.x and XL base,
+    predicting eps or v.
 
     \b
     memscan export ./stable-diffusion-v1-4 sd14.bundle --baseline ./stable-diffusion-v1-1
@@ -47,7 +62,7 @@ def command(model: str, out: Path, baseline: str | None, tangents: int, storage:
             find_checkpoint(model),
             out,
             baseline=find_checkpoint(baseline, parts=("unet",)) if baseline else None,
-            options=ExportOptions(tangents=tangents, storage="float16" if storage == "float16" else "float32"),
+            options=ExportOptions(tangents=tangents, precision=precision, storage=storage),
             report=click.echo,
         )
     click.echo(f"bundle written to {out}; scan with: memscan run manifest.parquet --model {out}")

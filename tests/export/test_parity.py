@@ -18,6 +18,6 @@ def test_the_table_says_what_was_proven_and_what_was_not() -> None:
     assert format_table(rows).splitlines() == [
         "graph                  output           error    limit",
         "measure.onnx           eps            1.3e-06    1e-05  ok",
-        "step.onnx              denoised       2.0e-02    1e-02  FAILED (in float32)",
+        "step.onnx              denoised       2.0e-02    1e-02  FAILED, in float32",
         "baseline/measure.onnx  eps                  -        -  not run: no kernel",
     ]
