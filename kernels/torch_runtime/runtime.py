@@ -41,6 +41,7 @@ class TorchRuntime:
     def __init__(self, bundle: Bundle, execution: Execution) -> None:
         self._bundle = bundle
         self._device = _choose_device(execution)
+        self._on_cuda = self._device.type == "cuda"
         self._constants = Constants()
         self._plans: dict[str, Plan] = {}
         self._met: set[tuple[str, Shapes]] = set()
@@ -51,13 +52,12 @@ class TorchRuntime:
     @property
     def device(self) -> str:
         """torch's version, and the device's name."""
-        on_cuda = self._device.type == "cuda"
-        name = torch.cuda.get_device_name(self._device) if on_cuda else "cpu"
+        name = torch.cuda.get_device_name(self._device) if self._on_cuda else "cpu"
         return f"torch {torch.__version__.partition('+')[0]} on {name}"
 
     @property
     def usual_batch(self) -> int:
-        return 64 if self._device.type == "cuda" else 8
+        return 64 if self._on_cuda else 8
 
     def upload(self, array: NDArray[Any]) -> Tensor:
         # torch takes no negative strides, and warns of arrays that cannot be written to.
@@ -84,7 +84,7 @@ class TorchRuntime:
             file = read_graph(self._bundle.file(graph))
             self._plans[graph] = Plan(fuse_attention(file), self._device, self._constants)
         plan = self._plans[graph]
-        if self._device.type != "cuda":
+        if not self._on_cuda:
             return plan.run(inputs)
         key = graph, tuple((name, tuple(tensor.shape)) for name, tensor in inputs.items())
         if key not in self._met:
@@ -102,7 +102,7 @@ class TorchRuntime:
         """Give back what larger batches have left behind."""
         self._met.clear()
         self._recorded.clear()
-        if self._device.type == "cuda":
+        if self._on_cuda:
             torch.cuda.empty_cache()
 
 
