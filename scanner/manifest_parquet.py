@@ -50,9 +50,10 @@ class ParquetSource:
         columns = {name: batch.column(name).cast(self.types[name]) for name in batch.schema.names}
         prompt = columns[self._columns.prompt].to_pylist()
         optional = {name: columns[name] for name in OPTIONAL if name in columns and (images or name != "image")}
+        folder = self.path.parent
         for i in range(batch.num_rows):
             yield RawRow(
-                folder=self.path.parent,
+                folder=folder,
                 prompt=prompt[i],
                 **{name: column[i].as_py() for name, column in optional.items()},
                 carried={name: _scalar(columns[name][i]) for name in self._columns.carry},

@@ -24,7 +24,7 @@ class Prepared(NamedTuple):
 
 
 class Preparer:
-    """Prepares samples, in any thread.
+    """Prepares samples, in any one thread.
 
     Raises:
         BundleError: `tokenizer.json` is malformed.
@@ -33,12 +33,13 @@ class Preparer:
     def __init__(self, bundle: Bundle, stream: Stream) -> None:
         self._bundle = bundle
         self._stream = stream
+        self._generator = np.random.RandomState()
         self.tokenizer = Tokenizer(bundle)
 
     def __call__(self, sample: Sample) -> Prepared | Rejected:
         """The sample, prepared, or rejected for its seed, prompt or image."""
         try:
-            noise = initial_latents(sample.seed, self._bundle.latent_shape, self._stream)
+            noise = initial_latents(sample.seed, self._bundle.latent_shape, self._stream, self._generator)
             image = None if sample.image is None else load_image(sample.image, self._bundle.image_size)
             return Prepared(sample, self.tokenizer(sample.prompt), noise, image)
         except RowError as error:

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.batches import batches
-from memscan.scanner.engine import open_engine
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.engine import Engine, open_engine
 from memscan.scanner.finished import Tally, finished_parts
 from memscan.scanner.job import Job
 from memscan.scanner.manifest import Census
@@ -22,6 +23,7 @@ from memscan.scanner.part import ScannedBatch, write_parts
 from memscan.scanner.progress import Advance, show_progress
 from memscan.scanner.run_record import adopt_record, held_record
 from memscan.scanner.scan import Scanner
+from memscan.scanner.settings import Execution
 from memscan.scanner.stages import Behind, made_ahead
 
 Note = Callable[[str], None]
@@ -62,13 +64,18 @@ def plan(job: Job) -> Plan:
 
 
 def run(
-    job: Job, *, note: Note, progress: Callable[[int, int], AbstractContextManager[Advance]] = show_progress
+    job: Job,
+    *,
+    note: Note,
+    progress: Callable[[int, int], AbstractContextManager[Advance]] = show_progress,
+    opener: Callable[[Bundle, Execution], Engine] = open_engine,
 ) -> Summary:
     """Do what is left of a job.
 
     Args:
         note: is given lines that the user should read.
         progress: as `show_progress`.
+        opener: as `open_engine`.
 
     Raises:
         UsageError: a carried column has the name of a result column; the output folder cannot be written, holds another
@@ -93,7 +100,8 @@ def run(
         if found.images:
             note(f"{found.images} of {images} images are done already")
         with progress(images, found.images) as advance:
-            total = found + _scan_rest(job, folder, schema, record.shard_rows, done, note, advance)
+            engine = opener(job.bundle, job.execution)
+            total = found + _scan_rest(job, engine, folder, schema, record.shard_rows, done, note, advance)
         folder.mark_complete()
     return Summary(total, found.images)
 
@@ -107,6 +115,7 @@ def _clear_damaged(folder: OutputFolder, done: dict[int, Tally], note: Note) -> 
 
 def _scan_rest(
     job: Job,
+    engine: Engine,
     folder: OutputFolder,
     schema: pa.Schema,
     shard_rows: int,
@@ -115,7 +124,6 @@ def _scan_rest(
     advance: Advance,
 ) -> Tally:
     """Scan in this thread, while another reads and prepares the next batch and a third writes the ones before."""
-    engine = open_engine(job.bundle, job.execution)
     ceiling = BatchCeiling(job.execution.batch_size or engine.usual_batch, note)
     scanner = Scanner(job.bundle, engine, job.measurement, ceiling)
     todo = batches(job.manifest, shard_rows, done, scanner.prepare, ceiling)

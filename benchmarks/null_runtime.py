@@ -1,0 +1,53 @@
+"""A runtime that computes nothing: each graph gives constants of the right shapes. What is left is memscan's own work."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memscan.scanner.bundle import Bundle
+
+Array = NDArray[np.float32]
+
+
+class NullRuntime:
+    """Values are numpy arrays. Responses differ from cell to cell and with the prompt, so that masks have an outline.
+
+    Args:
+        width: of the text encodings, which no bundle states.
+    """
+
+    device = "nothing"
+
+    def __init__(self, bundle: Bundle, usual_batch: int, width: int = 64) -> None:
+        self.usual_batch = usual_batch
+        self._latent_shape = bundle.latent_shape
+        self._text_shape = bundle.text.max_length, width
+        self._latents: dict[int, tuple[Array, Array]] = {}
+
+    def upload(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array
+
+    def download(self, value: NDArray[Any]) -> NDArray[Any]:
+        return value
+
+    def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
+        match graph:
+            case "text_encoder.onnx" | "baseline/text_encoder.onnx":
+                return {"hidden_states": np.zeros((len(inputs["input_ids"]), *self._text_shape), np.float32)}
+            case "step.onnx":
+                return {"next_sample": inputs["sample"], "denoised": inputs["sample"]}
+            case "measure.onnx":
+                eps, diagonal = self._responses(len(inputs["sample"]))
+                return {"eps": eps, "v_dot_jv": diagonal}
+            case "baseline/measure.onnx":
+                eps, diagonal = self._responses(len(inputs["sample"]))
+                return {"eps": diagonal, "v_dot_jv": eps}
+        raise ValueError(f"a null runtime has no {graph}")
+
+    def _responses(self, count: int) -> tuple[Array, Array]:
+        if count not in self._latents:
+            eps, diagonal = np.random.default_rng(0).normal(size=(2, count, *self._latent_shape))
+            self._latents = {count: (eps.astype(np.float32), diagonal.astype(np.float32))}
+        return self._latents[count]
