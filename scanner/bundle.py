@@ -1,6 +1,6 @@
 """A bundle: the folder that holds everything a scan needs of a model, described by `bundle.json`.
 
-    bundle.json tokenizer.json
+    bundle.json tokenizer.json (SDXL: tokenizer_2.json too)
     text_encoder.onnx   input_ids [N, S] int64 -> hidden_states [N, S, D]; SDXL: input_ids_2 too, and text_embeds [N, P]
     step.onnx           one guided solver step
     measure.onnx        eps and v * (J v), summed over Kg tangents, in operators that every runtime has
@@ -44,7 +44,7 @@ class Schedule:
 class Text:
     """Tokenisation: ids are padded on the right with `pad_token_id` to `max_length`.
 
-    A model with two text encoders gives the second the same ids padded with `second_pad_token_id`. `zero_uncond` says
+    A model with two text encoders has a second tokenizer, which pads with `second_pad_token_id`. `zero_uncond` says
     that the unconditional prompt is encoded as zeros.
     """
 

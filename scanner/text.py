@@ -6,6 +6,7 @@ token stays, and is reported as truncated. Each prompt is encoded by itself: its
 
 import collections
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -46,21 +47,17 @@ class TextEncoding(Protocol):
 
 
 class Tokenizer:
-    """The tokenizer of a bundle.
+    """The tokenizer of a bundle, or both of one that has two text encoders.
 
     Raises:
-        BundleError: `tokenizer.json` is malformed.
+        BundleError: a tokenizer's file is malformed.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self._text = bundle.text
-        file = bundle.file("tokenizer.json")
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises no narrower class
-            raise BundleError(f"{file} cannot be read ({error}): export the model again") from error
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._tokenizers = [(_load(bundle.file("tokenizer.json")), bundle.text.pad_token_id)]
+        if bundle.text.second_pad_token_id is not None:
+            self._tokenizers.append((_load(bundle.file("tokenizer_2.json")), bundle.text.second_pad_token_id))
 
     def __call__(self, prompt: str) -> Tokens:
         """Tokenise, cut and pad one prompt.
@@ -69,18 +66,27 @@ class Tokenizer:
             RowError: the prompt is not valid Unicode.
         """
         try:
-            ids = self._tokenizer.encode(prompt).ids
+            spelled = [(tokenizer.encode(prompt).ids, pad) for tokenizer, pad in self._tokenizers]
         except (TypeError, UnicodeError) as error:
             raise RowError("the prompt is not valid Unicode text") from error
         length = self._text.max_length
-        truncated = len(ids) > length
-        if truncated:
-            ids = [*ids[: length - 1], self._text.eos_token_id]
-        pads = [self._text.pad_token_id]
-        if self._text.second_pad_token_id is not None:
-            pads.append(self._text.second_pad_token_id)
-        padded = (np.array(ids + [pad] * (length - len(ids)), np.int64) for pad in pads)
-        return Tokens(tuple(padded), truncated)
+        fitted = (self._fit(ids) + [pad] * (length - len(ids)) for ids, pad in spelled)
+        truncated = any(len(ids) > length for ids, _ in spelled)
+        return Tokens(tuple(np.array(ids, np.int64) for ids in fitted), truncated)
+
+    def _fit(self, ids: list[int]) -> list[int]:
+        length = self._text.max_length
+        return ids if len(ids) <= length else [*ids[: length - 1], self._text.eos_token_id]
+
+
+def _load(file: Path) -> tokenizers.Tokenizer:
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises no narrower class
+        raise BundleError(f"{file} cannot be read ({error}): export the model again") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 class PromptEncoder:

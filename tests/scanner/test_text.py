@@ -83,11 +83,25 @@ def test_a_prompt_is_truncated_only_when_it_does_not_fit(
     assert ([own.tolist() for own in tokens.ids], tokens.truncated) == ([ids], truncated)
 
 
-def test_a_second_text_encoder_gets_the_same_ids_with_its_own_padding(bundle: Bundle) -> None:
-    text = dataclasses.replace(bundle.text, second_pad_token_id=7)
-    first, second = Tokenizer(dataclasses.replace(bundle, text=text))("zebra").ids
-    assert first.tolist() == [BOS, UNK, EOS] + [PAD] * 5
-    assert second.tolist() == [BOS, UNK, EOS] + [7] * 5
+@pytest.mark.parametrize("prompt", [*AWKWARD, "red! blue!", "!" * 30], ids=lambda prompt: repr(prompt[:12]))
+def test_ids_for_two_text_encoders_equal_the_pipelines(
+    bundle: Bundle, tiny_xl_pipeline: Path, tmp_path: Path, prompt: str
+) -> None:
+    """The second tokenizer pads with "!", and so spells that character differently."""
+    theirs = [CLIPTokenizer.from_pretrained(tiny_xl_pipeline / folder) for folder in ("tokenizer", "tokenizer_2")]
+    for name, tokenizer in zip(("tokenizer.json", "tokenizer_2.json"), theirs, strict=True):
+        tokenizer.backend_tokenizer.save(str(tmp_path / name))
+    first, second = theirs
+    text = Text(
+        max_length=first.model_max_length,
+        pad_token_id=first.pad_token_id,
+        bos_token_id=first.bos_token_id,
+        eos_token_id=first.eos_token_id,
+        second_pad_token_id=second.pad_token_id,
+    )
+    tokens = Tokenizer(dataclasses.replace(bundle, path=tmp_path, text=text))(prompt)
+    for ids, tokenizer in zip(tokens.ids, theirs, strict=True):
+        assert ids.tolist() == tokenizer(prompt, padding="max_length", truncation=True).input_ids
 
 
 def test_a_prompt_that_is_no_unicode_is_the_rows_error(bundle: Bundle) -> None:
