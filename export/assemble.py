@@ -22,6 +22,7 @@ from memscan.export.graphs import denoiser_graphs
 from memscan.export.oracle import DenoiserOracle, component_case
 from memscan.export.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, compare_denoiser, format_table
 from memscan.export.passes.half_precision import Precision
+from memscan.export.passes.sliced_attention import plain_scores
 from memscan.export.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
 from memscan.export.tokenization import check_same_tokenizers, write_tokenizers
 from memscan.export.trace import trace_denoiser
@@ -206,10 +207,14 @@ class _Assembly:
         oracle = DenoiserOracle(denoiser, latent_shape, text_shape)
         measured = oracle.measure(self.options.tangents)
         cases = {name: measured if name.startswith("measure") else oracle.step() for name in graphs}
+        scores = {name: plain_scores(graph) for name, graph in graphs.items()}
+        # A runtime needs the memory that torch's weights take.
         del unet, denoiser, traced, graphs, oracle
         gc.collect()
         for name, case in cases.items():
-            self.rows += compare_denoiser(folder / name, case, self.options.precision, self._prefix(folder))
+            self.rows += compare_denoiser(
+                folder / name, case, self.options.precision, self._prefix(folder), scores=scores[name]
+            )
         return latent_shape
 
     def _text_width(self, checkpoint: Checkpoint) -> int:
