@@ -57,9 +57,9 @@ class Gpu:
 
     def upload(self, array: NDArray[Any]) -> DeviceArray:
         """A copy of an array on the GPU; the array may be changed as soon as this returns."""
-        array = np.ascontiguousarray(array)
         value = DeviceArray(self, array.shape, array.dtype)
-        self._copy(value.pointer, array.ctypes.data, array.nbytes, "cudaMemcpyHostToDevice")
+        contiguous = np.ascontiguousarray(array)  # at least one-dimensional, unlike the array itself
+        self._copy(value.pointer, contiguous.ctypes.data, contiguous.nbytes, "cudaMemcpyHostToDevice")
         self.synchronize()
         return value
 
