@@ -5,7 +5,7 @@ are made for all keys; then block after block of them meets all K tangents while
 
     W = P * ([q_dot, scale q] [scale k, k_dot]^T),    W v and rowsum(W), added up over the blocks of keys
 
-Blocks of keys, because products over rows of 4,096 run at two thirds of the speed of products over rows of 1,024.
+Blocks of keys, because products over rows of 4,096 run at two thirds of the speed of products over rows of 512.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ import onnx_ir as ir
 from memscan.export.attention_functions import ATTENTION_JVP, DOMAIN, INPUTS, scale_of
 from memscan.export.function_body import HALF, Body
 
-MAX_ROWS, MAX_KEYS = 512, 1024
-"""Of a block: slices of up to 2 MiB in float32."""
+MAX_ROWS, MAX_KEYS = 256, 512
+"""Of a block: a slice of 512 KiB in float32 and the P it meets share a core's second-level cache."""
 MAX_TOGETHER = 2**19
 """Elements of a block's K-fold scores up to which its tangents are computed in one product instead of a Scan."""
 LANES = 16

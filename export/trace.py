@@ -8,6 +8,7 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from memscan.export.denoiser import EpsDenoiser
+from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
 from memscan.export.quiet import quiet_libraries
 from memscan.export.shapes import require_shapes
@@ -22,7 +23,8 @@ OUTPUT = "eps"
 def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], text_shape: tuple[int, int]) -> ir.Model:
     """Trace the denoiser.
 
-    Weights stay in torch's storage; a linear layer's weight appears under its own name with `.T` appended.
+    Weights stay in torch's storage; a linear layer's weight appears under its own name with `.T` appended, that of a
+    layer whose output is split as `.T.part0` and `.T.part1`.
 
     Args:
         denoiser: in evaluation mode, on the CPU.
@@ -65,6 +67,7 @@ def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], te
     ClearMetadataAndDocStringPass()(model)
     model.producer_name, model.producer_version = "memscan", None
     require_shapes(model)
+    SplitProjections()(model)
     return model
 
 

@@ -20,17 +20,27 @@ class ViewTransposedWeights(ir.passes.InPlacePass):
         modified = False
         for node in graph:
             weight = node.inputs[0] if node.op_type == "Transpose" else None
-            parameter = getattr(weight.const_value, "raw", None) if weight is not None else None
-            if weight is None or not isinstance(parameter, torch.Tensor):
+            parameter = parameter_of(weight)
+            if weight is None or parameter is None:
                 continue
-            name = f"{weight.name}.T"
-            if name not in graph.initializers:
-                perm = node.attributes.get_ints("perm", tuple(reversed(range(parameter.ndim))))
-                tensor = TorchTensor(parameter.detach().permute(*perm), name=name)
-                graph.register_initializer(
-                    ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-                )
-            node.outputs[0].replace_all_uses_with(graph.initializers[name])
+            perm = node.attributes.get_ints("perm", tuple(reversed(range(parameter.ndim))))
+            node.outputs[0].replace_all_uses_with(register_view(graph, f"{weight.name}.T", parameter.permute(*perm)))
             graph.remove(node, safe=True)
             modified = True
         return ir.passes.PassResult(model, modified)
+
+
+def parameter_of(value: ir.Value | None) -> torch.Tensor | None:
+    """The tensor behind a torch-backed initializer."""
+    raw = getattr(value.const_value, "raw", None) if value is not None else None
+    return raw.detach() if isinstance(raw, torch.Tensor) else None
+
+
+def register_view(graph: ir.Graph, name: str, view: torch.Tensor) -> ir.Value:
+    """The initializer `name` over a view of a parameter, made if the graph has none of that name."""
+    if name not in graph.initializers:
+        tensor = TorchTensor(view, name=name)
+        graph.register_initializer(
+            ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        )
+    return graph.initializers[name]

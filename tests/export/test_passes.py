@@ -8,8 +8,10 @@ from onnx_ir.tensor_adapters import TorchTensor
 
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.plain_attention import PlainAttention
+from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
 from memscan.export.rule_table import MissingRule
+from memscan.export.shapes import infer_outputs
 from memscan.export.trace import OPSET
 from tests.export.rule_rows import ROWS, Row
 from tests.export.single_node import build, draw, evaluate
@@ -87,3 +89,57 @@ def test_transposed_weight_becomes_a_view_that_is_shared() -> None:
     np.testing.assert_array_equal(view.numpy(), weight.T.numpy())
     assert all(product.inputs[1] is model.graph.initializers["w.T"] for product in products)
     assert not ViewTransposedWeights()(model).modified
+
+
+@pytest.mark.parametrize(("axis", "lengths"), [(-1, (3, 3)), (2, (4, 2))], ids=["halves", "uneven"])
+def test_split_projection_becomes_projections_over_views(axis: int, lengths: tuple[int, int]) -> None:
+    weight, shift = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    model = _projection(weight, shift, axis, lengths)
+    projected = model.clone()
+    assert SplitProjections()(projected).modified
+    assert [node.op_type for node in projected.graph] == ["MatMul", "Add", "MatMul", "Add", "Mul", "Identity"]
+    assert all(
+        value.shape is not None and value.dtype is not None for node in projected.graph for value in node.outputs
+    )
+    views = {name: value.const_value.raw for name, value in projected.graph.initializers.items() if "part" in name}
+    assert set(views) == {"w.part0", "w.part1", "b.part0", "b.part1"}
+    assert {view.untyped_storage().data_ptr() for view in views.values()} == {
+        parameter.untyped_storage().data_ptr() for parameter in (weight, shift)
+    }
+    point = {"x": np.random.default_rng(0).normal(size=(2, 4, 5))}
+    for output in ("a", "y"):
+        np.testing.assert_allclose(evaluate(projected, point, output), evaluate(model, point, output), rtol=1e-12)
+
+
+def test_split_of_another_axis_or_of_a_shared_product_is_left() -> None:
+    weight, shift = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    assert not SplitProjections()(_projection(weight, shift, 1, (2, 2))).modified
+    shared = _projection(weight, shift, -1, (3, 3))
+    shared.graph.outputs.append(next(iter(shared.graph)).outputs[0])
+    assert not SplitProjections()(shared).modified
+
+
+def _projection(weight: torch.Tensor, shift: torch.Tensor, axis: int, lengths: tuple[int, int]) -> ir.Model:
+    """a, b = split(x w^T + shift); y = a * a; outputs a, y and the identity of b, for x `[N, 4, 5]`."""
+    x = ir.Value(name="x", shape=ir.Shape(["N", 4, 5]), type=ir.TensorType(ir.DataType.DOUBLE))
+    tensors = [TorchTensor(weight.T, name="w"), TorchTensor(shift, name="b")]
+    tensors.append(ir.tensor(np.array(lengths), name="lengths"))
+    w, b, sizes = (
+        ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        for tensor in tensors
+    )
+    product = ir.node("MatMul", [x, w], name="product")
+    total = ir.node("Add", [product.outputs[0], b], name="total")
+    split = ir.node("Split", [total.outputs[0], sizes], {"axis": axis}, num_outputs=2, name="split")
+    square = ir.node("Mul", [split.outputs[0], split.outputs[0]], name="square")
+    rest = ir.node("Identity", [split.outputs[1]], name="rest")
+    nodes = [product, total, split, square, rest]
+    for node, names in zip(nodes, (["p"], ["t"], ["a", "c"], ["y"], ["b_out"]), strict=True):
+        for value, name in zip(node.outputs, names, strict=True):
+            value.name = name
+        infer_outputs(node, OPSET)
+    outputs = [split.outputs[0], square.outputs[0], rest.outputs[0]]
+    graph = ir.Graph(
+        [x], outputs, nodes=nodes, initializers=[w, b, sizes], opset_imports={"": OPSET}, name="projection"
+    )
+    return ir.Model(graph, ir_version=10)
