@@ -11,13 +11,14 @@ import torch
 
 from memscan.kernels.torch_runtime import TorchRuntime, runtime
 from memscan.kernels.torch_runtime.plan import Plan
-from memscan.scanner.bundle import Bundle
+from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.engine import open_engine
 from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory
 from memscan.scanner.settings import Execution
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import LATENT
+from tests.kernels.torch_graphs import assert_parity, draw
 
 CPU = Execution(engine="torch", threads=1, provider="cpu")
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
@@ -188,9 +189,6 @@ def test_on_cuda_a_batch_size_is_recorded_when_it_comes_again(bundle: Bundle, mo
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_gives_what_the_cpu_gives(tiny_bundle: Path) -> None:
-    from memscan.scanner.bundle import open_bundle
-    from tests.kernels.test_torch_bundles import assert_parity, draw
-
     bundle = open_bundle(tiny_bundle)
     on_cpu, on_cuda = (TorchRuntime(bundle, Execution(engine="torch", provider=name)) for name in ("cpu", "cuda"))
     for graph in (name for name in bundle.files if name.endswith(".onnx") and ".sliced." not in name):

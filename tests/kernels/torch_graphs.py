@@ -17,6 +17,9 @@ from tests.kernels.lowering_rows import Fed, Row
 Arrays = dict[str, np.ndarray]
 OPSET = 23
 
+PARITY = 1e-5
+"""Of the largest value: float32 with sums in another order, through some fifty layers."""
+
 
 def single_node(row: Row) -> tuple[onnx.ModelProto, Arrays]:
     """A model of one node with inputs x0, x1, ... and outputs y0, y1, ..., and what to feed it."""
@@ -73,3 +76,25 @@ def run_onnx_runtime(file: Path, feed: Arrays) -> Arrays:
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, feed), strict=True))
+
+
+def draw(file: Path, batch: int = 2) -> Arrays:
+    """Random inputs of a graph: normal numbers, integers, and signs for tangents."""
+    generator = np.random.default_rng(0)
+    feed: Arrays = {}
+    for value in onnx.load(file, load_external_data=False).graph.input:
+        shape = [dim.dim_value or batch for dim in value.type.tensor_type.shape.dim]
+        if value.type.tensor_type.elem_type == onnx.TensorProto.INT64:
+            feed[value.name] = generator.integers(0, 1000 if value.name == "timestep" else 20, shape)
+        elif value.name == "tangents":
+            feed[value.name] = generator.choice([-1, 1], shape).astype(np.float32)
+        else:
+            feed[value.name] = generator.normal(size=shape).astype(np.float32)
+    return feed
+
+
+def assert_parity(found: Arrays, expected: Arrays) -> None:
+    """Fail where outputs differ by more than `PARITY`."""
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=PARITY * np.abs(array).max(), err_msg=name)
