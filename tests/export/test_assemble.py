@@ -16,7 +16,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from memscan.export import assemble
+from memscan.export import assemble, parity
 from memscan.export.assemble import ExportOptions, export_bundle
 from memscan.export.checkpoint import find_checkpoint
 from memscan.export.quiet import quiet_libraries
@@ -180,6 +180,33 @@ def test_a_baseline_with_the_same_text_encoder_shares_it(export: Export, tiny_pi
     assert "baseline/text_encoder.onnx" not in bundle.files
 
 
+@pytest.mark.usefixtures("traced_once")
+@pytest.mark.parametrize(
+    ("precision", "compute", "verdict"),
+    [
+        ("fp16", "float16", r"1e-02  ok, by a runtime that computes float16 in float32"),
+        ("bf16", "bfloat16", r"-        -  not run: ONNX Runtime has no bfloat16 product on the CPU"),
+    ],
+)
+def test_half_precision_is_recorded_and_the_table_says_what_is_proven(
+    tiny_pipeline: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    precision: str,
+    compute: str,
+    verdict: str,
+) -> None:
+    out = tmp_path / "half.bundle"
+    assert invoke(["export", str(tiny_pipeline), str(out), "--tangents", "2", "--precision", precision]) == 0
+    printed = capsys.readouterr().out
+    for graph in ("measure.onnx", "step.onnx"):
+        assert len(re.findall(rf"^{graph} .*{verdict}", printed, re.M)) == 2
+    assert re.search(r"^text_encoder.onnx .* 1e-05  ok$", printed, re.M)
+    assert json.loads((out / "bundle.json").read_text())["dtypes"] == {"weights": "float32", "compute": compute}
+    unet = (tiny_pipeline / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
+    assert 0.4 * unet < (out / "weights.bin").stat().st_size < 0.55 * unet
+
+
 def test_an_existing_target_is_left_alone(export: Export, tiny_pipeline: Path, tmp_path: Path) -> None:
     (tmp_path / "out.bundle").mkdir()
     with pytest.raises(ExportError, match=r"out.bundle exists: choose another name"):
@@ -190,7 +217,7 @@ def test_an_existing_target_is_left_alone(export: Export, tiny_pipeline: Path, t
 def test_failed_parity_is_an_error_and_leaves_nothing(
     export: Export, tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assemble, "LIMIT", 0.0)
+    monkeypatch.setattr(parity, "LIMIT", 0.0)
     with pytest.raises(ExportError, match=r"parity with torch failed for .*v_dot_jv.*no bundle was written"):
         export(tiny_pipeline)
     assert list(tmp_path.iterdir()) == []
