@@ -98,7 +98,8 @@ def _complaint(parser: Any) -> str:
     if not parser.num_errors:
         return ""
     error = parser.get_error(0)
-    return f"{error.node_operator()} node {error.node_name()}: {' '.join(error.desc().split())}"
+    node = f"{error.node_operator()} node {error.node_name()}: " if error.node_operator() else ""
+    return node + " ".join(error.desc().split())
 
 
 def _failure(flavour: Flavour, graph: str, reason: str) -> Exception:

@@ -1,10 +1,14 @@
-"""The analytic bundle, written once a session for the tests that only read it."""
+"""The analytic bundle, written once a session for the tests that only read it; stand-ins for CUDA and TensorRT."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from memscan.scanner.runtimes import cuda
 from tests.analytic_bundle import write_analytic_bundle
+from tests.scanner.fake_cudart import FakeCudart
+from tests.scanner.fake_tensorrt import FakeTensorRt
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +25,20 @@ def analytic_without_baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundles") / "no-baseline"
     write_analytic_bundle(path, baseline=False)
     return path
+
+
+@pytest.fixture
+def cudart(monkeypatch: pytest.MonkeyPatch) -> FakeCudart:
+    """A GPU that is not there, in place of cuda-bindings."""
+    fake = FakeCudart()
+    monkeypatch.setattr(cuda, "_import_cudart", lambda: fake)
+    return fake
+
+
+@pytest.fixture
+def trt(cudart: FakeCudart, monkeypatch: pytest.MonkeyPatch) -> FakeTensorRt:
+    """A TensorRT for that GPU, in place of both flavours' packages."""
+    fake = FakeTensorRt(cudart)
+    for package in ("tensorrt", "tensorrt_rtx_bindings"):
+        monkeypatch.setitem(sys.modules, package, fake)
+    return fake
