@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from memscan.kernels.jvp_attention import jvp_attention
+from memscan.kernels.jvp_attention import jvp_attention, reference
 
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-12}
 """float64 sums of under a hundred terms."""
@@ -42,6 +42,13 @@ def test_jvp_attention_equals_torch_forward_mode(queries: int, keys: int, size: 
 
 def test_jvp_attention_equals_torch_attention_at_another_scale() -> None:
     q, k, v, *_ = _inputs(6, 9, 8)
-    y, y_dot = jvp_attention(q, k, v, scale=0.2)
+    y, y_dot = reference.jvp_attention(q, k, v, scale=0.2)
     assert y_dot is None
     torch.testing.assert_close(y, torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=0.2), **TOLERANCE)
+
+
+def test_without_tangents_attention_is_torchs_own() -> None:
+    q, k, v, *_ = _inputs(6, 9, 8)
+    y, y_dot = jvp_attention(q, k, v, scale=0.2)
+    assert y_dot is None
+    assert torch.equal(y, torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=0.2))
