@@ -6,27 +6,21 @@ Rates of running work: start-up, loading and the first batch are left out on bot
 tokenising and writing Parquet are within memscan's. The procedure as published knows no batches: one image a round.
 """
 
-import contextlib
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import click
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from benchmarks.scan_rate import images_per_second
 from benchmarks.torch_procedures import Procedures, Settings
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner import embedded
 from memscan.scanner.bundle import Bundle, open_bundle
-from memscan.scanner.job import Job
-from memscan.scanner.manifest import open_manifest
-from memscan.scanner.manifest_columns import Columns
-from memscan.scanner.measurement import Request, build_measurement
-from memscan.scanner.runner import run
+from memscan.scanner.measurement import Request
 from memscan.scanner.settings import Execution
 
 TESTBED = Path(__file__).parent.parent / "testbed"
@@ -73,28 +67,14 @@ def _compare(size: int, timed: dict[str, Callable[[], float]], rounds: int) -> N
 
 def _memscan(bundle: Bundle, prompts: list[str], settings: Settings, size: int, threads: int) -> float:
     """Images per second of a run after its first batch."""
-    images = size * (1 + TIMED_BATCHES)
     request = Request(
         steps=(settings.measured_step,),
         num_inference_steps=settings.steps,
         guidance_scale=settings.guidance,
         num_probes=settings.probes,
     )
-    measurement, _ = build_measurement(bundle, request)
-    done: list[float] = []
-
-    @contextlib.contextmanager
-    def progress(total: int, found: int) -> Iterator[Callable[[int], None]]:
-        yield lambda count: done.extend([time.perf_counter()] * count)
-
-    with tempfile.TemporaryDirectory() as folder:
-        manifest = Path(folder) / "manifest.parquet"
-        pq.write_table(pa.table({"prompt": (prompts * images)[:images], "seed": range(images)}), manifest)
-        execution = Execution(batch_size=size, threads=threads, provider="cpu")
-        job = Job(open_manifest(str(manifest), Columns()), bundle, measurement, execution, Path(folder) / "out")
-        run(job, note=lambda line: None, progress=progress)
-        end = time.perf_counter()
-    return (images - size) / (end - done[size - 1])
+    execution = Execution(batch_size=size, threads=threads, provider="cpu")
+    return images_per_second(bundle, prompts, request, execution, TIMED_BATCHES)
 
 
 def _fair(procedures: Procedures, prompts: list[str], size: int) -> float:

@@ -27,16 +27,18 @@ class Settings:
 class Model:
     """A UNet with its text encoder, in evaluation mode."""
 
-    def __init__(self, folder: Path, tokenizer_folder: Path):
-        self.unet = UNet2DConditionModel.from_pretrained(folder / "unet").float().eval().requires_grad_(False)
-        self.text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float().eval().requires_grad_(False)
+    def __init__(self, folder: Path, tokenizer_folder: Path, device: str, dtype: torch.dtype):
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+        text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder")
+        self.unet = unet.to(device, dtype).eval().requires_grad_(False)
+        self.text_encoder = text_encoder.to(device, dtype).eval().requires_grad_(False)
         self.tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> Tensor:
         length = self.tokenizer.model_max_length
         tokens = self.tokenizer(prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-        return self.text_encoder(tokens.input_ids)[0]
+        return self.text_encoder(tokens.input_ids.to(self.text_encoder.device))[0]
 
     def eps(self, sample: Tensor, timestep: int, states: Tensor) -> Tensor:
         return self.unet(sample, timestep, states).sample
@@ -45,9 +47,16 @@ class Model:
 class Procedures:
     """The two procedures over one pair of models."""
 
-    def __init__(self, pipeline: Path, baseline: Path, settings: Settings):
-        self.model = Model(pipeline, pipeline / "tokenizer")
-        self.baseline = Model(baseline, pipeline / "tokenizer")
+    def __init__(
+        self,
+        pipeline: Path,
+        baseline: Path,
+        settings: Settings,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.model = Model(pipeline, pipeline / "tokenizer", device, dtype)
+        self.baseline = Model(baseline, pipeline / "tokenizer", device, dtype)
         self.scheduler = DDIMScheduler.from_pretrained(pipeline / "scheduler")
         self.settings = settings
 
@@ -111,6 +120,7 @@ class Procedures:
         config = self.model.unet.config
         shape = (1, config.in_channels, config.sample_size, config.sample_size)
         sample = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        sample = sample.to(states.device, states.dtype)
         self.scheduler.set_timesteps(self.settings.steps)
         for index, timestep in enumerate(self.scheduler.timesteps):
             if index == self.settings.measured_step:

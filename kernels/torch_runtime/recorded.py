@@ -21,7 +21,8 @@ class Recorded:
     def __init__(self, plan: Plan, inputs: Mapping[str, Tensor], pool: Any = None) -> None:
         self._inputs = {name: tensor.clone() for name, tensor in inputs.items()}
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=pool):
+        # Other threads may use the device while this one records: theirs is no part of the recording.
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._outputs = plan.run(self._inputs)
 
     @property
