@@ -6,6 +6,7 @@ Two runs with the same fingerprint give the same results whatever their `Executi
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 MAPS = ("dh_uncond", "dh_base", "ds_uncond", "ds_base", "h_cond")
@@ -64,13 +65,14 @@ class Execution:
 
     `batch_size` None begins with as many images as suit the device; either way fewer are scanned at once from where the
     memory is too small. `threads` 0 leaves the choice to the engine. `provider` is "auto" (CUDA where the engine has
-    it), "cpu" or "cuda".
+    it), "cpu" or "cuda". `plans` is the folder of TensorRT's plans, None the user's cache.
     """
 
     batch_size: int | None = None
     threads: int = 0
     provider: Literal["auto", "cpu", "cuda"] = "auto"
     engine: Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "torch"] = "onnxruntime"
+    plans: Path | None = None
 
 
 def fingerprint_parts(bundle_digest: str, measurement: Measurement) -> dict[str, Any]:

@@ -20,6 +20,8 @@ HEAVY = (
     "diffusers",
     "transformers",
     "onnx",
+    "cuda",
+    "tensorrt_rtx_bindings",
 )
 
 
@@ -29,7 +31,9 @@ def run(code: str, cwd: Path) -> str:
     return result.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["eval", "--help"], ["export", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["eval", "--help"], ["export", "--help"], ["build", "--help"]]
+)
 def test_help_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     code = f"""
 import sys

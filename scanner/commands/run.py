@@ -38,7 +38,7 @@ _GROUPS = {
         "threshold",
     ),
     "Output": ("out", "save_maps", "save_images"),
-    "Execution": ("engine", "batch_size", "threads", "provider", "shard_rows", "dry_run"),
+    "Execution": ("engine", "batch_size", "threads", "provider", "cache", "shard_rows", "dry_run"),
 }
 
 
@@ -92,6 +92,12 @@ _GROUPS = {
     "--provider", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Device  [default: CUDA if there]"
 )
 @click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of TensorRT's plans  [default: the user's cache]",
+)
+@click.option(
     "--shard-rows", type=click.IntRange(1), metavar="N", default=256, help="Rows in each result file  [default: 256]"
 )
 @click.option("--dry-run", is_flag=True, help="Check manifest and model, say what would be done, and stop")
@@ -139,7 +145,9 @@ def _job(manifest: str | None, prompts: tuple[str, ...], options: dict[str, Any]
     measurement, notes = build_measurement(bundle, request)
     for text in notes:
         _note(text)
-    execution = Execution(options["batch_size"], options["threads"], options["provider"], options["engine"])
+    execution = Execution(
+        options["batch_size"], options["threads"], options["provider"], options["engine"], options["cache"]
+    )
     out = options["out"] or Path(f"{opened.name}.memscan")
     return Job(opened, bundle, measurement, execution, out, options["shard_rows"])
 

@@ -1,7 +1,6 @@
 """TensorRT and TensorRT-RTX: plans from the private cache, built where they are missing, run on the GPU."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -21,16 +20,13 @@ from memscan.scanner.settings import Execution
 class TensorRtRuntime:
     """The graphs of one bundle as plans for the GPU at hand; its values are arrays in the GPU's memory.
 
-    Args:
-        folder: of the plans; the user's own cache by default.
-
     Raises:
         UsageError: it was told to run on the CPU.
         EnvironmentFailed: the packages or the GPU are missing, this flavour does not build for that GPU, or others may
             write to the folder.
     """
 
-    def __init__(self, bundle: Bundle, execution: Execution, folder: Path | None = None) -> None:
+    def __init__(self, bundle: Bundle, execution: Execution) -> None:
         if execution.provider == "cpu":
             raise UsageError(f"--engine {execution.engine} runs on GPUs only: leave out --provider cpu")
         self._flavour = load_flavour(execution.engine)
@@ -38,7 +34,7 @@ class TensorRtRuntime:
         self._provider = PlanProvider(
             bundle,
             self._flavour,
-            PlanCache(folder or default_folder()),
+            PlanCache(execution.plans or default_folder()),
             target_of(self._flavour, self._gpu),
             execution.batch_size or self.usual_batch,
             note=_note,
@@ -49,6 +45,10 @@ class TensorRtRuntime:
     def device(self) -> str:
         """E.g. "TensorRT 10.13.3 on NVIDIA H200"."""
         return f"{self._flavour.title} on {self._gpu.name}"
+
+    @property
+    def remark(self) -> str | None:
+        return None
 
     @property
     def usual_batch(self) -> int:

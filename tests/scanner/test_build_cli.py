@@ -54,14 +54,11 @@ def test_all_plans_are_built_once_and_listed(
     assert len(trt.built) == 6
 
 
-def test_a_run_finds_what_was_built(
-    analytic: Path, trt: FakeTensorRt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    build(analytic)
+def test_a_run_finds_what_was_built(analytic: Path, folder: Path, trt: FakeTensorRt, tmp_path: Path) -> None:
+    build(analytic, "--cache", folder)
     built = len(trt.built)
-    arguments = ["--prompt", "a city", "--model", str(analytic), "--engine", "tensorrt", "--out", str(tmp_path / "out")]
-    assert invoke(["run", *arguments]) == 0
+    arguments = ["--prompt", "a city", "--model", analytic, "--engine", "tensorrt", "--cache", folder]
+    assert invoke(["run", *map(str, arguments), "--out", str(tmp_path / "out")]) == 0
     assert len(trt.built) == built
 
 
