@@ -1,4 +1,4 @@
-"""A runtime that computes nothing: each graph gives constants of the right shapes. What is left is memscan's own work."""
+"""A runtime that computes nothing: graphs give constants of the right shapes, so that memscan's own work is left."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +19,7 @@ class NullRuntime:
     """
 
     device = "nothing"
+    remark = None
 
     def __init__(self, bundle: Bundle, usual_batch: int, width: int = 64) -> None:
         self.usual_batch = usual_batch

@@ -36,6 +36,11 @@ class Engine:
         return self._runtime.device
 
     @property
+    def remark(self) -> str | None:
+        """What the user should know about the device, in one line, if there is something."""
+        return self._runtime.remark
+
+    @property
     def usual_batch(self) -> int:
         """How many images suit the device, if they fit into its memory."""
         return self._runtime.usual_batch

@@ -101,6 +101,8 @@ def run(
             note(f"{found.images} of {images} images are done already")
         with progress(images, found.images) as advance:
             engine = opener(job.bundle, job.execution)
+            if engine.remark:
+                note(engine.remark)
             total = found + _scan_rest(job, engine, folder, schema, record.shard_rows, done, note, advance)
         folder.mark_complete()
     return Summary(total, found.images)

@@ -6,6 +6,7 @@ say so.
 """
 
 import os
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,6 +57,10 @@ class TorchRuntime:
         return f"torch {torch.__version__.partition('+')[0]} on {name}"
 
     @property
+    def remark(self) -> str | None:
+        return None
+
+    @property
     def usual_batch(self) -> int:
         return 64 if self._on_cuda else 8
 
@@ -73,11 +78,14 @@ class TorchRuntime:
         except MemscanError:
             raise
         except (RuntimeError, MemoryError) as error:
-            line = str(error).strip().partition("\n")[0]
-            if _is_memory_failure(error):
-                self._release()
-                raise OutOfMemory(f"out of memory in {graph}: use a smaller --batch-size ({line})") from error
-            raise EnvironmentFailed(f"{graph} failed: {line}") from error
+            memory_failure = _memory_failure(error)
+            if memory_failure is None:
+                raise EnvironmentFailed(f"{graph} failed: {_line(error)}") from error
+            traceback.clear_frames(error.__traceback__)  # which hold the values that filled the memory
+            self._release()
+            raise OutOfMemory(
+                f"out of memory in {graph}: use a smaller --batch-size ({_line(memory_failure)})"
+            ) from error
 
     def _run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if graph not in self._plans:
@@ -128,7 +136,16 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _is_memory_failure(error: Exception) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return any(wording in str(error).lower() for wording in _OUT_OF_MEMORY)
+def _memory_failure(error: BaseException | None) -> BaseException | None:
+    """The error that says that memory ran out: this one, or the one that it arose from, as when a recording ends."""
+    while error is not None:
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+            return error
+        if any(wording in str(error).lower() for wording in _OUT_OF_MEMORY):
+            return error
+        error = error.__context__
+    return None
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -28,6 +28,10 @@ class Runtime(Protocol):
         """What the graphs really run on, in the runtime's own words."""
 
     @property
+    def remark(self) -> str | None:
+        """What the user should know about the device, in one line: above all, that it is not the one to be expected."""
+
+    @property
     def usual_batch(self) -> int:
         """How many images a scan begins with unless the user says: what the device is busy with, if it fits."""
 

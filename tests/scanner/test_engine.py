@@ -1,6 +1,7 @@
 """The engine: which graphs it loads, on what, and the one line that each failure becomes."""
 
 import dataclasses
+import math
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.engine import open_engine
 from memscan.scanner.errors import BundleError, EnvironmentFailed
+from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.settings import Execution
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import LATENT, MAX_LENGTH
@@ -44,7 +46,7 @@ def test_graphs_are_loaded_when_first_used_and_once(bundle: Bundle, monkeypatch:
     assert names == []
     for _ in range(2):
         engine.encode_text([np.zeros((1, MAX_LENGTH), np.int64)])
-        engine.decode(np.zeros((2, *LATENT), np.float32))
+        engine.decode(engine.upload(np.zeros((2, *LATENT), np.float32)))
     assert names == ["text_encoder.onnx", "vae_decoder.onnx"]
 
 
@@ -58,7 +60,7 @@ def test_a_shared_text_encoder_is_loaded_once(bundle: Bundle, monkeypatch: pytes
 
 def test_encoder_and_decoder_shapes(bundle: Bundle) -> None:
     engine = open_engine(bundle, CPU)
-    images = engine.decode(np.zeros((2, *LATENT), np.float32))
+    images = engine.decode(engine.upload(np.zeros((2, *LATENT), np.float32)))
     assert images.shape == (2, 3, *IMAGE)
     assert engine.encode_image(images).shape == (2, *LATENT)
 
@@ -96,12 +98,41 @@ def test_cuda_that_does_not_load_is_never_silently_the_cpu(bundle: Bundle, monke
         "InferenceSession",
         lambda path, options, providers: original(path, options, providers=["CPUExecutionProvider"]),
     )
-    assert open_engine(bundle, Execution(provider="auto")).device == "CPUExecutionProvider"
+    engine = open_engine(bundle, Execution(provider="auto"))
+    assert engine.device == "CPUExecutionProvider"
+    assert engine.remark == (
+        "this ONNX Runtime has CUDA, but CPUExecutionProvider loaded: check driver and CUDA libraries, "
+        "or say --provider cpu"
+    )
+    assert open_engine(bundle, CPU).remark is None
     with pytest.raises(EnvironmentFailed) as caught:
         _ = open_engine(bundle, Execution(provider="cuda")).device
     assert str(caught.value) == (
         "CUDA was asked for and CPUExecutionProvider loaded: check driver and CUDA libraries, or use --provider cpu"
     )
+
+
+def test_an_output_goes_in_again_and_stays_as_it_is_whatever_is_run_later(bundle: Bundle) -> None:
+    runtime = OnnxRuntime(bundle, CPU)
+    alphas = np.linspace(-1, 1, math.prod(LATENT), dtype=np.float32)
+    first = runtime.run("vae_decoder.onnx", {"latents": runtime.upload(alphas.reshape(1, *LATENT))})["image"]
+    kept = runtime.download(first).copy()
+    assert kept.std() > 0.1
+    for scale in (2, 3):
+        runtime.run("vae_decoder.onnx", {"latents": runtime.upload(scale * alphas.reshape(1, *LATENT))})
+    np.testing.assert_array_equal(runtime.download(first), kept)
+    assert first.shape == (1, 3, *IMAGE)
+    again = runtime.run("vae_encoder.onnx", {"image": first})["latents"]
+    np.testing.assert_allclose(runtime.download(again)[:, :3], alphas.reshape(1, *LATENT)[:, :3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (0, 4, 8, 8)])
+def test_what_is_uploaded_comes_back_with_its_shape(bundle: Bundle, shape: tuple[int, ...]) -> None:
+    runtime = OnnxRuntime(bundle, CPU)
+    array = np.full(shape, 1.5, np.float32)
+    value = runtime.upload(array)
+    assert value.shape == shape
+    np.testing.assert_array_equal(runtime.download(value), array, strict=True)
 
 
 def test_missing_onnxruntime_says_what_to_install(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,13 +149,14 @@ def test_out_of_memory_says_smaller_batch(bundle: Bundle) -> None:
     replace_decoder(bundle, [helper.make_node("Expand", ["latents", "huge"], ["image"])], huge=[2**18, 2**10, 2**10, 1])
     engine = open_engine(bundle, CPU)
     with pytest.raises(EnvironmentFailed, match=r"^out of memory in vae_decoder\.onnx \("):
-        engine.decode(np.zeros((1, 1, 1, 1), np.float32))
+        engine.decode(engine.upload(np.zeros((1, 1, 1, 1), np.float32)))
 
 
 def test_a_failing_graph_is_named(bundle: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
     replace_decoder(bundle, [helper.make_node("Reshape", ["latents", "shape"], ["image"])], shape=[7])
+    engine = open_engine(bundle, CPU)
     with pytest.raises(EnvironmentFailed, match=r"^vae_decoder\.onnx failed: [^\n]*Reshape[^\n]*$"):
-        open_engine(bundle, CPU).decode(np.zeros((1, 1, 1, 1), np.float32))
+        engine.decode(engine.upload(np.zeros((1, 1, 1, 1), np.float32)))
     assert capfd.readouterr().err == ""  # the exception says it; ONNX Runtime's own log would say it twice
 
 
@@ -132,12 +164,9 @@ def test_a_graph_that_cannot_be_loaded_is_the_bundles_error(bundle: Bundle) -> N
     bundle.file("measure.onnx").write_bytes(b"junk")
     engine = open_engine(bundle, CPU)
     with pytest.raises(BundleError, match=r"measure\.onnx cannot be loaded: export the model again \([^\n]+\)$"):
-        engine.measure(
-            np.zeros((1, *LATENT), np.float32),
-            1,
-            {"encoder_hidden_states": np.zeros((1, MAX_LENGTH, 5), np.float32)},
-            np.ones((4, 1, *LATENT), np.float32),
-        )
+        sample = engine.upload(np.zeros((1, *LATENT), np.float32))
+        text = {"encoder_hidden_states": engine.upload(np.zeros((1, MAX_LENGTH, 5), np.float32))}
+        engine.measure(sample, 1, text, engine.upload(np.ones((4, 1, *LATENT), np.float32)))
 
 
 @pytest.mark.parametrize(

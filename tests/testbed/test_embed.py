@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from memscan.export.checkpoint import find_checkpoint
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
-from memscan.scanner.engine import Engine
+from memscan.scanner.engine import open_engine
 from memscan.scanner.settings import MAPS
 from testbed.embed import calibrated_options
 from testbed.scanning import EXECUTION, export
@@ -53,7 +53,9 @@ def _measured(bundle: Bundle, baseline: bool) -> tuple[NDArray[np.float32], NDAr
     rng = np.random.default_rng(0)
     sample = rng.normal(size=(2, *bundle.latent_shape)).astype(np.float32)
     tangents = rng.choice((-1.0, 1.0), size=(bundle.tangents_per_call, *sample.shape)).astype(np.float32)
-    engine = Engine(bundle, EXECUTION)
+    engine = open_engine(bundle, EXECUTION)
     ids = np.full((1, bundle.text.max_length), bundle.text.eos_token_id, np.int64)
-    states = engine.encode_text(ids, baseline=baseline)
-    return engine.measure(sample, 101, np.repeat(states, 2, axis=0), tangents, baseline=baseline)
+    text = engine.encode_text([ids], baseline=baseline)
+    cond = {name: engine.upload(np.repeat(values, 2, axis=0)) for name, values in text.items()}
+    eps, v_dot_jv = engine.measure(engine.upload(sample), 101, cond, engine.upload(tangents), baseline=baseline)
+    return engine.download(eps), engine.download(v_dot_jv)
