@@ -78,7 +78,7 @@ def load_flavour(engine: str) -> Flavour:
         raise UsageError(f"{engine} has no plans: the engines that have are {' and '.join(_MODULES)}")
     try:
         trt = importlib.import_module(_MODULES[engine])
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a library that it loads is missing
         raise EnvironmentFailed(
             f'{_TITLES[engine]} is not installed ({error}): pip install "memscan[{engine}]"; to run, it needs an '
             "NVIDIA GPU as well"

@@ -78,6 +78,9 @@ class Gpu:
         """Record what `enqueue` queues on the stream that it is given; the result queues all of it again.
 
         It has a stream of its own, so that memory given back in the meantime does not become part of the recording.
+
+        Raises:
+            EnvironmentFailed: something was queued that cannot be recorded.
         """
         self.synchronize()
         self._call("cudaStreamBeginCapture", self._capturing, self._mode())

@@ -15,6 +15,7 @@ from memscan.scanner.plans.cache import Plan
 from memscan.scanner.plans.failure import failure
 from memscan.scanner.plans.flavour import Flavour
 from memscan.scanner.plans.interface import engine_interface
+from memscan.scanner.plans.provide import Note
 from memscan.scanner.runtimes.cuda import DeviceArray, Gpu
 
 
@@ -23,18 +24,20 @@ class LoadedPlan:
 
     Args:
         graph: the graph's name in the bundle, for messages.
+        note: is given a line if the plan will be slower than it should be.
 
     Raises:
         EnvironmentFailed: TensorRT cannot load the plan, or finds other inputs and outputs than recorded.
         OutOfMemory: the GPU has too little memory for its weights.
     """
 
-    def __init__(self, graph: str, plan: Plan, flavour: Flavour, gpu: Gpu) -> None:
+    def __init__(self, graph: str, plan: Plan, flavour: Flavour, gpu: Gpu, note: Note) -> None:
         self._graph = graph
         self._interface = plan.interface
         self._largest_batch = plan.key.batch_size
-        self._flavour = flavour
         self._gpu = gpu
+        self._note = note
+        self._captures = not flavour.ahead_of_time
         self._logger = flavour.logger()
         self._runtime = flavour.trt.Runtime(self._logger)  # must outlive the engine
         engine = self._there(self._runtime.deserialize_cuda_engine(plan.content))
@@ -66,8 +69,8 @@ class LoadedPlan:
         else:
             self._enqueue(self._gpu.stream)
             # TensorRT finishes setting up in the first run with new shapes, and only then can be recorded.
-            if not self._flavour.ahead_of_time:
-                self._launch = self._gpu.capture(self._enqueue)
+            if self._captures:
+                self._capture()
         return {name: self._copied(self._buffers[name]) for name in self._interface.outputs}
 
     def _check(self, inputs: Mapping[str, DeviceArray]) -> None:
@@ -105,6 +108,15 @@ class LoadedPlan:
         nbytes = self._context.update_device_memory_size_for_shapes()
         self._scratch = DeviceArray(self._gpu, (nbytes,), np.dtype(np.uint8))
         self._context.set_device_memory(self._scratch.pointer, nbytes)
+
+    def _capture(self) -> None:
+        try:
+            self._launch = self._gpu.capture(self._enqueue)
+        except OutOfMemory:
+            raise
+        except EnvironmentFailed as error:
+            self._captures = False
+            self._note(f"{self._graph} cannot be captured as a CUDA graph, and runs kernel by kernel: {error}")
 
     def _enqueue(self, stream: Any) -> None:
         self._succeeded(self._context.execute_async_v3(int(stream)))

@@ -64,7 +64,7 @@ class TensorRtRuntime:
     def run(self, graph: str, inputs: Mapping[str, DeviceArray]) -> dict[str, DeviceArray]:
         if graph not in self._plans:
             plan = self._provider.provide(graph).plan
-            self._plans[graph] = LoadedPlan(graph, plan, self._flavour, self._gpu)
+            self._plans[graph] = LoadedPlan(graph, plan, self._flavour, self._gpu, _note)
         return self._plans[graph].run(inputs)
 
 

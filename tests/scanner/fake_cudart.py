@@ -22,7 +22,7 @@ class Error(enum.IntEnum):
 
 
 class FakeCudart:
-    """Names as in `cuda.bindings.runtime`; `memory` is the size of the GPU in bytes."""
+    """Names as in `cuda.bindings.runtime`; `memory` is the GPU's size in bytes, `captures` whether captures work."""
 
     cudaError_t = Error
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3)
@@ -30,7 +30,8 @@ class FakeCudart:
     cudaStreamNonBlocking = 1
 
     def __init__(self, memory: int = 2**30, devices: int = 1) -> None:
-        self._memory = memory
+        self.memory = memory
+        self.captures = True
         self._devices = devices
         self._buffers: dict[int, ctypes.Array[ctypes.c_char]] = {}
         self._queues: dict[int, list[Work]] = {}
@@ -63,7 +64,7 @@ class FakeCudart:
         return Error.cudaSuccess, stream
 
     def cudaMallocAsync(self, size: int, stream: int) -> tuple[Error, int]:
-        if self.used + size > self._memory:
+        if self.used + size > self.memory:
             return Error.cudaErrorMemoryAllocation, 0
         buffer = ctypes.create_string_buffer(b"\xff" * size, size)  # NaN, until something is written
         self._buffers[ctypes.addressof(buffer)] = buffer
@@ -91,7 +92,8 @@ class FakeCudart:
         return (Error.cudaSuccess,)
 
     def cudaStreamEndCapture(self, stream: int) -> tuple[Error, list[Work]]:
-        return Error.cudaSuccess, self._captures.pop(stream)
+        recorded = self._captures.pop(stream)
+        return (Error.cudaSuccess if self.captures else Error.cudaErrorStreamCaptureInvalidated), recorded
 
     def cudaGraphInstantiate(self, graph: list[Work], flags: int) -> tuple[Error, list[Work]]:
         return Error.cudaSuccess, list(graph)

@@ -1,6 +1,8 @@
 """TensorRT-RTX's real parser and builder on small graphs: what goes in, what comes out, and what each refusal says."""
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +139,28 @@ def test_the_timing_cache_is_read_again_and_replaced_where_it_is_damaged(rtx: Fl
         contents.append(next((tmp_path / "plans").glob("timing-????????????????")).read_bytes())
     assert contents[0]
     assert contents == [contents[0]] * 3
+
+
+def test_of_two_processes_one_builds_and_the_other_finds(analytic: Path, tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from memscan.scanner.bundle import open_bundle
+from memscan.scanner.plans.cache import PlanCache
+from memscan.scanner.plans.flavour import load_flavour
+from memscan.scanner.plans.provide import PlanProvider
+from memscan.scanner.plans.target import Target
+bundle, flavour = open_bundle(Path({str(analytic)!r})), load_flavour("tensorrt-rtx")
+provider = PlanProvider(
+    bundle, flavour, PlanCache(Path({str(tmp_path)!r}) / "plans"), Target(None, ("8.6",)), 2, note=lambda text: None
+)
+provided = provider.provide("measure.onnx")
+print("found" if provided.seconds is None else "built", len(provided.plan.content))
+"""
+    command = [sys.executable, "-c", code]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    fates = sorted(process.communicate()[0].split() for process in processes)
+    assert [fate for fate, _ in fates] == ["built", "found"]
+    assert fates[0][1] == fates[1][1]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import gc
 import importlib
 import inspect
+import shutil
 import sys
 from pathlib import Path
 
@@ -117,6 +118,23 @@ def test_work_is_captured_once_for_each_change_of_shape(bundle: Bundle, trt: Fak
     assert launches == [0, 1, 2, 2, 3, 3, 4]
 
 
+def test_work_that_cannot_be_captured_runs_all_the_same_and_is_noted_once(
+    bundle: Bundle, trt: FakeTensorRt, cudart: FakeCudart, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime = open_fake(bundle)
+    expected = decode(runtime, random(2))
+    cudart.captures = False
+    runtime = open_fake(bundle)
+    capsys.readouterr()
+    for _ in range(3):
+        np.testing.assert_array_equal(decode(runtime, random(2)), expected)
+    assert cudart.launches == 0
+    assert capsys.readouterr().err == (
+        "memscan: vae_decoder.onnx cannot be captured as a CUDA graph, and runs kernel by kernel: "
+        "CUDA failed: cudaStreamEndCapture: cudaErrorStreamCaptureInvalidated, what it means\n"
+    )
+
+
 def test_outputs_are_inputs_without_passing_through_the_host(bundle: Bundle, trt: FakeTensorRt) -> None:
     runtime = open_fake(bundle)
     image = runtime.run("vae_decoder.onnx", {"latents": runtime.upload(random(2))})["image"]
@@ -160,7 +178,7 @@ def test_more_images_than_the_plan_takes_are_too_many(bundle: Bundle, trt: FakeT
 def test_too_little_memory_says_smaller_batch(bundle: Bundle, trt: FakeTensorRt, cudart: FakeCudart) -> None:
     runtime = open_fake(bundle)
     decode(runtime, random(1))
-    cudart._memory = cudart.used + 100
+    cudart.memory = cudart.used + 100
     with pytest.raises(OutOfMemory, match=r"^out of GPU memory: use a smaller --batch-size \(cudaMallocAsync: cudaErr"):
         decode(runtime, random(8))
 
@@ -281,7 +299,7 @@ def test_without_cuda_bindings_one_line_says_what_to_install(
 )
 def test_the_stand_ins_have_no_name_that_the_real_packages_lack(fake: type, package: str) -> None:
     real = importlib.import_module(package)
-    own = {"built", "reads", "used", "enqueue", "is_capturing", "cudart", "launches"}
+    own = {"used", "enqueue", "is_capturing"}
     assert [name for name in names(fake) - own if not hasattr(real, name)] == []
     if fake is FakeTensorRt:
         for cls in (value for value in vars(fake_tensorrt).values() if is_stand_in(value)):
@@ -295,6 +313,15 @@ def names(cls: type) -> set[str]:
 
 def is_stand_in(value: object) -> bool:
     return inspect.isclass(value) and value.__module__ == fake_tensorrt.__name__ and value is not FakeTensorRt
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="there may be a GPU")
+def test_without_a_gpu_the_real_packages_say_so(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX's wheels are not installed")
+    assert invoke(["run", "--prompt", "a city", "--model", str(analytic), "--engine", "tensorrt-rtx"]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("memscan: error: --engine tensorrt-rtx needs an NVIDIA GPU with a driver for CUDA 13 (r580 ")
+    assert line.count("\n") == 1
 
 
 def test_an_old_tensorrt_is_refused(bundle: Bundle, trt: FakeTensorRt, monkeypatch: pytest.MonkeyPatch) -> None:
