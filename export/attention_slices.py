@@ -25,7 +25,7 @@ LANES = 16
 
 @dataclass(frozen=True)
 class AttentionShape:
-    """Sizes of a call: K tangents, H heads, M queries and S keys of size D, values of size Dv."""
+    """Sizes of a call: K tangents (or none), H heads, M queries and S keys of size D, values of size Dv."""
 
     tangents: int
     heads: int
@@ -36,8 +36,8 @@ class AttentionShape:
 
     @property
     def scores(self) -> int:
-        """Elements of the K-fold scores of one image."""
-        return self.tangents * self.heads * self.queries * self.keys
+        """Elements of the scores of one image, K-fold if there are tangents."""
+        return max(self.tangents, 1) * self.heads * self.queries * self.keys
 
     def __str__(self) -> str:
         return f"K{self.tangents}_H{self.heads}_M{self.queries}_S{self.keys}_D{self.size}_Dv{self.value_size}"

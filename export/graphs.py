@@ -40,4 +40,7 @@ def denoiser_graphs(
         graphs["measure.sliced.onnx"] = sliced
     if alphas_cumprod is not None:
         graphs["step.onnx"] = guided_step(denoiser, alphas_cumprod)
+        sliced = denoiser.clone()
+        if SliceAttention()(sliced).modified:
+            graphs["step.sliced.onnx"] = guided_step(sliced, alphas_cumprod)
     return graphs

@@ -1,7 +1,5 @@
 """Every body of the attention functions against the closed form and torch's forward mode; their place in a graph."""
 
-import math
-
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
@@ -13,7 +11,6 @@ from memscan.export import attention_slices
 from memscan.export.attention_functions import INPUTS, attention_function
 from memscan.export.attention_slices import AttentionShape, block_length, sliced_attention
 from memscan.export.jvp import jvp
-from memscan.export.passes.sliced_attention import MIN_SCORES, SliceAttention
 from memscan.export.rule_table import MissingRule
 from memscan.export.trace import OPSET
 from memscan.kernels.jvp_attention import jvp_attention
@@ -95,16 +92,6 @@ def test_half_precision_bodies_sum_in_float32(name: str) -> None:
 )
 def test_block_length_divides(length: int, limit: int, expected: int) -> None:
     assert block_length(length, limit) == expected
-
-
-def test_large_calls_are_sliced_and_small_ones_are_left() -> None:
-    large = math.isqrt(MIN_SCORES // (K * H)) + 1
-    for length, overload in ((large, f"K{K}_H{H}_M{large}_S{large}_D8_Dv8"), (large // 2, "")):
-        shape = (2, H, length, 8)
-        model = jvp(build(Row("Attention", (shape, shape, shape), torch.clone)), ("x0", "x1"), "y", num_tangents=K)
-        assert SliceAttention()(model).modified == bool(overload)
-        assert list(model.functions) == [("memscan", "AttentionJvp", overload)]
-        assert [node.overload for node in model.graph if node.op_type == "AttentionJvp"] == [overload]
 
 
 def test_differentiated_attention_is_one_node() -> None:
