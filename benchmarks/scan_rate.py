@@ -12,29 +12,40 @@ import pyarrow.parquet as pq
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.job import Job
 from memscan.scanner.manifest import open_manifest
-from memscan.scanner.manifest_columns import Columns
 from memscan.scanner.measurement import Request, build_measurement
 from memscan.scanner.runner import run
 from memscan.scanner.settings import Execution
 
+Clock = Callable[[], float]
+
 
 def images_per_second(
-    bundle: Bundle, prompts: list[str], request: Request, execution: Execution, timed_batches: int = 2
+    bundle: Bundle,
+    prompts: list[str],
+    request: Request,
+    execution: Execution,
+    timed_batches: int = 2,
+    clock: Clock = time.perf_counter,
 ) -> float:
-    """The rate of a run of `timed_batches` batches after its first one; reading and writing are part of it."""
+    """The rate of a run of `timed_batches` batches after its first one; reading and writing are part of it.
+
+    Args:
+        execution: with a batch size, which must fit into memory.
+    """
     size = execution.batch_size
+    assert size is not None
     images = size * (1 + timed_batches)
     measurement, _ = build_measurement(bundle, request)
     done: list[float] = []
 
     @contextlib.contextmanager
     def progress(total: int, found: int) -> Iterator[Callable[[int], None]]:
-        yield lambda count: done.extend([time.perf_counter()] * count)
+        yield lambda count: done.extend([clock()] * count)
 
     with tempfile.TemporaryDirectory() as folder:
         manifest = Path(folder) / "manifest.parquet"
         pq.write_table(pa.table({"prompt": (prompts * images)[:images], "seed": range(images)}), manifest)
-        job = Job(open_manifest(str(manifest), Columns()), bundle, measurement, execution, Path(folder) / "out")
+        job = Job(open_manifest(str(manifest)), bundle, measurement, execution, Path(folder) / "out")
         run(job, note=lambda line: None, progress=progress)
-        end = time.perf_counter()
+        end = clock()
     return (images - size) / (end - done[size - 1])
