@@ -46,10 +46,10 @@ class Flavour:
 
     def logger(self) -> Any:
         """A logger that prints nothing and keeps what is an error; its `reason()` is the first one, in one line."""
-        severity = self.trt.ILogger
-        failures = {severity.ERROR, severity.INTERNAL_ERROR}
+        levels = self.trt.ILogger.Severity
+        failures = {levels.ERROR, levels.INTERNAL_ERROR}
 
-        class Logger(self.trt.ILogger):  # type: ignore[name-defined, misc]
+        class Logger(self.trt.ILogger):  # type: ignore[name-defined]
             def __init__(self) -> None:
                 super().__init__()
                 self._messages: list[str] = []

@@ -62,7 +62,7 @@ def monitor(trt: ModuleType, show: Show) -> Any:
     An exception must not pass through TensorRT's own code, so it is kept, and the build is told to stop.
     """
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined, misc]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.interruption: BaseException | None = None

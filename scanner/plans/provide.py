@@ -1,6 +1,5 @@
 """A plan for every graph of a bundle: the one in the cache, or else a new one, built by one process at a time."""
 
-import contextlib
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from memscan.scanner.plans.builder import Request, build_plan
 from memscan.scanner.plans.cache import Plan, PlanCache
 from memscan.scanner.plans.flavour import Flavour
 from memscan.scanner.plans.key import PlanKey, graph_digest
-from memscan.scanner.plans.progress import Show, show_build
+from memscan.scanner.plans.progress import show_build
 from memscan.scanner.plans.target import Target
 from memscan.scanner.plans.timing import TimingCache
 
@@ -31,19 +30,10 @@ class PlanProvider:
         target: what they are for.
         batch_size: the largest batch that they must take.
         note: is given the lines that the user should read.
-        progress: as `show_build`.
     """
 
     def __init__(
-        self,
-        bundle: Bundle,
-        flavour: Flavour,
-        cache: PlanCache,
-        target: Target,
-        batch_size: int,
-        *,
-        note: Note,
-        progress: Callable[[str], contextlib.AbstractContextManager[Show]] = show_build,
+        self, bundle: Bundle, flavour: Flavour, cache: PlanCache, target: Target, batch_size: int, *, note: Note
     ) -> None:
         self._bundle = bundle
         self._flavour = flavour
@@ -51,7 +41,6 @@ class PlanProvider:
         self._target = target
         self._batch_size = batch_size
         self._note = note
-        self._progress = progress
 
     def provide(self, graph: str) -> Provided:
         """The plan of a graph, by the graph's name in the bundle.
@@ -84,7 +73,7 @@ class PlanProvider:
         )
         timing = None if self._flavour.ahead_of_time else TimingCache(self._cache, wish)
         began = time.monotonic()
-        with self._progress(graph) as show:
+        with show_build(graph) as show:
             interface, content = build_plan(self._flavour, request, show=show, timing=timing)
         return Provided(self._cache.store(wish, interface, content), time.monotonic() - began)
 

@@ -26,7 +26,7 @@ class TensorIOMode(enum.Enum):
 
 
 class ILogger:
-    ERROR, INTERNAL_ERROR, WARNING = "error", "internal error", "warning"
+    Severity = SimpleNamespace(ERROR="error", INTERNAL_ERROR="internal error", WARNING="warning")
 
 
 class IProgressMonitor:
@@ -228,7 +228,7 @@ class IExecutionContext:
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         largest = self._engine.largest.get(name, shape)
         if any(size > limit for size, limit in zip(shape, largest, strict=True)):
-            self._engine.logger.log(ILogger.ERROR, f"{name} {shape} is outside\nthe profile")
+            self._engine.logger.log(ILogger.Severity.ERROR, f"{name} {shape} is outside\nthe profile")
             return False
         self._shapes[name] = shape
         self._has_run = False

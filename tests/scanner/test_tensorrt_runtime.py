@@ -185,8 +185,8 @@ def test_too_little_memory_says_smaller_batch(bundle: Bundle, trt: FakeTensorRt,
 
 def test_a_failure_of_tensorrts_is_one_line(bundle: Bundle, trt: FakeTensorRt, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(context: fake_tensorrt.IExecutionContext, stream: int) -> bool:
-        context._engine.logger.log(fake_tensorrt.ILogger.WARNING, "never mind")
-        context._engine.logger.log(fake_tensorrt.ILogger.ERROR, "Error Code 1:\n  Cask failed")
+        context._engine.logger.log(fake_tensorrt.ILogger.Severity.WARNING, "never mind")
+        context._engine.logger.log(fake_tensorrt.ILogger.Severity.ERROR, "Error Code 1:\n  Cask failed")
         return False
 
     monkeypatch.setattr(fake_tensorrt.IExecutionContext, "execute_async_v3", refuse)
