@@ -18,6 +18,7 @@ class Recorded:
         pool: of another recording, to share its memory.
     """
 
+    @torch.inference_mode()
     def __init__(self, plan: Plan, inputs: Mapping[str, Tensor], pool: Any = None) -> None:
         self._inputs = {name: tensor.clone() for name, tensor in inputs.items()}
         self._graph = torch.cuda.CUDAGraph()
@@ -30,6 +31,7 @@ class Recorded:
         """The memory that this recording works in."""
         return self._graph.pool()
 
+    @torch.inference_mode()
     def replay(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The plan's outputs, copied out of the recording's own memory.
 

@@ -43,6 +43,7 @@ class TorchRuntime:
         self._bundle = bundle
         self._device = _choose_device(execution)
         self._on_cuda = self._device.type == "cuda"
+        self._may_be_cuda = execution.provider != "cpu"
         self._constants = Constants()
         self._plans: dict[str, Plan] = {}
         self._met: set[tuple[str, Shapes]] = set()
@@ -58,7 +59,9 @@ class TorchRuntime:
 
     @property
     def remark(self) -> str | None:
-        return None
+        if self._on_cuda or not self._may_be_cuda or torch.version.cuda is None:
+            return None
+        return f"torch {torch.__version__} has CUDA, but finds no device: check the driver, or say --provider cpu"
 
     @property
     def usual_batch(self) -> int:

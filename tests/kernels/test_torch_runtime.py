@@ -1,16 +1,20 @@
 """The torch engine as a runtime: its device, its values, and the one line that each failure becomes."""
 
 import sys
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from memscan.kernels.torch_runtime import TorchRuntime, runtime
 from memscan.kernels.torch_runtime.plan import Plan
+from memscan.kernels.torch_runtime.recorded import Recorded
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.engine import open_engine
@@ -18,7 +22,8 @@ from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory
 from memscan.scanner.settings import Execution
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import LATENT
-from tests.kernels.torch_graphs import assert_parity, draw
+from tests.kernels.lowering_rows import Row
+from tests.kernels.torch_graphs import assert_parity, draw, plan_of, single_node
 
 CPU = Execution(engine="torch", threads=1, provider="cpu")
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
@@ -60,6 +65,18 @@ def test_cuda_demanded_of_a_torch_without_it_is_an_error(bundle: Bundle) -> None
     assert str(caught.value) == (
         f"torch {torch.__version__} finds no CUDA device: install a torch with CUDA and its driver, "
         "or use --provider cpu"
+    )
+
+
+@NO_CUDA
+def test_a_torch_with_cuda_that_finds_no_device_says_so(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    auto = Execution(engine="torch", threads=1)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert open_engine(bundle, auto).remark is None
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert open_engine(bundle, CPU).remark is None
+    assert open_engine(bundle, auto).remark == (
+        f"torch {torch.__version__} has CUDA, but finds no device: check the driver, or say --provider cpu"
     )
 
 
@@ -139,6 +156,35 @@ def test_torch_itself_runs_out_of_memory(bundle: Bundle) -> None:
         open_engine(bundle, CPU).decode(torch.zeros(1).expand(2**20, 4, 2**12, 2**12))
 
 
+def test_out_of_memory_leaves_no_values_behind(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever handles the error must be able to try again: a traceback would keep the values of the run alive."""
+    kept: list[weakref.ref[torch.Tensor]] = []
+
+    def run(plan: Plan, inputs: object) -> None:
+        value = torch.zeros(3)
+        kept.append(weakref.ref(value))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Plan, "run", run)
+    with pytest.raises(OutOfMemory):
+        open_engine(bundle, CPU).decode(torch.from_numpy(ZEROS))
+    assert kept[0]() is None
+
+
+def test_out_of_memory_is_seen_through_the_error_that_ends_a_recording(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(plan: Plan, inputs: object) -> None:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(Plan, "run", run)
+    with pytest.raises(OutOfMemory, match=r"^out of memory in vae_decoder\.onnx: .* \(CUDA out of memory\)$"):
+        open_engine(bundle, CPU).decode(torch.from_numpy(ZEROS))
+
+
 def test_any_other_failure_names_the_graph(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Plan, "run", failing(RuntimeError("CUDA error: an illegal memory access\nmore")))
     with pytest.raises(EnvironmentFailed, match=r"^vae_decoder\.onnx failed: CUDA error: an illegal memory access$"):
@@ -184,6 +230,32 @@ def test_on_cuda_a_batch_size_is_recorded_when_it_comes_again(bundle: Bundle, mo
     for batch in (2, 2, 2, 1, 1):
         engine.run("vae_decoder.onnx", {"latents": torch.zeros(batch, *LATENT)})
     assert Recording.log == [("record in None", 2), ("replay", 2), ("replay", 2), ("record in pool", 1), ("replay", 1)]
+
+
+class FakeGraph:
+    """Stands for a CUDA graph: replaying runs the plan again, from the recording's inputs into its outputs."""
+
+    def bind(self, recorded: Recorded, plan: Plan) -> None:
+        self._recorded, self._plan = recorded, plan
+
+    def replay(self) -> None:
+        for name, value in self._plan.run(self._recorded._inputs).items():
+            self._recorded._outputs[name].copy_(value)
+
+
+def test_a_replay_takes_new_inputs_and_gives_outputs_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copying around a replay, also where inputs are outputs of a run; recording itself needs a GPU."""
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, **options: nullcontext())
+    proto, _ = single_node(Row("Exp", ((2, 3),)))
+    onnx.save(proto, tmp_path / "graph.onnx")
+    plan = plan_of(tmp_path / "graph.onnx")
+    first, second = plan.run({"x0": torch.zeros(2, 3)})["y0"], torch.full((2, 3), 2.0)
+    recorded = Recorded(plan, {"x0": first})
+    recorded._graph.bind(recorded, plan)
+    outputs = [recorded.replay({"x0": x})["y0"] for x in (first, second)]
+    for x, y in zip((first, second), outputs, strict=True):
+        torch.testing.assert_close(y, x.exp(), rtol=0, atol=0)
 
 
 @pytest.mark.gpu
