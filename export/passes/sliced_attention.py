@@ -12,8 +12,8 @@ from memscan.export.rule_table import operand
 from memscan.export.rules_attention import plain_scale
 from memscan.export.shapes import dtype_of, shape_of, static_dims
 
-MIN_SCORES = 2**20
-"""Elements of an image's scores, over all tangents, below which a call stays as it is: they fit in the cache."""
+MIN_SCORES = 2**22
+"""Elements of an image's scores, over all tangents, below which attention stays as it is: slices gain nothing there."""
 
 
 class SliceAttention(ir.passes.InPlacePass):
