@@ -82,8 +82,9 @@ class Plan:
         """
         if set(inputs) != set(self.inputs):
             raise BundleError(f"the graph takes {', '.join(self.inputs)}; it was given {', '.join(inputs)}")
-        values: dict[Value | None, Tensor | None] = {None: None, **self.constants}
-        values.update({Value(name, on_host=False): tensor for name, tensor in inputs.items()})
+        values: dict[Value | None, Tensor | None] = {None: None}
+        values.update(self.constants.items())
+        values.update((Value(name, on_host=False), tensor) for name, tensor in inputs.items())
         with torch.inference_mode():
             for step in self.steps:
                 results = step.compute(*[values[value] for value in step.inputs])
