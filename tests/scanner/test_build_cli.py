@@ -124,15 +124,14 @@ def test_rtx_builds_a_bundle_without_a_gpu(tiny_bundle: Path, folder: Path, caps
     pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX's wheels are not installed")
     bundle, flavour = open_bundle(tiny_bundle), load_flavour("tensorrt-rtx")
     cache = PlanCache(folder)
-    for graph in ("measure.onnx", "baseline/measure.onnx", "step.onnx"):
+    slow = {"measure.onnx", "baseline/measure.onnx", "step.onnx"}
+    for graph in slow:
         key = PlanKey("tensorrt-rtx", flavour.version, None, ("8.6",), 2, graph_digest(bundle, graph))
         cache.store(key, Interface({}, {}), memoryview(b"plan"))
     build(tiny_bundle, *AHEAD, "--batch-size", 2, "--cache", folder)
-    assert {graph for graph, how in listed(capsys).items() if how == "built"} == {
-        "text_encoder.onnx",
-        "vae_decoder.onnx",
-        "vae_encoder.onnx",
-    }
+    fates = listed(capsys)
+    assert {graph for graph, how in fates.items() if how == "found"} == slow
+    assert fates.keys() > slow
 
 
 def test_capabilities_are_for_rtx(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
