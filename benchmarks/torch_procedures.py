@@ -28,9 +28,9 @@ class Model:
     """A UNet with its text encoder, in evaluation mode."""
 
     def __init__(self, folder: Path, tokenizer_folder: Path, device: str, dtype: torch.dtype):
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype)
         text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder")
-        self.unet = unet.to(device, dtype).eval().requires_grad_(False)
+        self.unet = unet.to(device).eval().requires_grad_(False)
         self.text_encoder = text_encoder.to(device, dtype).eval().requires_grad_(False)
         self.tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
 
