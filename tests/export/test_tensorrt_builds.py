@@ -10,11 +10,14 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
+from memscan.export.jvp import jvp
 from memscan.export.passes.half_precision import Precision
+from memscan.export.shapes import infer_outputs
+from memscan.export.trace import OPSET
 from memscan.scanner.plans.builder import Request, build_plan
 from memscan.scanner.plans.flavour import load_flavour
-from memscan.scanner.plans.interface import Tensor
-from tests.export.families import FAMILIES, graphs
+from memscan.scanner.plans.interface import Interface, Tensor
+from tests.export.families import FAMILIES, TANGENTS, graphs
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX's wheels are not installed")
 
@@ -45,16 +48,41 @@ def test_the_guided_step_builds(family: str, precision: Precision, tmp_path: Pat
     build("step.onnx", family, precision, tmp_path, batch_size=1)
 
 
+@pytest.mark.parametrize("dtype", [ir.DataType.FLOAT, ir.DataType.FLOAT16], ids=["fp32", "fp16"])
+@pytest.mark.parametrize("head_size", [5, 40, 160])
+@pytest.mark.parametrize("wrt", [("q", "k", "v"), ("q",)], ids=["self", "cross"])
+def test_attention_with_tangents_builds_at_any_head_size(
+    wrt: tuple[str, ...], head_size: int, dtype: ir.DataType, tmp_path: Path
+) -> None:
+    """TensorRT refuses ONNX's own Attention at head sizes that its kernels lack; the derivative has none."""
+    tokens = {"q": 6, "k": 7, "v": 7}
+    q, k, v = (
+        ir.Value(name=name, shape=ir.Shape(["N", 2, count, head_size]), type=ir.TensorType(dtype))
+        for name, count in tokens.items()
+    )
+    node = ir.node("Attention", [q, k, v])
+    node.outputs[0].name = "y"
+    infer_outputs(node, OPSET)
+    graph = ir.Graph([q, k, v], node.outputs, nodes=[node], opset_imports={"": OPSET}, name="attention")
+    model = jvp(ir.Model(graph, ir_version=10), wrt, "y", num_tangents=TANGENTS)
+    interface, _ = build_model(model, tmp_path / "attention.onnx", batch_size=2)
+    assert list(interface.outputs) == ["y", "y_dot"]
+
+
 def build(name: str, family: str, precision: Precision, folder: Path, batch_size: int) -> None:
     """Build a graph's plan, and compare what it takes and gives with the graph."""
     model = graphs(family, precision)[name]
-    ir.save(model, folder / name)
-    request = Request(name, folder / name, optimum=batch_size, batch_size=batch_size, compute_capabilities=("8.6",))
-    interface, content = build_plan(load_flavour("tensorrt-rtx"), request, show=lambda share, phase: None)
+    interface, plan = build_model(model, folder / name, batch_size)
     assert interface.inputs == {value.name: tensor(value) for value in model.graph.inputs}
     assert interface.outputs == {value.name: tensor(value) for value in model.graph.outputs}
-    plan = bytes(content)
     assert all(str(value.name).encode() in plan for value in (*model.graph.inputs, *model.graph.outputs))
+
+
+def build_model(model: ir.Model, file: Path, batch_size: int) -> tuple[Interface, bytes]:
+    ir.save(model, file)
+    request = Request(file.name, file, optimum=batch_size, batch_size=batch_size, compute_capabilities=("8.6",))
+    interface, content = build_plan(load_flavour("tensorrt-rtx"), request, show=lambda share, phase: None)
+    return interface, bytes(content)
 
 
 def tensor(value: ir.Value) -> Tensor:
