@@ -177,16 +177,14 @@ def _tangent_head(pointer, strides, i_k, i_n, i_h, ALIGNMENT: tl.constexpr):
 
 @triton.jit
 def _load(pointer, stride, rows, length, D: tl.constexpr, BLOCKS: tl.constexpr):
-    return [_load_block(pointer, stride, rows, length, start, width, D) for start, width in BLOCKS]
-
-
-@triton.jit
-def _load_block(pointer, stride, rows, length, start: tl.constexpr, width: tl.constexpr, D: tl.constexpr):
-    columns = start + tl.arange(0, width)
-    inside = rows[:, None] < length
-    if start + width > D:
-        inside = inside & (columns[None, :] < D)
-    return tl.load(pointer + rows[:, None] * stride + columns[None, :], mask=inside, other=0.0)
+    blocks = []
+    for b in tl.static_range(len(BLOCKS)):
+        columns = BLOCKS[b][0] + tl.arange(0, BLOCKS[b][1])
+        inside = rows[:, None] < length
+        if BLOCKS[b][0] + BLOCKS[b][1] > D:
+            inside = inside & (columns[None, :] < D)
+        blocks += [tl.load(pointer + rows[:, None] * stride + columns[None, :], mask=inside, other=0.0)]
+    return blocks
 
 
 @triton.jit
@@ -200,12 +198,18 @@ def _store(pointer, stride, blocks, rows, length, D: tl.constexpr, BLOCKS: tl.co
 
 @triton.jit
 def _zeros(rows: tl.constexpr, BLOCKS: tl.constexpr):
-    return [tl.zeros([rows, width], tl.float32) for _, width in BLOCKS]
+    blocks = []
+    for b in tl.static_range(len(BLOCKS)):
+        blocks += [tl.zeros([rows, tl.constexpr(BLOCKS[b][1])], tl.float32)]
+    return blocks
 
 
 @triton.jit
 def _scaled(blocks, factor):
-    return [block * factor[:, None] for block in blocks]
+    scaled = []
+    for b in tl.static_range(len(blocks)):
+        scaled += [blocks[b] * factor[:, None]]
+    return scaled
 
 
 @triton.jit
