@@ -7,7 +7,7 @@ import collections
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -16,7 +16,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def made_ahead(items: Iterator[T]) -> Iterator[T]:
+def made_ahead(items: Iterator[T]) -> Generator[T, None, None]:
     """The items, each made in another thread while the one before it is in use; errors are raised here.
 
     At most one item is made that is never asked for. Closing it waits for that one.
