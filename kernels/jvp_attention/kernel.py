@@ -15,6 +15,9 @@ Tensor cores take blocks whose sides are powers of two, so a row of D values is 
 Names: M queries, S keys, D head size; K tangents, G of them in a group; p_ pointer, i_ index, o_ offsets, b_ blocks.
 """
 
+# mypy: allow-untyped-defs
+# Parameters are Triton's values, whose types are those of the launch.
+
 import triton
 import triton.language as tl
 

@@ -6,6 +6,7 @@ has compiled the kernel.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ def kernel_arguments(
     *,
     scale: float | None,
     tile: Tile,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """What `fused_jvp_attention` passes to the kernel, by parameter name, new outputs included.
 
     Works on tensors of the meta device too, for compiling without a GPU.
