@@ -113,7 +113,7 @@ class OnnxRuntime:
     def _mapped(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (RuntimeError, *self._failures()) as error:  # runs with bound inputs raise no narrower class
+        except self._failures() as error:
             raise _memory_failure(what, error) or EnvironmentFailed(f"{what} failed: {_line(error)}") from error
 
     def _session(self, graph: str) -> Any:
@@ -146,6 +146,7 @@ class OnnxRuntime:
     def _failures(self) -> tuple[type[Exception], ...]:
         state = self._onnxruntime.capi.onnxruntime_pybind11_state
         return (
+            RuntimeError,  # of a run with bound inputs, which raises no narrower class
             state.EPFail,
             state.Fail,
             state.InvalidArgument,
