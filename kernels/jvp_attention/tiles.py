@@ -22,8 +22,6 @@ class Tile:
     stages: int
 
 
-MAX_HEAD_SIZE = 160
-
 WGMMA_SELF = {
     # two programs an SM, each at 255 registers: one computes scores while the other multiplies
     48: Tile(64, 64, 2, 4, 2),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from memscan.kernels.jvp_attention import reference
+from memscan.kernels.jvp_attention import reference, tiles
 from memscan.kernels.jvp_attention.tiles import Tile, column_blocks
 from tests.kernels.interpreted import interpreter, run
 
@@ -66,6 +66,17 @@ def _assert_equals_reference(
 def test_every_head_size_in_every_type(kernel: Kernel, size: int, dtype: torch.dtype) -> None:
     inputs = _inputs(16, 20, size, 2, dtype)
     _assert_equals_reference(kernel(*inputs), inputs)
+
+
+TABLES = {name: getattr(tiles, name) for name in ("WGMMA_SELF", "WGMMA_CROSS", "MMA_SELF", "MMA_CROSS", "FLOAT32")}
+
+
+@pytest.mark.parametrize(("table", "size"), [(name, size) for name, table in TABLES.items() for size in table], ids=str)
+def test_every_tile_of_the_table(kernel: Kernel, table: str, size: int) -> None:
+    dtype = torch.float32 if table == "FLOAT32" else torch.float16
+    tile = TABLES[table][size]
+    inputs = _inputs(20, 77, size, tile.tangents, dtype, "q" if table.endswith("CROSS") else "qkv")
+    _assert_equals_reference(kernel(*inputs, tile=tile), inputs)
 
 
 @pytest.mark.parametrize("size", [4, 8, 24, 72, 112])
