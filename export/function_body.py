@@ -90,7 +90,7 @@ class Body:
         graph = ir.Graph(
             arguments, outputs, nodes=body._nodes, name=f"{step.__name__.strip('_')}_{next(self._counter)}"
         )
-        attributes = {"body": graph, "num_scan_inputs": len(slices)}
+        attributes: dict[str, ir.Graph | int] = {"body": graph, "num_scan_inputs": len(slices)}
         return self._emit(ir.node("Scan", [*state, *slices], attributes, num_outputs=len(outputs)))
 
     def function(

@@ -4,9 +4,13 @@ A GEGLU projects to twice its width and splits the result. Splitting the weight 
 torch parameter), where splitting the result is a copy, K-fold once the graph is differentiated.
 """
 
+import dataclasses
+
 import onnx_ir as ir
+import torch
 
 from memscan.export.passes.weight_views import parameter_of, register_view
+from memscan.export.rule_table import operand
 from memscan.export.shapes import shape_of, static_dims
 
 
@@ -19,53 +23,57 @@ class SplitProjections(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        splits = [node for node in model.graph if node.op_type == "Split" and _is_split_projection(node)]
-        for split in splits:
-            _split_weight(model.graph, split)
-        return ir.passes.PassResult(model, modified=bool(splits))
+        found = [_match(node) for node in model.graph if node.op_type == "Split"]
+        projections = [projection for projection in found if projection is not None]
+        for projection in projections:
+            _split_weight(model.graph, projection)
+        return ir.passes.PassResult(model, modified=bool(projections))
 
 
-def _is_split_projection(split: ir.Node) -> bool:
-    total = _sole_producer(split.inputs[0], "Add")
-    product = _sole_producer(total.inputs[0], "MatMul") if total else None
+@dataclasses.dataclass(frozen=True)
+class _Projection:
+    """The three nodes, and the tensors behind w and b."""
+
+    product: ir.Node
+    total: ir.Node
+    split: ir.Node
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+
+def _match(split: ir.Node) -> _Projection | None:
+    total = _sole_producer(operand(split, 0), "Add")
+    product = _sole_producer(operand(total, 0), "MatMul") if total else None
     rank = len(shape_of(split.outputs[0]))
-    return (
-        total is not None
-        and product is not None
-        and split.attributes.get_int("axis", 0) % rank == rank - 1
-        and parameter_of(product.inputs[1]) is not None
-        and parameter_of(total.inputs[1]) is not None
-    )
-
-
-def _sole_producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
-    """The node of that operator that makes `value` for one other node only."""
-    if value is None or len(value.uses()) != 1 or value.is_graph_output():
+    if total is None or product is None or split.attributes.get_int("axis", 0) % rank != rank - 1:
         return None
+    weight, bias = parameter_of(product.inputs[1]), parameter_of(total.inputs[1])
+    return None if weight is None or bias is None else _Projection(product, total, split, weight, bias)
+
+
+def _sole_producer(value: ir.Value, op_type: str) -> ir.Node | None:
+    """The node of that operator that makes `value` for one other node only."""
     producer = value.producer()
-    return producer if producer is not None and producer.op_type == op_type else None
+    if producer is None or producer.op_type != op_type or len(value.uses()) != 1 or value.is_graph_output():
+        return None
+    return producer
 
 
-def _split_weight(graph: ir.Graph, split: ir.Node) -> None:
-    total = split.inputs[0].producer()
-    product = total.inputs[0].producer()
-    x, weight, bias = product.inputs[0], product.inputs[1], total.inputs[1]
+def _split_weight(graph: ir.Graph, found: _Projection) -> None:
+    x, weight, bias = operand(found.product, 0), operand(found.product, 1), operand(found.total, 1)
     start = 0
-    for index, part in enumerate(split.outputs):
+    for index, part in enumerate(found.split.outputs):
         (width,) = static_dims(part, -1)
         columns = slice(start, start + width)
-        w, b = (
-            register_view(graph, f"{whole.name}.part{index}", parameter_of(whole)[..., columns])
-            for whole in (weight, bias)
-        )
-        projected = ir.node("MatMul", [x, w], name=f"{product.name}_part{index}")
-        shifted = ir.node("Add", [projected.outputs[0], b], name=f"{total.name}_part{index}")
-        projected.outputs[0].name = f"{projected.name}_product"
-        for node in (projected, shifted):
+        w = register_view(graph, f"{weight.name}.part{index}", found.weight[:, columns])
+        b = register_view(graph, f"{bias.name}.part{index}", found.bias[columns])
+        product = ir.node("MatMul", [x, w], name=f"{found.product.name}_part{index}")
+        total = ir.node("Add", [product.outputs[0], b], name=f"{found.total.name}_part{index}")
+        for node in (product, total):
             node.outputs[0].shape, node.outputs[0].type = part.shape, part.type
-        graph.insert_before(split, [projected, shifted])
-        part.replace_all_uses_with(shifted.outputs[0], replace_graph_outputs=True)
-        shifted.outputs[0].name, part.name = part.name, None
+        graph.insert_before(found.split, [product, total])
+        part.replace_all_uses_with(total.outputs[0], replace_graph_outputs=True)
+        product.outputs[0].name, total.outputs[0].name = f"{product.name}_product", part.name
         start += width
-    for node in (split, total, product):
+    for node in (found.split, found.total, found.product):
         graph.remove(node, safe=True)
