@@ -19,7 +19,8 @@ class SplitProjections(ir.passes.InPlacePass):
 
     Requires: every value has a shape, static but for the batch.
     Ensures: no such Split is left whose w `[C, F]` and b `[F]` are torch-backed initializers and whose product and sum
-        have no other use; the parts are views of the parameters, named `<name>.part<i>`. Other nodes are untouched.
+        have no other use; the parts are views of the parameters, named `<name>.part<i>`, in whose place the graph holds
+        them. Other nodes are untouched.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -77,3 +78,6 @@ def _split_weight(graph: ir.Graph, found: _Projection) -> None:
         start += width
     for node in (found.split, found.total, found.product):
         graph.remove(node, safe=True)
+    for whole in (weight, bias):
+        if not whole.uses():
+            del graph.initializers[str(whole.name)]
