@@ -7,7 +7,8 @@ say so.
 
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from memscan.kernels.torch_runtime.graph_file import read_graph
 from memscan.kernels.torch_runtime.plan import Plan
 from memscan.kernels.torch_runtime.recorded import Recorded
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.errors import EnvironmentFailed, MemscanError, OutOfMemory
+from memscan.scanner.errors import EnvironmentFailed, OutOfMemory
 from memscan.scanner.settings import Execution
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
@@ -69,25 +70,33 @@ class TorchRuntime:
 
     def upload(self, array: NDArray[Any]) -> Tensor:
         # torch takes no negative strides, and warns of arrays that cannot be written to.
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
+        with self._failing_clearly("upload"):
+            return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
 
     def download(self, value: Tensor) -> NDArray[Any]:
-        array: NDArray[Any] = value.cpu().numpy()
-        return array
+        with self._failing_clearly("download"):
+            array: NDArray[Any] = value.cpu().numpy()
+            return array
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        try:
+        with self._failing_clearly(graph):
             return self._run(graph, inputs)
-        except MemscanError:
-            raise
+
+    @contextmanager
+    def _failing_clearly(self, work: str) -> Iterator[None]:
+        """Turns torch's errors into one line each; kernels run behind the calls, so that any call may bring one."""
+        try:
+            yield
+        except ModuleNotFoundError as error:
+            raise EnvironmentFailed(f'the torch engine needs {error.name}: pip install "memscan[torch]"') from error
         except (RuntimeError, MemoryError) as error:
             memory_failure = _memory_failure(error)
             if memory_failure is None:
-                raise EnvironmentFailed(f"{graph} failed: {_line(error)}") from error
+                raise EnvironmentFailed(f"{work} failed: {_line(error)}") from error
             traceback.clear_frames(error.__traceback__)  # which hold the values that filled the memory
             self._release()
             raise OutOfMemory(
-                f"out of memory in {graph}: use a smaller --batch-size ({_line(memory_failure)})"
+                f"out of memory in {work}: use a smaller --batch-size ({_line(memory_failure)})"
             ) from error
 
     def _run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

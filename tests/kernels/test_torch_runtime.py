@@ -191,6 +191,21 @@ def test_any_other_failure_names_the_graph(bundle: Bundle, monkeypatch: pytest.M
         open_engine(bundle, CPU).decode(torch.from_numpy(ZEROS))
 
 
+def test_an_error_of_a_kernel_may_come_with_the_download(bundle: Bundle) -> None:
+    class Lost:
+        def cpu(self) -> None:
+            raise RuntimeError("CUDA error: unspecified launch failure\nmore")
+
+    with pytest.raises(EnvironmentFailed, match=r"^download failed: CUDA error: unspecified launch failure$"):
+        TorchRuntime(bundle, CPU).download(Lost())
+
+
+def test_a_missing_triton_says_what_to_install(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Plan, "run", failing(ModuleNotFoundError("No module named 'triton'", name="triton")))
+    with pytest.raises(EnvironmentFailed, match=r'^the torch engine needs triton: pip install "memscan\[torch\]"$'):
+        open_engine(bundle, CPU).decode(torch.from_numpy(ZEROS))
+
+
 def test_threads_are_those_asked_for_or_those_usable(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
     for threads, expected in {2: 2, 0: 3}.items():
