@@ -22,7 +22,7 @@ class DeviceArray:
         self.dtype = dtype
         self.nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         self.pointer = gpu.allocate(self.nbytes)
-        weakref.finalize(self, gpu.free, self.pointer)
+        weakref.finalize(self, gpu.free, self.pointer).atexit = False
 
 
 class Gpu:
@@ -52,7 +52,7 @@ class Gpu:
         return int(self._call("cudaMallocAsync", max(nbytes, 1), self.stream))
 
     def free(self, pointer: int) -> None:
-        """Give memory back, once what is queued on the stream is done. Never fails: it may run while Python ends."""
+        """Give memory back, once what is queued on the stream is done."""
         self._cudart.cudaFreeAsync(pointer, self.stream)
 
     def upload(self, array: NDArray[Any]) -> DeviceArray:
@@ -94,7 +94,7 @@ class Gpu:
         def launch() -> None:
             self._call("cudaGraphLaunch", executable, self.stream)
 
-        weakref.finalize(launch, self._cudart.cudaGraphExecDestroy, executable)
+        weakref.finalize(launch, self._cudart.cudaGraphExecDestroy, executable).atexit = False
         return launch
 
     def synchronize(self) -> None:

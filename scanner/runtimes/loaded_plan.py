@@ -44,7 +44,7 @@ class LoadedPlan:
         if engine_interface(flavour.trt, engine) != plan.interface:
             raise EnvironmentFailed(f"the plan of {graph} takes and gives other arrays than recorded: delete it")
         self._context = self._there(_open_context(flavour, engine))
-        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._bound: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
         self._buffers: dict[str, DeviceArray] = {}
         self._scratch: DeviceArray | None = None
         self._launch: Callable[[], None] | None = None
@@ -57,11 +57,11 @@ class LoadedPlan:
             OutOfMemory: more images than the plan takes, or than fit into memory.
             EnvironmentFailed: the device failed.
         """
-        shapes = {name: value.shape for name, value in inputs.items()}
-        if shapes != self._shapes:
+        kinds = {name: (value.shape, value.dtype) for name, value in inputs.items()}
+        if kinds != self._bound:
             self._check(inputs)
             self._bind(inputs)
-            self._shapes = shapes
+            self._bound = kinds
         for name, value in inputs.items():
             self._gpu.copy(self._buffers[name], value)
         if self._launch:
@@ -96,7 +96,7 @@ class LoadedPlan:
     def _bind(self, inputs: Mapping[str, DeviceArray]) -> None:
         """Set shapes, and make buffers that fit them."""
         self._gpu.synchronize()  # the old buffers may still be in use
-        self._shapes, self._buffers, self._scratch, self._launch = {}, {}, None, None
+        self._bound, self._buffers, self._scratch, self._launch = {}, {}, None, None
         for name, value in inputs.items():
             self._succeeded(self._context.set_input_shape(name, value.shape))
             self._buffers[name] = DeviceArray(self._gpu, value.shape, value.dtype)
