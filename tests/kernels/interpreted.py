@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -33,8 +34,8 @@ def run(inputs: list[Tensor | None], scale: float | None, tile: Tile) -> tuple[T
     """`fused_jvp_attention` in this process, on outputs that hold NaN until the kernel writes them."""
     from memscan.kernels.jvp_attention.launch import fused_jvp_attention
 
-    def poisoned(*shape: int, **options: object) -> Tensor:
-        return torch.full(shape, float("nan"), **options)  # type: ignore[call-overload]
+    def poisoned(*shape: int, **options: Any) -> Tensor:
+        return torch.full(shape, float("nan"), **options)
 
     with mock.patch("torch.empty", poisoned):
         return fused_jvp_attention(*inputs, scale=scale, tile=tile)
@@ -42,19 +43,17 @@ def run(inputs: list[Tensor | None], scale: float | None, tile: Tile) -> tuple[T
 
 def _prepare() -> None:
     """Make the interpreter multiply bfloat16: it holds such numbers as 16-bit integers, and multiplies those."""
+    import triton.language as tl
     from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
     create_dot = InterpreterBuilder.create_dot
 
-    def widened(self: object, a: object, b: object, *others: object) -> object:
-        return create_dot(self, *(_float32(x, TensorHandle) for x in (a, b)), *others)
+    def widened(x: Any) -> Any:
+        if x.dtype.scalar != tl.bfloat16:
+            return x
+        return TensorHandle((x.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
 
-    InterpreterBuilder.create_dot = widened
+    def create_widened_dot(self: Any, a: Any, b: Any, *others: Any) -> Any:
+        return create_dot(self, widened(a), widened(b), *others)
 
-
-def _float32(x: object, handle: type) -> object:
-    import triton.language as tl
-
-    if x.dtype.scalar != tl.bfloat16:
-        return x
-    return handle((x.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
+    InterpreterBuilder.create_dot = create_widened_dot
