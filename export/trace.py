@@ -60,10 +60,13 @@ def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], te
             )
             assert program is not None
             ViewTransposedWeights()(program.model)
+            weights = list(program.model.graph.initializers.values())
             program.optimize()
     except (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.UserError) as error:
         raise ExportError(f"torch cannot trace this denoiser: {_first_line(error)}") from error
-    model = program.model
+    model = program.model.clone()
+    for value in weights:  # the optimizer's rules hold on to the last graph that they saw
+        value.const_value = None
     ClearMetadataAndDocStringPass()(model)
     model.producer_name, model.producer_version = "memscan", None
     require_shapes(model)

@@ -102,7 +102,7 @@ def _constant(graph: ir.Graph, tensor: ir.TensorProtocol, dtype: ir.DataType) ->
     def convert() -> ir.TensorProtocol:
         return ir.Tensor(tensor.numpy().astype(dtype.numpy()), name=name)
 
-    shape = ir.Shape(tensor.shape)
+    shape = ir.Shape(tensor.shape.numpy())
     # Converted when it is written: a second copy of all weights would double the memory of an export.
     half = ir.LazyTensor(convert, dtype=dtype, shape=shape, name=name)
     value = ir.Value(name=name, shape=shape, type=ir.TensorType(dtype), const_value=half)

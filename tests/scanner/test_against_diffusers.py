@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, DiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
@@ -63,15 +63,15 @@ def tiny_v_bundle(tiny_v_pipeline: Path, tmp_path_factory: pytest.TempPathFactor
     return out
 
 
-def load(pipeline: Path) -> StableDiffusionPipeline:
-    loaded = StableDiffusionPipeline.from_pretrained(pipeline)
+def load(pipeline: Path) -> DiffusionPipeline:
+    loaded = DiffusionPipeline.from_pretrained(pipeline)
     loaded.scheduler = DDIMScheduler.from_config(loaded.scheduler.config, clip_sample=False)
     loaded.unet.set_attn_processor(AttnProcessor())  # the fused one has no forward derivative
     loaded.set_progress_bar_config(disable=True)
     return loaded
 
 
-def diffusers_run(pipeline: StableDiffusionPipeline) -> tuple[list[Tensor], np.ndarray]:
+def diffusers_run(pipeline: DiffusionPipeline) -> tuple[list[Tensor], np.ndarray]:
     """The latents before each step and at the end, and the images as floats in [0, 1]."""
     states: list[Tensor] = []
 
@@ -91,21 +91,30 @@ def diffusers_run(pipeline: StableDiffusionPipeline) -> tuple[list[Tensor], np.n
     return [torch.cat(start), *states], images
 
 
-def text_encodings(pipeline: StableDiffusionPipeline, prompts: list[str]) -> Tensor:
-    tokenizer = pipeline.tokenizer
-    ids = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+def conditioning(pipeline: DiffusionPipeline, prompts: list[str] | None, count: int) -> dict[str, Any]:
+    """What the denoiser takes for `count` prompts, or for none."""
     with torch.no_grad():
-        return pipeline.text_encoder(ids)[0]
+        if not isinstance(pipeline, StableDiffusionXLPipeline):
+            ids = pipeline.tokenizer(
+                prompts or [""] * count, padding="max_length", truncation=True, return_tensors="pt"
+            ).input_ids
+            return {"encoder_hidden_states": pipeline.text_encoder(ids)[0]}
+        states, no_states, pooled, no_pooled = pipeline.encode_prompt(prompts or [""] * count)
+    sizes = torch.tensor([[32.0, 32, 0, 0, 32, 32]]).expand(count, -1)
+    return {
+        "encoder_hidden_states": states if prompts else no_states,
+        "added_cond_kwargs": {"text_embeds": pooled if prompts else no_pooled, "time_ids": sizes},
+    }
 
 
-def respond(pipeline: StableDiffusionPipeline, x: Tensor, timestep: int, prompts: list[str]) -> tuple[Tensor, Tensor]:
+def respond(pipeline: DiffusionPipeline, x: Tensor, timestep: int, prompts: list[str] | None) -> tuple[Tensor, Tensor]:
     """eps and the mean over the probes of v * (J v), one forward-mode product per probe; v-prediction is converted."""
-    states = text_encodings(pipeline, prompts)
+    text = conditioning(pipeline, prompts, len(x))
     alpha_cumprod = pipeline.scheduler.alphas_cumprod[timestep]
     alpha, sigma = alpha_cumprod**0.5, (1 - alpha_cumprod) ** 0.5
 
     def eps(x: Tensor) -> Tensor:
-        output = pipeline.unet(x, timestep, states).sample
+        output = pipeline.unet(x, timestep, **text).sample
         return alpha * output + sigma * x if pipeline.scheduler.config.prediction_type == "v_prediction" else output
 
     products = []
@@ -122,7 +131,7 @@ def scan_all(bundle: Bundle, settings: Measurement = SETTINGS) -> tuple[list[Ima
 
     class Recording(Engine):
         def decode(self, latents: Any) -> Any:
-            decoded.append(latents)
+            decoded.append(self.download(latents))
             return super().decode(latents)
 
     engine = Recording(bundle, OnnxRuntime(bundle, Execution(threads=1, provider="cpu")))
@@ -131,7 +140,7 @@ def scan_all(bundle: Bundle, settings: Measurement = SETTINGS) -> tuple[list[Ima
 
 
 def assert_scan_equals_diffusers(
-    bundle: Bundle, pipeline: StableDiffusionPipeline, baseline: StableDiffusionPipeline | None = None
+    bundle: Bundle, pipeline: DiffusionPipeline, baseline: DiffusionPipeline | None = None
 ) -> None:
     states, images = diffusers_run(pipeline)
     results, latents = scan_all(bundle)
@@ -149,7 +158,7 @@ def assert_scan_equals_diffusers(
         x, timestep = states[index], timesteps[index]
         sigma = (1 - pipeline.scheduler.alphas_cumprod[timestep].item()) ** 0.5
         eps_c, diagonal_c = respond(pipeline, x, timestep, prompts)
-        eps_0, diagonal_0 = respond(pipeline, x, timestep, [""] * len(prompts))
+        eps_0, diagonal_0 = respond(pipeline, x, timestep, None)
         expected = {
             "dh_uncond": sigma * (diagonal_c - diagonal_0).mean(1),
             "ds_uncond": ((eps_c - eps_0) ** 2).mean(1),
@@ -182,6 +191,11 @@ def test_a_scan_of_a_v_prediction_model_equals_diffusers_and_autograd(
     tiny_v_bundle: Path, tiny_v_pipeline: Path
 ) -> None:
     assert_scan_equals_diffusers(open_bundle(tiny_v_bundle), load(tiny_v_pipeline))
+
+
+def test_a_scan_of_sdxl_equals_diffusers_and_autograd(tiny_xl_bundle: Path, tiny_xl_pipeline: Path) -> None:
+    """No prompt is zeros, for guidance and for dh_uncond; a row's own empty prompt is encoded."""
+    assert_scan_equals_diffusers(open_bundle(tiny_xl_bundle), load(tiny_xl_pipeline))
 
 
 def test_batches_of_an_exported_model_agree(tiny_bundle: Path) -> None:
