@@ -1,11 +1,11 @@
-"""Attention with tangents for ONNX Runtime: Scans over slices, so that no K-fold score matrix ever exists.
+"""Attention with tangents for ONNX Runtime: Scans over slices, so that K-fold scores exist for one block only.
 
 The formula is that of `attention_functions`, head by head (a Scan over N * H). The probabilities P of a block of rows
 are made for all keys; then block after block of them meets all K tangents while it is in the cache:
 
     W = P * ([q_dot, scale q] [scale k, k_dot]^T),    W v and rowsum(W), added up over the blocks of keys
 
-Blocks of keys, because products over rows of 4,096 run at two thirds of the speed of products over rows of 512.
+Blocks of keys, because products over rows of 4,096 run at about two thirds of the speed of products over rows of 512.
 """
 
 from dataclasses import dataclass
@@ -63,7 +63,10 @@ def block_length(length: int, limit: int) -> int:
 
 
 class _Slices:
-    """The nested loops, from the outermost in. `keys_move`: keys and values have tangents too."""
+    """The nested loops, from the outermost in: heads, blocks of m rows, J blocks of s keys, tangents.
+
+    `keys_move`: keys and values have tangents too.
+    """
 
     def __init__(self, shape: AttentionShape, body: Body, *, keys_move: bool) -> None:
         self.shape, self.body, self.keys_move = shape, body, keys_move
