@@ -95,9 +95,7 @@ class TorchRuntime:
                 raise EnvironmentFailed(f"{work} failed: {_line(error)}") from error
             traceback.clear_frames(error.__traceback__)  # which hold the values that filled the memory
             self._release()
-            raise OutOfMemory(
-                f"out of memory in {work}: use a smaller --batch-size ({_line(memory_failure)})"
-            ) from error
+            raise OutOfMemory(f"out of memory in {work} ({_line(memory_failure)})") from error
 
     def _run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if graph not in self._plans:

@@ -14,5 +14,5 @@ def failure(graph: str, reason: str) -> EnvironmentFailed:
 def memory_failure(graph: str, reason: str) -> OutOfMemory | None:
     """The error of a graph whose `reason` to fail is too little memory."""
     if any(wording in reason.lower() for wording in _OUT_OF_MEMORY):
-        return OutOfMemory(f"out of memory in {graph}: use a smaller --batch-size ({reason})")
+        return OutOfMemory(f"out of memory in {graph} ({reason})")
     return None

@@ -122,7 +122,7 @@ class Gpu:
             _, text = self._cudart.cudaGetErrorString(status)
             reason = f"{function}: {name.decode()}, {text.decode()}"
             if status == self._cudart.cudaError_t.cudaErrorMemoryAllocation:
-                raise OutOfMemory(f"out of GPU memory: use a smaller --batch-size ({reason})")
+                raise OutOfMemory(f"out of GPU memory ({reason})")
             raise EnvironmentFailed(f"CUDA failed: {reason}")
         return results[0] if results else None
 

@@ -30,9 +30,11 @@ def evaluate(file: Path, x: np.ndarray) -> np.ndarray:
     return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
 
 
-def test_two_graphs_share_one_weight_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("copied", [False, True], ids=["one tensor", "equal tensors"])
+def test_two_graphs_share_one_weight_file(copied: bool, tmp_path: Path) -> None:
     weight = ir.tensor(WEIGHT, name="w")
-    save_sharing_weights({"a.onnx": product(weight), "b.onnx": product(weight, "MatMul")}, tmp_path)
+    other = ir.tensor(WEIGHT.copy(), name="w") if copied else weight
+    save_sharing_weights({"a.onnx": product(weight), "b.onnx": product(other, "MatMul")}, tmp_path)
     assert (tmp_path / "weights.bin").stat().st_size == WEIGHT.nbytes
     x = np.eye(32, dtype=np.float32)
     for name in ("a.onnx", "b.onnx"):

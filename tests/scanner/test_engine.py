@@ -144,7 +144,7 @@ def test_missing_onnxruntime_says_what_to_install(bundle: Bundle, monkeypatch: p
     )
 
 
-def test_out_of_memory_says_smaller_batch(bundle: Bundle) -> None:
+def test_out_of_memory_is_recognised_by_onnxruntimes_own_words(bundle: Bundle) -> None:
     # A decoder that asks for 2^50 bytes, so that ONNX Runtime's own words are met.
     replace_decoder(bundle, [helper.make_node("Expand", ["latents", "huge"], ["image"])], huge=[2**18, 2**10, 2**10, 1])
     engine = open_engine(bundle, CPU)
