@@ -47,6 +47,8 @@ class Behind(Generic[T, R]):
         self._result: R
         self._error: BaseException | None = None
         self._finished = False
+        # Not `Thread.join`: interrupted by a signal, it takes a running thread for ended (CPython 3.11).
+        self._ended = threading.Event()
         # A daemon, since a second signal may keep `__exit__` from ending it.
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -73,7 +75,7 @@ class Behind(Generic[T, R]):
 
     def _end(self, how: type[StopIteration] | type[_Abandoned]) -> None:
         self._items.put(how)
-        self._thread.join()
+        self._ended.wait()
         self._finished = True
 
     def _raise(self) -> None:
@@ -88,6 +90,8 @@ class Behind(Generic[T, R]):
             self._error = error
             with contextlib.suppress(_Abandoned):
                 collections.deque(items, maxlen=0)  # so that `put` never waits for a consumer that is gone
+        finally:
+            self._ended.set()
 
     def _taken(self) -> Iterator[T]:
         while isinstance(item := self._items.get(), tuple):

@@ -1,6 +1,8 @@
 """Threads beside the scan: order is kept, errors come out, and nobody waits for one who is gone."""
 
+import signal
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -71,6 +73,23 @@ def test_an_error_of_the_consumer_comes_out_of_put_or_finish_and_nobody_waits_fo
         for i in range(4):
             behind.put(i)
         behind.finish()
+
+
+def test_a_signal_while_the_end_is_awaited_does_not_leave_the_consumer_behind() -> None:
+    ended: list[str] = []
+    main = threading.get_ident()
+
+    def consume(items: Iterator[int]) -> None:
+        for _ in items:
+            pass
+        signal.pthread_kill(main, signal.SIGINT)  # it is waiting in `finish`
+        time.sleep(0.2)  # what a thread does that nobody waits for is missed below
+        ended.append("consumer")
+
+    with pytest.raises(KeyboardInterrupt), Behind(consume) as behind:
+        behind.put(1)
+        behind.finish()
+    assert ended == ["consumer"]
 
 
 def test_an_error_of_the_producer_is_an_exception_within_the_consumer() -> None:
