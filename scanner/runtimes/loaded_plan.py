@@ -88,10 +88,7 @@ class LoadedPlan:
                 )
             batch = max((size for size, known in zip(value.shape, tensor.shape, strict=True) if known == -1), default=1)
             if batch > self._largest_batch:
-                raise OutOfMemory(
-                    f"the plan of {self._graph} is for batches up to {self._largest_batch}, not {batch}: "
-                    "use a smaller --batch-size"
-                )
+                raise OutOfMemory(f"the plan of {self._graph} is for batches up to {self._largest_batch}, not {batch}")
 
     def _bind(self, inputs: Mapping[str, DeviceArray]) -> None:
         """Set shapes, and make buffers that fit them."""
