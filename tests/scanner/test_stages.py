@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -76,20 +75,20 @@ def test_an_error_of_the_consumer_comes_out_of_put_or_finish_and_nobody_waits_fo
 
 
 def test_a_signal_while_the_end_is_awaited_does_not_leave_the_consumer_behind() -> None:
-    ended: list[str] = []
-    main = threading.get_ident()
+    main, left = threading.get_ident(), threading.Event()
+    fate: list[str] = []
 
     def consume(items: Iterator[int]) -> None:
         for _ in items:
             pass
         signal.pthread_kill(main, signal.SIGINT)  # it is waiting in `finish`
-        time.sleep(0.2)  # what a thread does that nobody waits for is missed below
-        ended.append("consumer")
+        fate.append("left behind" if left.wait(timeout=0.5) else "awaited")
 
     with pytest.raises(KeyboardInterrupt), Behind(consume) as behind:
         behind.put(1)
         behind.finish()
-    assert ended == ["consumer"]
+    left.set()
+    assert fate == ["awaited"]
 
 
 def test_an_error_of_the_producer_is_an_exception_within_the_consumer() -> None:
