@@ -205,15 +205,17 @@ class _Assembly:
         self.report(f"UNet of {checkpoint.id}: {nodes}; writing and comparing with torch")
         save_sharing_weights(graphs, folder, self.options.storage)
         oracle = DenoiserOracle(denoiser, latent_shape, text_shape)
-        measured = oracle.measure(self.options.tangents)
-        cases = {name: measured if name.startswith("measure") else oracle.step() for name in graphs}
+        cases = {"measure": oracle.measure(self.options.tangents)}
+        if guided:
+            cases["step"] = oracle.step()
         scores = {name: plain_scores(graph) for name, graph in graphs.items()}
         # A runtime needs the memory that torch's weights take.
         del unet, denoiser, traced, graphs, oracle
         gc.collect()
-        for name, case in cases.items():
+        for name, largest in scores.items():
+            case = cases[name.partition(".")[0]]
             self.rows += compare_denoiser(
-                folder / name, case, self.options.precision, self._prefix(folder), scores=scores[name]
+                folder / name, case, self.options.precision, self._prefix(folder), scores=largest
             )
         return latent_shape
 
