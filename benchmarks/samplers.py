@@ -57,7 +57,7 @@ PAPER = Setting("ddim", 50, "rademacher", 16)
 SEARCH = [
     Setting(sampler, steps, "hadamard", probes)
     for probes in (16, 8, FEWER_PROBES)
-    for sampler, counts in (("ddim", (50, 25, 10, 5)), ("dpmsolver++", (20, 10, 5, 4, 3, 2)))
+    for sampler, counts in (("ddim", (50, 25, 10)), ("dpmsolver++", (20, 15, 12, 10, 8, 6, 5)))
     for steps in counts
 ]
 """DDIM's numbers of steps are such that the default timestep, 201, is one of its own."""
