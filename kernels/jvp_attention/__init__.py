@@ -45,9 +45,8 @@ def jvp_attention(
         capability = torch.cuda.get_device_capability(q.device)
         tile = tile_for(q.shape[-1], q.element_size(), keys_have_tangents, capability)
         if tile is not None:
-            from memscan.kernels.jvp_attention.launch import (
-                fused_jvp_attention,
-            )  # Triton exists on Linux with CUDA only
+            # Triton is not installed everywhere.
+            from memscan.kernels.jvp_attention.launch import fused_jvp_attention
 
             return fused_jvp_attention(q, k, v, q_dot, k_dot, v_dot, scale=scale, tile=tile)
     return reference.jvp_attention(q, k, v, q_dot, k_dot, v_dot, scale=scale)
