@@ -13,7 +13,7 @@ the function's body, or the node, by its name; `attention_slices` holds bodies t
 
 import onnx_ir as ir
 
-from memscan.export.function_body import Body
+from memscan.export.function_body import HALF, Body
 
 DOMAIN = "memscan"
 ATTENTION_JVP = "AttentionJvp"
@@ -68,7 +68,7 @@ def _attention_jvp(
     width = body.op("Shape", v, start=-1)
     apart = body.op("Concat", body.ints(0, 0, 0, -1), width, axis=0)
     p_v_dot = body.transpose(body.op("Reshape", body.op("MatMul", p, side_by_side), apart), 3, 0, 1, 2, 4)
-    return y, body.op("Add", _centred(body, w, v, y), p_v_dot)
+    return y, body.op("Add", _centred(body, w, p, v, y), p_v_dot)
 
 
 def _attention_query_jvp(
@@ -77,10 +77,13 @@ def _attention_query_jvp(
     keys = body.op("Mul", body.transpose(k, 0, 1, 3, 2), scale)
     p = body.softmax(body.op("MatMul", q, keys))
     y = body.op("MatMul", p, v)
-    return y, _centred(body, body.op("Mul", body.op("MatMul", q_dot, keys), p), v, y)
+    return y, _centred(body, body.op("Mul", body.op("MatMul", q_dot, keys), p), p, v, y)
 
 
-def _centred(body: Body, w: ir.Value, v: ir.Value, y: ir.Value) -> ir.Value:
-    """W v - rowsum(W) y."""
-    along = body.op("Mul", body.row_sum(w), body.wide(y))
-    return body.narrow(body.op("Sub", body.wide(body.op("MatMul", w, v)), along))
+def _centred(body: Body, w: ir.Value, p: ir.Value, v: ir.Value, y: ir.Value) -> ir.Value:
+    """W v - rowsum(W) y; in half precision as (W - rowsum(W) P) v, since W v alone may leave float16's range."""
+    total = body.row_sum(w)
+    if body.dtype in HALF:
+        deviation = body.op("Sub", body.wide(w), body.op("Mul", total, body.wide(p)))
+        return body.op("MatMul", body.narrow(deviation), v)
+    return body.op("Sub", body.op("MatMul", w, v), body.op("Mul", total, y))

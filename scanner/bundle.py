@@ -4,7 +4,7 @@
     text_encoder.onnx   input_ids [N, S] int64 -> hidden_states [N, S, D]; SDXL: input_ids_2 too, and text_embeds [N, P]
     step.onnx           one guided solver step
     measure.onnx        eps and v * (J v), summed over Kg tangents, in operators that every runtime has
-    measure.sliced.onnx the same with attention in slices, for ONNX Runtime
+    *.sliced.onnx       the same two with attention in slices, for CPUs, where attention is large
     vae_decoder.onnx    latents [N, C, h, w] -> image [N, 3, H, W] in [-1, 1], the latent scaling included
     vae_encoder.onnx    image [N, 3, H, W] -> latents [N, C, h, w] (posterior mode, scaled)
     weights.bin         the denoiser's weights, shared by its graphs
