@@ -74,7 +74,15 @@ def test_an_error_of_the_consumer_comes_out_of_put_or_finish_and_nobody_waits_fo
         behind.finish()
 
 
-def test_a_signal_while_the_end_is_awaited_does_not_leave_the_consumer_behind() -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_while_the_end_is_awaited_does_not_leave_the_consumer_behind(interruptible: None) -> None:
     main, left = threading.get_ident(), threading.Event()
     fate: list[str] = []
 
