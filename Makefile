@@ -31,8 +31,11 @@ proof: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(VENV)/bin/python -m benchmarks.derivative
+	$(VENV)/bin/python -m benchmarks.attention
 	$(VENV)/bin/python -m benchmarks.throughput
+	$(VENV)/bin/python -m benchmarks.overhead
 	$(VENV)/bin/python -m benchmarks.memory
+	$(VENV)/bin/python -m benchmarks.kernel_registers
 
 $(DEMO_VENV)/installed: pyproject.toml constraints.txt $(wildcard scanner/*.py scanner/*/*.py)
 	$(PYTHON) -m venv $(DEMO_VENV)
