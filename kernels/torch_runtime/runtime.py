@@ -5,7 +5,6 @@ replayed from then on. float32 bundles are computed in IEEE float32: tensor core
 say so.
 """
 
-import os
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from memscan.kernels.torch_runtime.plan import Plan
 from memscan.kernels.torch_runtime.recorded import Recorded
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import EnvironmentFailed, OutOfMemory
+from memscan.scanner.runtimes.cores import usable_cores
 from memscan.scanner.settings import Execution
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
@@ -49,7 +49,7 @@ class TorchRuntime:
         self._plans: dict[str, Plan] = {}
         self._met: set[tuple[str, Shapes]] = set()
         self._recorded: dict[tuple[str, Shapes], Recorded] = {}
-        torch.set_num_threads(execution.threads or _usable_cores())
+        torch.set_num_threads(execution.threads or usable_cores())
         _demand_full_precision()
 
     @property
@@ -139,11 +139,6 @@ def _demand_full_precision() -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-
-
-def _usable_cores() -> int:
-    # The affinity mask, unlike the core count, knows what a container or taskset leaves to this process.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory_failure(error: BaseException | None) -> BaseException | None:

@@ -6,7 +6,6 @@ Failures come out as one line: out of memory, a graph that cannot be loaded, a d
 import contextlib
 import dataclasses
 import functools
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory
+from memscan.scanner.runtimes.cores import usable_cores
 from memscan.scanner.settings import Execution
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -55,7 +55,7 @@ class OnnxRuntime:
         self._cuda_demanded = execution.provider == "cuda"
         self._providers = _choose_providers(self._onnxruntime, execution)
         self._options = self._onnxruntime.SessionOptions()
-        self._options.intra_op_num_threads = execution.threads or _usable_cores()
+        self._options.intra_op_num_threads = execution.threads or usable_cores()
         self._options.log_severity_level = 4  # what ONNX Runtime logs as an error it also raises
         self._sessions: dict[str, Any] = {}
 
@@ -180,11 +180,6 @@ def _choose_providers(onnxruntime: ModuleType, execution: Execution) -> list[str
         )
     # An audit's float32 is IEEE's: TensorFloat-32, ONNX Runtime's default on CUDA, has a mantissa of 10 bits.
     return [(cuda, {"use_tf32": "0"}), cpu] if available and execution.provider != "cpu" else [cpu]
-
-
-def _usable_cores() -> int:
-    # The affinity mask, unlike the core count, knows what a container or taskset leaves to this process.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory_failure(graph: str, error: Exception) -> OutOfMemory | None:
