@@ -16,9 +16,9 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 
-from memscan.export.attention_forward import sliced_forward
-from memscan.export.attention_functions import ATTENTION_JVP, ATTENTION_QUERY_JVP, INPUTS, attention_function
-from memscan.export.attention_slices import AttentionShape, sliced_attention
+from memscan.export.attention.forward import sliced_forward
+from memscan.export.attention.functions import ATTENTION_JVP, ATTENTION_QUERY_JVP, INPUTS, attention_function
+from memscan.export.attention.slices import AttentionShape, sliced_attention
 from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.trace import OPSET
 

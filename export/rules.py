@@ -3,7 +3,7 @@
 import onnx_ir as ir
 
 from memscan.export import rules_arithmetic, rules_attention, rules_layout, rules_norm, rules_product
-from memscan.export.attention_functions import DOMAIN, attention_function
+from memscan.export.attention.functions import DOMAIN, attention_function
 from memscan.export.rule_table import RuleTable
 from memscan.export.shapes import dtype_of
 

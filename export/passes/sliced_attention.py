@@ -5,9 +5,9 @@ Engines without Scans, TensorRT for one, keep the plain bodies that a graph is m
 
 import onnx_ir as ir
 
-from memscan.export.attention_forward import sliced_forward
-from memscan.export.attention_functions import DOMAIN, INPUTS
-from memscan.export.attention_slices import AttentionShape, sliced_attention
+from memscan.export.attention.forward import sliced_forward
+from memscan.export.attention.functions import DOMAIN, INPUTS
+from memscan.export.attention.slices import AttentionShape, sliced_attention
 from memscan.export.rule_table import operand
 from memscan.export.rules_attention import plain_scale
 from memscan.export.shapes import dtype_of, shape_of, static_dims

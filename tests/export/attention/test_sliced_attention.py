@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 import torch
 
-from memscan.export import attention_forward, attention_slices
+from memscan.export.attention import forward as attention_forward
+from memscan.export.attention import slices as attention_slices
 from memscan.export.graphs import denoiser_graphs
 from memscan.export.jvp import jvp
 from memscan.export.passes import sliced_attention

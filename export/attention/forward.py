@@ -6,9 +6,9 @@ between the product that makes it, the softmax, and the product that consumes it
 
 import onnx_ir as ir
 
-from memscan.export.attention_functions import DOMAIN, scale_of
-from memscan.export.attention_slices import MAX_ROWS, AttentionShape, block_length
-from memscan.export.function_body import Body
+from memscan.export.attention.function_body import Body
+from memscan.export.attention.functions import DOMAIN, scale_of
+from memscan.export.attention.slices import MAX_ROWS, AttentionShape, block_length
 
 NAME = "Attention"
 

@@ -1,6 +1,6 @@
 """Attention with tangents for ONNX Runtime: Scans over slices, so that K-fold scores exist for one block only.
 
-The formula is that of `attention_functions`, head by head (a Scan over N * H). The probabilities P of a block of rows
+The formula is that of `attention.functions`, head by head (a Scan over N * H). The probabilities P of a block of rows
 are made for all keys; then block after block of them meets all K tangents while it is in the cache:
 
     W = P * ([q_dot, scale q] [scale k, k_dot]^T),    W v and rowsum(W), added up over the blocks of keys
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from memscan.export.attention_functions import ATTENTION_JVP, DOMAIN, INPUTS, scale_of
-from memscan.export.function_body import HALF, Body
+from memscan.export.attention.function_body import HALF, Body
+from memscan.export.attention.functions import ATTENTION_JVP, DOMAIN, INPUTS, scale_of
 
 MAX_ROWS, MAX_KEYS = 256, 512
 """Of a block: a slice of 512 KiB in float32 and the P it meets share a core's second-level cache."""
@@ -44,7 +44,7 @@ class AttentionShape:
 
 
 def sliced_attention(name: str, shape: AttentionShape, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Function:
-    """The function `name` of `attention_functions.INPUTS` for one shape and any batch, with a body of Scans.
+    """The function `name` of `attention.functions.INPUTS` for one shape and any batch, with a body of Scans.
 
     Returns:
         An overload of the function, named after the shape.

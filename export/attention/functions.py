@@ -8,12 +8,12 @@ With scores s = scale q k^T, probabilities P = softmax(s) and y = P v,
 
 P is computed once for all K tangents. q `[N, H, M, D]`, k `[N, H, S, D]`, v `[N, H, S, D]`; tangents have a leading K.
 Softmax and row sums run in float32 at least, products in the graph's dtype. An engine with a faster kernel replaces
-the function's body, or the node, by its name; `attention_slices` holds bodies that never form K-fold scores.
+the function's body, or the node, by its name; `attention.slices` holds bodies that never form K-fold scores.
 """
 
 import onnx_ir as ir
 
-from memscan.export.function_body import HALF, Body
+from memscan.export.attention.function_body import HALF, Body
 
 DOMAIN = "memscan"
 ATTENTION_JVP = "AttentionJvp"

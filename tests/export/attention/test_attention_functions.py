@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from memscan.export import attention_slices
-from memscan.export.attention_functions import INPUTS, attention_function
-from memscan.export.attention_slices import AttentionShape, block_length, sliced_attention
+from memscan.export.attention import slices as attention_slices
+from memscan.export.attention.functions import INPUTS, attention_function
+from memscan.export.attention.slices import AttentionShape, block_length, sliced_attention
 from memscan.export.jvp import jvp
 from memscan.export.rule_table import MissingRule
 from memscan.export.trace import OPSET

@@ -1,0 +1,1 @@
+"""Attention as ONNX local functions: bodies of plain operators, and bodies in slices for CPUs."""
