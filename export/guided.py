@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from memscan.export.autodiff.shapes import static_dims
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.plain_attention import PlainAttention
-from memscan.export.shapes import static_dims
 
 _FLOAT = ir.DataType.FLOAT
 _SCALARS = ("guidance_scale", "a", "b", "c")

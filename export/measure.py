@@ -12,8 +12,8 @@ from onnx_ir.passes.common import (
     TopologicalSortPass,
 )
 
-from memscan.export.jvp import jvp
-from memscan.export.tape import Tape
+from memscan.export.autodiff.jvp import jvp
+from memscan.export.autodiff.tape import Tape
 
 
 def measure_graph(denoiser: ir.Model, num_tangents: int = 8) -> ir.Model:

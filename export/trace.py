@@ -7,11 +7,11 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
+from memscan.export.autodiff.shapes import require_shapes
 from memscan.export.denoiser import EpsDenoiser
 from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
 from memscan.export.quiet import quiet_libraries
-from memscan.export.shapes import require_shapes
 from memscan.scanner.errors import ExportError
 
 OPSET = 23

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from memscan.export.tape import Tape
+from memscan.export.autodiff.tape import Tape
 
 
 def lower_each(model: ir.Model, op_type: str, lower: Callable[[Tape, ir.Node], ir.Value]) -> ir.passes.PassResult:

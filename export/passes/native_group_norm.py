@@ -9,10 +9,9 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from memscan.export.autodiff.shapes import dtype_of, operand, shape_of, static_dims
+from memscan.export.autodiff.tape import Tape
 from memscan.export.passes.lowering import lower_each
-from memscan.export.rule_table import operand
-from memscan.export.shapes import dtype_of, shape_of, static_dims
-from memscan.export.tape import Tape
 
 
 class NativeGroupNorm(ir.passes.InPlacePass):

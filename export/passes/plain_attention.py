@@ -9,11 +9,10 @@ import math
 
 import onnx_ir as ir
 
+from memscan.export.autodiff.rules_attention import plain_scale
+from memscan.export.autodiff.shapes import dtype_of, operand
+from memscan.export.autodiff.tape import Tape
 from memscan.export.passes.lowering import lower_each
-from memscan.export.rule_table import operand
-from memscan.export.rules_attention import plain_scale
-from memscan.export.shapes import dtype_of
-from memscan.export.tape import Tape
 
 
 class PlainAttention(ir.passes.InPlacePass):

@@ -8,9 +8,8 @@ import onnx_ir as ir
 from memscan.export.attention.forward import sliced_forward
 from memscan.export.attention.functions import DOMAIN, INPUTS
 from memscan.export.attention.slices import AttentionShape, sliced_attention
-from memscan.export.rule_table import operand
-from memscan.export.rules_attention import plain_scale
-from memscan.export.shapes import dtype_of, shape_of, static_dims
+from memscan.export.autodiff.rules_attention import plain_scale
+from memscan.export.autodiff.shapes import dtype_of, operand, shape_of, static_dims
 
 MIN_SCORES = 2**22
 """Elements of an image's scores, over all tangents, below which attention stays as it is: slices gain nothing there."""

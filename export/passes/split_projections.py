@@ -9,9 +9,8 @@ import dataclasses
 import onnx_ir as ir
 import torch
 
+from memscan.export.autodiff.shapes import operand, shape_of, static_dims
 from memscan.export.passes.weight_views import parameter_of, register_view
-from memscan.export.rule_table import operand
-from memscan.export.shapes import shape_of, static_dims
 
 
 class SplitProjections(ir.passes.InPlacePass):

@@ -12,12 +12,12 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
+from memscan.export.autodiff.tape import Tape
 from memscan.export.denoiser import EpsDenoiser
 from memscan.export.graphs import denoiser_graphs
 from memscan.export.oracle import AttentionByHead, DenoiserOracle
 from memscan.export.passes import half_precision
 from memscan.export.passes.half_precision import HALF_TYPES, Precision
-from memscan.export.tape import Tape
 from tests.export.families import FAMILIES, LATENT, TANGENTS, TEXT, graphs, tiny_denoiser, traced
 
 LIMITS: dict[Precision, float] = {"fp16": 1e-2, "bf16": 8e-2}

@@ -6,15 +6,15 @@ import pytest
 import torch
 from onnx_ir.tensor_adapters import TorchTensor
 
+from memscan.export.autodiff.rule_table import MissingRule
+from memscan.export.autodiff.shapes import infer_outputs
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
-from memscan.export.rule_table import MissingRule
-from memscan.export.shapes import infer_outputs
 from memscan.export.trace import OPSET
-from tests.export.rule_rows import ROWS, Row
-from tests.export.single_node import build, draw, evaluate
+from tests.export.autodiff.rule_rows import ROWS, Row
+from tests.export.autodiff.single_node import build, draw, evaluate
 
 ATTENTION_ROWS = [row for row in ROWS if row.op == "Attention"]
 

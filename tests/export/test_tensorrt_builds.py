@@ -10,9 +10,9 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from memscan.export.jvp import jvp
+from memscan.export.autodiff.jvp import jvp
+from memscan.export.autodiff.shapes import infer_outputs
 from memscan.export.passes.half_precision import Precision
-from memscan.export.shapes import infer_outputs
 from memscan.export.trace import OPSET
 from memscan.scanner.plans.builder import Request, build_plan
 from memscan.scanner.plans.flavour import load_flavour

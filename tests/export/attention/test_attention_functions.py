@@ -10,12 +10,12 @@ from torch import Tensor
 from memscan.export.attention import slices as attention_slices
 from memscan.export.attention.functions import INPUTS, attention_function
 from memscan.export.attention.slices import AttentionShape, block_length, sliced_attention
-from memscan.export.jvp import jvp
-from memscan.export.rule_table import MissingRule
+from memscan.export.autodiff.jvp import jvp
+from memscan.export.autodiff.rule_table import MissingRule
 from memscan.export.trace import OPSET
 from memscan.kernels.jvp_attention import jvp_attention
-from tests.export.rule_rows import Row
-from tests.export.single_node import build
+from tests.export.autodiff.rule_rows import Row
+from tests.export.autodiff.single_node import build
 
 K, H, SCALE = 3, 2, 0.25
 TOLERANCE = 5e-6

@@ -11,7 +11,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from memscan.export.jvp import jvp
+from memscan.export.autodiff.jvp import jvp
 from memscan.export.quiet import quiet_libraries
 from memscan.export.trace import OPSET
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from memscan.export.rules import RULES
-from tests.export.rule_rows import ROWS, ZERO_INPUTS, Row
-from tests.export.single_node import build, differentiable, draw, evaluate, tangent
+from memscan.export.autodiff.rules import RULES
+from tests.export.autodiff.rule_rows import ROWS, ZERO_INPUTS, Row
+from tests.export.autodiff.single_node import build, differentiable, draw, evaluate, tangent
 
 K = 3
 STEP = 1e-5

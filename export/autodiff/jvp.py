@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from memscan.export.rule_table import MissingRule, Rule
-from memscan.export.rules import RULES, import_functions
-from memscan.export.shapes import describe, require_shapes, shape_of
-from memscan.export.tape import Tape
+from memscan.export.autodiff.rule_table import MissingRule, Rule
+from memscan.export.autodiff.rules import RULES, import_functions
+from memscan.export.autodiff.shapes import describe, require_shapes, shape_of
+from memscan.export.autodiff.tape import Tape
 from memscan.scanner.errors import ExportError
 
 

@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 import onnx_ir as ir
 
-from memscan.export.shapes import describe
-from memscan.export.tape import Tape
+from memscan.export.autodiff.shapes import describe, operand
+from memscan.export.autodiff.tape import Tape
 from memscan.scanner.errors import ExportError
 
 
@@ -52,14 +52,6 @@ class RuleTable(dict[str, Rule]):
             return tape.scale(tangent(x_dots[0]), derivative(tape, x, y))
 
         self[op_type] = rule
-
-
-def operand(node: ir.Node, index: int) -> ir.Value:
-    """The input `index` of `node`, which must be there."""
-    value = node.inputs[index] if index < len(node.inputs) else None
-    if value is None:
-        raise ExportError(f"{describe(node)} lacks its input {index}")
-    return value
 
 
 def tangent(x_dot: ir.Value | None) -> ir.Value:

@@ -116,3 +116,11 @@ def _type_proto(value: ir.Value) -> onnx.TypeProto:
 
 def _unknown(dims: tuple[Dim, ...]) -> bool:
     return any(isinstance(dim, ir.SymbolicDim) and dim.value is None for dim in dims)
+
+
+def operand(node: ir.Node, index: int) -> ir.Value:
+    """The input `index` of `node`, which must be there."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None:
+        raise ExportError(f"{describe(node)} lacks its input {index}")
+    return value

@@ -5,9 +5,9 @@ Operators with one batch axis get K folded into it. "Linear" is not "affine": bi
 
 import onnx_ir as ir
 
-from memscan.export.rule_table import MissingRule, RuleTable, only_first, operand, tangent
-from memscan.export.shapes import describe, shape_of, static_dims
-from memscan.export.tape import Tape
+from memscan.export.autodiff.rule_table import MissingRule, RuleTable, only_first, tangent
+from memscan.export.autodiff.shapes import describe, operand, shape_of, static_dims
+from memscan.export.autodiff.tape import Tape
 
 RULES = RuleTable()
 

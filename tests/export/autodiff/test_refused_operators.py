@@ -5,13 +5,13 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from memscan.export.jvp import jvp
-from memscan.export.rule_table import MissingRule
-from memscan.export.rules import RULES
-from memscan.export.tape import Tape
+from memscan.export.autodiff.jvp import jvp
+from memscan.export.autodiff.rule_table import MissingRule
+from memscan.export.autodiff.rules import RULES
+from memscan.export.autodiff.tape import Tape
 from memscan.scanner.errors import ExportError
-from tests.export.rule_rows import Row, floats, ints
-from tests.export.single_node import build
+from tests.export.autodiff.rule_rows import Row, floats, ints
+from tests.export.autodiff.single_node import build
 
 K = 3
 _REGION = np.array([0, 0, 0, 0, 1, 1, 1, 1.0])

@@ -6,10 +6,10 @@ import scipy.special
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from memscan.export.jvp import jvp
-from memscan.export.shapes import infer_outputs
+from memscan.export.autodiff.jvp import jvp
+from memscan.export.autodiff.shapes import infer_outputs
 from memscan.export.trace import OPSET
-from tests.export.rule_rows import Row
+from tests.export.autodiff.rule_rows import Row
 
 Arrays = dict[str, np.ndarray]
 

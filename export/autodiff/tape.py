@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from memscan.export.shapes import Dim, dtype_of, infer_outputs, shape_of
+from memscan.export.autodiff.shapes import Dim, dtype_of, infer_outputs, shape_of
 from memscan.scanner.errors import ExportError
 
 _HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)

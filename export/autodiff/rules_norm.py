@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from memscan.export.rule_table import MissingRule, RuleTable, only_first, operand, tangent
-from memscan.export.shapes import describe, dtype_of, shape_of, static_dims
-from memscan.export.tape import Tape
+from memscan.export.autodiff.rule_table import MissingRule, RuleTable, only_first, tangent
+from memscan.export.autodiff.shapes import describe, dtype_of, operand, shape_of, static_dims
+from memscan.export.autodiff.tape import Tape
 
 RULES = RuleTable()
 

@@ -5,9 +5,9 @@ import math
 import onnx_ir as ir
 
 from memscan.export.attention.functions import ATTENTION_JVP, ATTENTION_QUERY_JVP, DOMAIN
-from memscan.export.rule_table import MissingRule, RuleTable, operand
-from memscan.export.shapes import describe, shape_of, static_dims
-from memscan.export.tape import Tape
+from memscan.export.autodiff.rule_table import MissingRule, RuleTable
+from memscan.export.autodiff.shapes import describe, operand, shape_of, static_dims
+from memscan.export.autodiff.tape import Tape
 
 RULES = RuleTable()
 

@@ -2,9 +2,9 @@
 
 import onnx_ir as ir
 
-from memscan.export.rule_table import RuleTable, constant_ints, only_first, operand, tangent
-from memscan.export.shapes import shape_of, static_dims
-from memscan.export.tape import Tape
+from memscan.export.autodiff.rule_table import RuleTable, constant_ints, only_first, tangent
+from memscan.export.autodiff.shapes import operand, shape_of, static_dims
+from memscan.export.autodiff.tape import Tape
 
 RULES = RuleTable()
 

@@ -4,9 +4,9 @@ import math
 
 import onnx_ir as ir
 
-from memscan.export.rule_table import MissingRule, RuleTable, constant_ints, only_first, operand, tangent
-from memscan.export.shapes import describe, dtype_of, shape_of
-from memscan.export.tape import Tape
+from memscan.export.autodiff.rule_table import MissingRule, RuleTable, constant_ints, only_first, tangent
+from memscan.export.autodiff.shapes import describe, dtype_of, operand, shape_of
+from memscan.export.autodiff.tape import Tape
 
 RULES = RuleTable()
 

@@ -8,13 +8,13 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from memscan.export.jvp import jvp
-from memscan.export.rule_table import MissingRule
-from memscan.export.shapes import infer_outputs
+from memscan.export.autodiff.jvp import jvp
+from memscan.export.autodiff.rule_table import MissingRule
+from memscan.export.autodiff.shapes import infer_outputs
 from memscan.export.trace import OPSET
 from memscan.scanner.errors import ExportError
-from tests.export.rule_rows import ROWS, Row, floats, ints
-from tests.export.single_node import build, draw, evaluate, tangent
+from tests.export.autodiff.rule_rows import ROWS, Row, floats, ints
+from tests.export.autodiff.single_node import build, draw, evaluate, tangent
 
 K = 3
 _CROP = {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 5.0}
