@@ -26,7 +26,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from benchmarks.graph_memory import peak_memory
-from memscan.export.denoiser import EpsDenoiser
+from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.measure import measure_graph
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.plain_attention import PlainAttention

@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from memscan.export.assemble import ExportOptions, export_bundle
-from memscan.export.checkpoint import find_checkpoint
+from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.passes.half_precision import Precision
 from tests.tiny_pipeline import save_pipeline
 

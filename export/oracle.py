@@ -11,8 +11,8 @@ from diffusers.models.attention_processor import Attention
 from numpy.typing import NDArray
 from torch import Tensor
 
-from memscan.export.components import Component
-from memscan.export.denoiser import EpsDenoiser
+from memscan.export.checkpoint.components import Component
+from memscan.export.checkpoint.denoiser import EpsDenoiser
 
 Arrays = dict[str, NDArray]
 

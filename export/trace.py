@@ -8,7 +8,7 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from memscan.export.autodiff.shapes import require_shapes
-from memscan.export.denoiser import EpsDenoiser
+from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
 from memscan.export.quiet import quiet_libraries

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.export.assemble import ExportOptions, export_bundle
-from memscan.export.checkpoint import find_checkpoint
+from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.manifest import open_manifest

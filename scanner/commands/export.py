@@ -52,7 +52,7 @@ def command(
 
         with quiet_libraries():
             from memscan.export.assemble import ExportOptions, export_bundle
-            from memscan.export.checkpoint import find_checkpoint
+            from memscan.export.checkpoint.checkpoint import find_checkpoint
     except ImportError as error:
         raise ExportError(
             f'{error}: export needs more packages; install them with pip install "memscan[export]"'

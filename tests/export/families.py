@@ -8,7 +8,7 @@ import functools
 import onnx_ir as ir
 import torch
 
-from memscan.export.denoiser import EpsDenoiser
+from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.graphs import denoiser_graphs
 from memscan.export.passes.half_precision import Precision
 from memscan.export.trace import trace_denoiser

@@ -13,7 +13,7 @@ import torch
 from onnx.reference import ReferenceEvaluator
 
 from memscan.export.autodiff.tape import Tape
-from memscan.export.denoiser import EpsDenoiser
+from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.graphs import denoiser_graphs
 from memscan.export.oracle import AttentionByHead, DenoiserOracle
 from memscan.export.passes import half_precision

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 
-from memscan.export.denoiser import EpsDenoiser
+from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.scanner.errors import ExportError
 from tests.export.families import FAMILIES, LATENT, TANGENTS, TEXT, graphs, tiny_denoiser, traced
 

@@ -9,7 +9,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from memscan.export.assemble import ExportOptions, export_bundle
-from memscan.export.checkpoint import find_checkpoint
+from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.errors import ExportError
 from tests.tiny_pipeline import POOLED

@@ -6,7 +6,7 @@ import weakref
 import torch
 from torch import Tensor, nn
 
-from memscan.export.denoiser import EpsDenoiser
+from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.trace import trace_denoiser
 
 

@@ -12,7 +12,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
 from memscan.export.assemble import ExportOptions, export_bundle
-from memscan.export.checkpoint import find_checkpoint
+from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.bundle import Bundle, open_bundle

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.export.checkpoint import find_checkpoint
+from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
 from memscan.scanner.engine import open_engine

@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerBase
 
-from memscan.export.family import TEXT_ENCODERS, Family, family_of
+from memscan.export.checkpoint.family import TEXT_ENCODERS, Family, family_of
 from memscan.scanner.bundle import Schedule, file_digest
 from memscan.scanner.errors import ExportError
 

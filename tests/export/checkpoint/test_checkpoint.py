@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memscan.export.checkpoint import find_checkpoint
+from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.scanner.errors import ExportError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from memscan.export.checkpoint import Checkpoint
+from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.scanner.bundle import Text
 from memscan.scanner.errors import ExportError
 

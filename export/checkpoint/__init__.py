@@ -1,0 +1,1 @@
+"""Diffusers checkpoints: found, checked, loaded, and wrapped into what is traced."""
