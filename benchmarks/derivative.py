@@ -27,11 +27,11 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from benchmarks.graph_memory import peak_memory
 from memscan.export.checkpoint.denoiser import EpsDenoiser
-from memscan.export.measure import measure_graph
+from memscan.export.graphs.measure import measure_graph
+from memscan.export.graphs.trace import INPUTS, trace_denoiser
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.passes.sliced_attention import SliceAttention
-from memscan.export.trace import INPUTS, trace_denoiser
 
 UNETS = {
     "small": {

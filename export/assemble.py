@@ -16,23 +16,16 @@ import onnx_ir as ir
 import torch
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
-from memscan.export.checkpoint.components import (
-    Component,
-    Decoder,
-    Encoder,
-    TextEncoder,
-    TwoTextEncoders,
-    trace_component,
-)
+from memscan.export.checkpoint.components import Component, Decoder, Encoder, TextEncoder, TwoTextEncoders
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.checkpoint.tokenization import check_same_tokenizers, write_tokenizers
-from memscan.export.graphs import denoiser_graphs
+from memscan.export.graphs.graphs import denoiser_graphs
+from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
+from memscan.export.graphs.trace import trace_component, trace_denoiser
 from memscan.export.oracle import DenoiserOracle, component_case
 from memscan.export.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, compare_denoiser, format_table
 from memscan.export.passes.half_precision import Precision
 from memscan.export.passes.sliced_attention import plain_scores
-from memscan.export.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
-from memscan.export.trace import trace_denoiser
 from memscan.scanner.bundle import Calibration, Defaults, Text, bundle_record, file_digest
 from memscan.scanner.errors import ExportError
 from memscan.scanner.settings import Probes

@@ -1,14 +1,9 @@
 """The graphs beside the denoiser: text encoders and VAE, as ONNX models with a symbolic batch `N`."""
 
-import onnx_ir as ir
 import torch
 from diffusers import AutoencoderKL
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
-
-from memscan.export.passes.plain_attention import PlainAttention
-from memscan.export.trace import OPSET
 
 
 class TextEncoder(nn.Module):
@@ -73,26 +68,3 @@ class Encoder(nn.Module):
 
 
 Component = TextEncoder | TwoTextEncoders | Decoder | Encoder
-
-
-def trace_component(module: Component, example: dict[str, Tensor]) -> ir.Model:
-    """Trace a module; the first axis of its inputs becomes the symbolic batch `N`.
-
-    Args:
-        example: inputs by the names of `forward`'s arguments, with a batch of 2 (a batch of 1 would be taken for a
-            constant).
-    """
-    program = torch.onnx.export(
-        module.eval(),
-        kwargs=example,
-        dynamo=True,
-        verbose=False,
-        opset_version=OPSET,
-        input_names=list(example),
-        output_names=list(module.outputs),
-        dynamic_shapes={name: {0: torch.export.Dim("N")} for name in example},
-    )
-    assert program is not None
-    # torch notes a stack trace beside every node, with the paths of the machine that exports.
-    ir.passes.Sequential(ClearMetadataAndDocStringPass(), PlainAttention())(program.model)
-    return program.model

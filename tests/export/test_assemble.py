@@ -20,8 +20,8 @@ from memscan.export import assemble, parity
 from memscan.export.assemble import ExportOptions, export_bundle
 from memscan.export.autodiff.rules import RULES
 from memscan.export.checkpoint.checkpoint import find_checkpoint
+from memscan.export.graphs.storage import StorageDtype
 from memscan.export.quiet import quiet_libraries
-from memscan.export.storage import StorageDtype
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.errors import ExportError

@@ -14,11 +14,11 @@ from onnx.reference import ReferenceEvaluator
 
 from memscan.export.autodiff.tape import Tape
 from memscan.export.checkpoint.denoiser import EpsDenoiser
-from memscan.export.graphs import denoiser_graphs
+from memscan.export.graphs.graphs import denoiser_graphs
 from memscan.export.oracle import AttentionByHead, DenoiserOracle
 from memscan.export.passes import half_precision
 from memscan.export.passes.half_precision import HALF_TYPES, Precision
-from tests.export.families import FAMILIES, LATENT, TANGENTS, TEXT, graphs, tiny_denoiser, traced
+from tests.export.graphs.families import FAMILIES, LATENT, TANGENTS, TEXT, graphs, tiny_denoiser, traced
 
 LIMITS: dict[Precision, float] = {"fp16": 1e-2, "bf16": 8e-2}
 """Relative, in the norm: about 20 units of rounding, 2^-11 and 2^-8, for weights and activations are rounded at each of

@@ -8,11 +8,11 @@ from onnx_ir.tensor_adapters import TorchTensor
 
 from memscan.export.autodiff.rule_table import MissingRule
 from memscan.export.autodiff.shapes import infer_outputs
+from memscan.export.graphs.trace import OPSET
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
-from memscan.export.trace import OPSET
 from tests.export.autodiff.rule_rows import ROWS, Row
 from tests.export.autodiff.single_node import build, draw, evaluate
 

@@ -8,15 +8,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from memscan.export.graphs.storage import save_sharing_weights
 from memscan.export.passes.half_precision import Precision
-from memscan.export.storage import save_sharing_weights
 from memscan.kernels.torch_runtime.constants import Constants
 from memscan.kernels.torch_runtime.fused_attention import fuse_attention
 from memscan.kernels.torch_runtime.graph_file import read_graph
 from memscan.kernels.torch_runtime.plan import Plan
 from memscan.scanner.cli import invoke
 from memscan.scanner.settings import MAPS
-from tests.export.families import FAMILIES, graphs
+from tests.export.graphs.families import FAMILIES, graphs
 from tests.kernels.torch_graphs import PARITY, assert_parity, draw, run_onnx_runtime, run_torch
 
 ROUNDED = 180

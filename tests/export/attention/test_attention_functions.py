@@ -12,7 +12,7 @@ from memscan.export.attention.functions import INPUTS, attention_function
 from memscan.export.attention.slices import AttentionShape, block_length, sliced_attention
 from memscan.export.autodiff.jvp import jvp
 from memscan.export.autodiff.rule_table import MissingRule
-from memscan.export.trace import OPSET
+from memscan.export.graphs.trace import OPSET
 from memscan.kernels.jvp_attention import jvp_attention
 from tests.export.autodiff.rule_rows import Row
 from tests.export.autodiff.single_node import build

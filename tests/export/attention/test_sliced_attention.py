@@ -11,12 +11,12 @@ import torch
 from memscan.export.attention import forward as attention_forward
 from memscan.export.attention import slices as attention_slices
 from memscan.export.autodiff.jvp import jvp
-from memscan.export.graphs import denoiser_graphs
+from memscan.export.graphs.graphs import denoiser_graphs
 from memscan.export.passes import sliced_attention
 from memscan.export.passes.sliced_attention import MIN_SCORES, SliceAttention
 from tests.export.autodiff.rule_rows import Row
 from tests.export.autodiff.single_node import build, draw, evaluate
-from tests.export.families import ALPHAS_CUMPROD, TANGENTS, traced
+from tests.export.graphs.families import ALPHAS_CUMPROD, TANGENTS, traced
 
 K, H, SIZE = 3, 2, 8
 

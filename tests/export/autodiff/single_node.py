@@ -8,7 +8,7 @@ from onnx.reference.op_run import OpRun
 
 from memscan.export.autodiff.jvp import jvp
 from memscan.export.autodiff.shapes import infer_outputs
-from memscan.export.trace import OPSET
+from memscan.export.graphs.trace import OPSET
 from tests.export.autodiff.rule_rows import Row
 
 Arrays = dict[str, np.ndarray]

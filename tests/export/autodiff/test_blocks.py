@@ -12,8 +12,8 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from memscan.export.autodiff.jvp import jvp
+from memscan.export.graphs.trace import OPSET
 from memscan.export.quiet import quiet_libraries
-from memscan.export.trace import OPSET
 
 K = 3
 LIMIT = 5e-6

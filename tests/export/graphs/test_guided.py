@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 
-from memscan.export.guided import guided_step
+from memscan.export.graphs.guided import guided_step
 
 ALPHAS_CUMPROD = tuple(np.linspace(0.99, 0.1, 10))
 SHAPE = (2, 3, 3)

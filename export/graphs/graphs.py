@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from memscan.export.guided import guided_step
-from memscan.export.measure import measure_graph
+from memscan.export.graphs.guided import guided_step
+from memscan.export.graphs.measure import measure_graph
 from memscan.export.passes.half_precision import HALF_TYPES, HalfPrecision, Precision
 from memscan.export.passes.sliced_attention import SliceAttention
 

@@ -9,9 +9,9 @@ import onnx_ir as ir
 import torch
 
 from memscan.export.checkpoint.denoiser import EpsDenoiser
-from memscan.export.graphs import denoiser_graphs
+from memscan.export.graphs.graphs import denoiser_graphs
+from memscan.export.graphs.trace import trace_denoiser
 from memscan.export.passes.half_precision import Precision
-from memscan.export.trace import trace_denoiser
 from tests.tiny_pipeline import tiny_unet
 
 FAMILIES = {

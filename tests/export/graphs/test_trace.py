@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from memscan.export.checkpoint.denoiser import EpsDenoiser
-from memscan.export.trace import trace_denoiser
+from memscan.export.graphs.trace import trace_denoiser
 
 
 class Mixing(nn.Module):

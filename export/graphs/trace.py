@@ -6,9 +6,11 @@ Opset 23, because there attention and group normalization are single nodes, whic
 import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from torch import Tensor
 
 from memscan.export.autodiff.shapes import require_shapes
 from memscan.export.checkpoint.denoiser import EpsDenoiser
+from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
 from memscan.export.quiet import quiet_libraries
@@ -76,3 +78,26 @@ def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], te
 
 def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def trace_component(module: Component, example: dict[str, Tensor]) -> ir.Model:
+    """Trace a module; the first axis of its inputs becomes the symbolic batch `N`.
+
+    Args:
+        example: inputs by the names of `forward`'s arguments, with a batch of 2 (a batch of 1 would be taken for a
+            constant).
+    """
+    program = torch.onnx.export(
+        module.eval(),
+        kwargs=example,
+        dynamo=True,
+        verbose=False,
+        opset_version=OPSET,
+        input_names=list(example),
+        output_names=list(module.outputs),
+        dynamic_shapes={name: {0: torch.export.Dim("N")} for name in example},
+    )
+    assert program is not None
+    # torch notes a stack trace beside every node, with the paths of the machine that exports.
+    ir.passes.Sequential(ClearMetadataAndDocStringPass(), PlainAttention())(program.model)
+    return program.model

@@ -12,12 +12,12 @@ import pytest
 
 from memscan.export.autodiff.jvp import jvp
 from memscan.export.autodiff.shapes import infer_outputs
+from memscan.export.graphs.trace import OPSET
 from memscan.export.passes.half_precision import Precision
-from memscan.export.trace import OPSET
 from memscan.scanner.plans.builder import Request, build_plan
 from memscan.scanner.plans.flavour import load_flavour
 from memscan.scanner.plans.interface import Interface, Tensor
-from tests.export.families import FAMILIES, TANGENTS, graphs
+from tests.export.graphs.families import FAMILIES, TANGENTS, graphs
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX's wheels are not installed")
 

@@ -9,7 +9,7 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.scanner.errors import ExportError
-from tests.export.families import FAMILIES, LATENT, TANGENTS, TEXT, graphs, tiny_denoiser, traced
+from tests.export.graphs.families import FAMILIES, LATENT, TANGENTS, TEXT, graphs, tiny_denoiser, traced
 
 LIMIT = 1e-5
 """Relative, in the norm: the limit of the export's parity check; float32 in two orders of summation gives 1e-6."""

@@ -8,8 +8,8 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from memscan.export import storage
-from memscan.export.storage import save_graph, save_sharing_weights
+from memscan.export.graphs import storage
+from memscan.export.graphs.storage import save_graph, save_sharing_weights
 
 WEIGHT = np.random.default_rng(0).standard_normal((32, 32)).astype(np.float32)
 SHIFT = np.linspace(0, 1, 512, dtype=np.float32)

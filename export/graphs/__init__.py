@@ -1,0 +1,1 @@
+"""The graphs of a bundle: traced, differentiated, put together and written."""
