@@ -22,8 +22,8 @@ from memscan.export.checkpoint.tokenization import check_same_tokenizers, write_
 from memscan.export.graphs.graphs import denoiser_graphs
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
 from memscan.export.graphs.trace import trace_component, trace_denoiser
-from memscan.export.oracle import DenoiserOracle, component_case
-from memscan.export.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, compare_denoiser, format_table
+from memscan.export.parity.oracle import DenoiserOracle, component_case
+from memscan.export.parity.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, compare_denoiser, format_table
 from memscan.export.passes.half_precision import Precision
 from memscan.export.passes.sliced_attention import plain_scores
 from memscan.scanner.bundle import Calibration, Defaults, Text, bundle_record, file_digest

@@ -16,11 +16,12 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from memscan.export import assemble, parity
+from memscan.export import assemble
 from memscan.export.assemble import ExportOptions, export_bundle
 from memscan.export.autodiff.rules import RULES
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.graphs.storage import StorageDtype
+from memscan.export.parity import parity
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.cli import invoke

@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from memscan.export.autodiff.tape import Tape
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.graphs.graphs import denoiser_graphs
-from memscan.export.oracle import AttentionByHead, DenoiserOracle
+from memscan.export.parity.oracle import AttentionByHead, DenoiserOracle
 from memscan.export.passes import half_precision
 from memscan.export.passes.half_precision import HALF_TYPES, Precision
 from tests.export.graphs.families import FAMILIES, LATENT, TANGENTS, TEXT, graphs, tiny_denoiser, traced

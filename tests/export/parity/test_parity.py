@@ -1,6 +1,6 @@
 """The parity check: what passes, and what is printed."""
 
-from memscan.export.parity import ParityRow, format_table
+from memscan.export.parity.parity import ParityRow, format_table
 
 
 def test_an_error_passes_up_to_its_limit_and_a_nan_never() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from memscan.export.oracle import Case
+from memscan.export.parity.oracle import Case
 from memscan.export.passes.half_precision import Precision
 
 LIMIT = 1e-5
