@@ -9,6 +9,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor
 
 from memscan.export.autodiff.shapes import require_shapes
+from memscan.export.checkpoint.components import Component
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.passes.split_projections import SplitProjections
@@ -76,10 +77,6 @@ def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], te
     return model
 
 
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
 def trace_component(module: Component, example: dict[str, Tensor]) -> ir.Model:
     """Trace a module; the first axis of its inputs becomes the symbolic batch `N`.
 
@@ -101,3 +98,7 @@ def trace_component(module: Component, example: dict[str, Tensor]) -> ir.Model:
     # torch notes a stack trace beside every node, with the paths of the machine that exports.
     ir.passes.Sequential(ClearMetadataAndDocStringPass(), PlainAttention())(program.model)
     return program.model
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
