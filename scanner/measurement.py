@@ -11,8 +11,8 @@ from typing import TypeVar
 from memscan.scanner.bundle import Bundle, Calibration
 from memscan.scanner.errors import UsageError
 from memscan.scanner.probes import make_probes
-from memscan.scanner.results import MeasuredStep
 from memscan.scanner.samplers import DEFAULT_STEPS, moves, sampler_timesteps
+from memscan.scanner.samples import MeasuredStep
 from memscan.scanner.schedule import noise_level
 from memscan.scanner.settings import BASELINE_MAPS, MAPS, Measurement, Move, ProbeKind, Probes, Sampler, Stream
 

@@ -4,7 +4,6 @@ One row for each (row, seed, step_index), always; `status` is "ok" or "error". M
 (see the README); a map is null where the bundle has no baseline, everything measured is null in error rows.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow as pa
 
 from memscan.scanner.errors import UsageError
 from memscan.scanner.masks import encode_masks, summarize
-from memscan.scanner.samples import Rejected, Sample, Scanned, StepMaps
+from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, StepMaps
 from memscan.scanner.settings import MAPS
 
 SCHEMA_VERSION = 1
@@ -43,17 +42,6 @@ COLUMNS = pa.schema(
     ]
 )
 """Columns of version 1; those carried from the manifest follow."""
-
-
-@dataclasses.dataclass(frozen=True)
-class MeasuredStep:
-    """What the rows of one measured step have in common."""
-
-    index: int
-    timestep: int
-    sigma: float
-    threshold: float
-    calibrated: bool
 
 
 class BatchMaker:

@@ -59,3 +59,14 @@ class Scanned:
     truncated: tuple[bool, ...]
     steps: tuple[StepMaps, ...]
     images: tuple[NDArray[np.uint8], ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredStep:
+    """What the rows of one measured step have in common."""
+
+    index: int
+    timestep: int
+    sigma: float
+    threshold: float
+    calibrated: bool

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from memscan.scanner.maps_table import MapsWriter
 from memscan.scanner.masks import encode_mask
-from memscan.scanner.results import BatchMaker, MeasuredStep, result_schema
-from memscan.scanner.samples import Rejected, Sample, Scanned, StepMaps
+from memscan.scanner.results import BatchMaker, result_schema
+from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, StepMaps
 
 STEP = MeasuredStep(index=49, timestep=1, sigma=0.25, threshold=0.5, calibrated=True)
 

@@ -12,8 +12,7 @@ from memscan.scanner.cli import invoke
 from memscan.scanner.evaluation import evaluate
 from memscan.scanner.ground_truth import read_ground_truth
 from memscan.scanner.result_reader import open_results
-from memscan.scanner.results import MeasuredStep
-from memscan.scanner.samples import Rejected
+from memscan.scanner.samples import MeasuredStep, Rejected
 
 from .fabricated import STEP, scanned, write_ground_truth, write_results
 

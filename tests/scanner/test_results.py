@@ -18,8 +18,8 @@ from pycocotools import mask as coco
 from memscan.scanner.errors import UsageError
 from memscan.scanner.maps_table import MAPS_SCHEMA, MapsWriter
 from memscan.scanner.masks import encode_mask
-from memscan.scanner.results import COLUMNS, BatchMaker, MeasuredStep, result_schema
-from memscan.scanner.samples import Rejected, Sample, Scanned, StepMaps
+from memscan.scanner.results import COLUMNS, BatchMaker, result_schema
+from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, StepMaps
 
 STEPS = (MeasuredStep(3, 101, 0.5, 0.25, True), MeasuredStep(9, 1, 0.125, 0.5, False))
 
