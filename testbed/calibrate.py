@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from memscan.export.assemble import ExportOptions
 from memscan.scanner.bundle import Calibration, open_bundle
+from memscan.scanner.calibration.thresholds import BestThreshold, best_threshold
 from memscan.scanner.measurement import Request
 from memscan.scanner.result_reader import Results
 from memscan.scanner.settings import MAPS, Probes
@@ -24,7 +25,6 @@ from testbed.captions import CAPTIONS
 from testbed.dataset import masks
 from testbed.scanning import cover, export, image_keys, prompts_of, scan, step_indices
 from testbed.tables import HOME
-from testbed.thresholds import BestThreshold, best_threshold
 
 NUM_INFERENCE_STEPS = 50
 GUIDANCES = (1.5, 2.5, 4.0)

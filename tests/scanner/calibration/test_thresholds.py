@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from memscan.scanner.calibration.thresholds import best_threshold
 from memscan.scanner.protocol import fixed_counts
 from testbed.scanning import cover
-from testbed.thresholds import best_threshold
 
 
 def test_best_threshold_agrees_with_every_threshold_tried_by_the_evaluation() -> None:

@@ -1,0 +1,1 @@
+"""Thresholds that hold for one model, map, noise level and sampler."""
