@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memscan.scanner.colormap import colours
-from memscan.scanner.resize import nearest
+from memscan.scanner.evaluation.resize import nearest
 
 SIDE = 128
 OUTLINE = (226, 32, 88)

@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from memscan.scanner.colormap import colours
-from memscan.scanner.overlap import overlap
+from memscan.scanner.evaluation.overlap import overlap
+from memscan.scanner.evaluation.protocol import fixed_counts
 from memscan.scanner.panels import OUTLINE, SIDE
-from memscan.scanner.protocol import fixed_counts
 from memscan.scanner.sheet_columns import Column, columns
 from memscan.scanner.sheet_entries import Entry, Selection
 from memscan.scanner.typography import GREY, INK, RULE, printable, wrapped, write

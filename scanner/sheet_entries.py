@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.ground_truth import KINDS, GroundTruth, Truth
+from memscan.scanner.evaluation.ground_truth import KINDS, GroundTruth, Truth
 from memscan.scanner.result_reader import Key, Results
 from memscan.scanner.rle import decode
 from memscan.scanner.settings import MAPS

@@ -16,9 +16,9 @@ from PIL import Image as Pillow
 
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
-from memscan.scanner.eval_table import table
-from memscan.scanner.evaluation import evaluate
-from memscan.scanner.ground_truth import read_ground_truth
+from memscan.scanner.evaluation.evaluate import evaluate
+from memscan.scanner.evaluation.ground_truth import read_ground_truth
+from memscan.scanner.evaluation.text_table import table
 from memscan.scanner.measurement import Request
 from testbed.captions import of_kind
 from testbed.fidelity import fidelity, fidelity_lines, generated_images

@@ -35,9 +35,9 @@ def command(out: Path) -> int:
     Scores, masks and maps are compared with exact ground truth, and a contact sheet is drawn. Takes a minute or two.
     """
     from memscan.scanner.demo import demo_job, drawn_step
-    from memscan.scanner.eval_table import table
-    from memscan.scanner.evaluation import evaluate
-    from memscan.scanner.ground_truth import TESTBED, read_ground_truth
+    from memscan.scanner.evaluation.evaluate import evaluate
+    from memscan.scanner.evaluation.ground_truth import TESTBED, read_ground_truth
+    from memscan.scanner.evaluation.text_table import table
     from memscan.scanner.result_reader import open_results
     from memscan.scanner.runner import run
     from memscan.scanner.sheet import draw_sheet

@@ -27,9 +27,9 @@ def command(results: Path, ground_truth: str, split: str | None, json_file: Path
     bootstrapped over captions. Kind none has no memorized pixel: its IoU is 1 if nothing is predicted in any of its
     images and 0 otherwise, so look at its accuracy.
     """
-    from memscan.scanner.eval_table import table
-    from memscan.scanner.evaluation import evaluate
-    from memscan.scanner.ground_truth import read_ground_truth
+    from memscan.scanner.evaluation.evaluate import evaluate
+    from memscan.scanner.evaluation.ground_truth import read_ground_truth
+    from memscan.scanner.evaluation.text_table import table
     from memscan.scanner.result_reader import open_results
 
     evaluation = evaluate(open_results(results), read_ground_truth(ground_truth), split)

@@ -12,7 +12,7 @@ from PIL import Image
 from memscan.scanner.cli import invoke
 from memscan.scanner.colormap import colours, scale_end
 from memscan.scanner.errors import UsageError
-from memscan.scanner.ground_truth import read_ground_truth
+from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.panels import OUTLINE, SIDE, heat_map, overlay, photo
 from memscan.scanner.result_reader import open_results
 from memscan.scanner.samples import MeasuredStep, Rejected

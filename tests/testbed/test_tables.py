@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from PIL import Image as Pillow
 from pycocotools import mask as coco
 
-from memscan.scanner.ground_truth import read_ground_truth
+from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from testbed.captions import CAPTIONS, SEEDS
 from testbed.dataset import masks, template
 from testbed.tables import HOME, ground_truth, manifest

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from memscan.scanner.calibration.thresholds import best_threshold
-from memscan.scanner.protocol import fixed_counts
+from memscan.scanner.evaluation.protocol import fixed_counts
 from testbed.scanning import cover
 
 

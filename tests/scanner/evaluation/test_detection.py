@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from memscan.scanner.detection import detection
+from memscan.scanner.evaluation.detection import detection
 
 
 def test_auc_equals_counting_pairs_with_ties_as_one_half() -> None:

@@ -5,9 +5,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from memscan.scanner.overlap import overlap
-from memscan.scanner.protocol import THRESHOLDS, extremes, fixed_counts, oracle_counts, paper_unit
-from memscan.scanner.resize import bilinear, nearest
+from memscan.scanner.evaluation.overlap import overlap
+from memscan.scanner.evaluation.protocol import THRESHOLDS, extremes, fixed_counts, oracle_counts, paper_unit
+from memscan.scanner.evaluation.resize import bilinear, nearest
 
 Maps = NDArray[np.float64]
 Masks = NDArray[np.bool_]

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from memscan.scanner.cli import invoke
-from memscan.scanner.evaluation import evaluate
-from memscan.scanner.ground_truth import read_ground_truth
+from memscan.scanner.evaluation.evaluate import evaluate
+from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.result_reader import open_results
 from memscan.scanner.samples import MeasuredStep, Rejected
 

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.detection import Detection, detection
-from memscan.scanner.ground_truth import GroundTruth
-from memscan.scanner.labelled import LabelledStep, label
-from memscan.scanner.overlap import Interval, Overlap, overlap
-from memscan.scanner.protocol import Counts, extremes, fixed_counts, oracle_counts, paper_unit
+from memscan.scanner.evaluation.detection import Detection, detection
+from memscan.scanner.evaluation.ground_truth import GroundTruth
+from memscan.scanner.evaluation.labelled import LabelledStep, label
+from memscan.scanner.evaluation.overlap import Interval, Overlap, overlap
+from memscan.scanner.evaluation.protocol import Counts, extremes, fixed_counts, oracle_counts, paper_unit
 from memscan.scanner.result_reader import Results
 from memscan.scanner.rle import decode
 

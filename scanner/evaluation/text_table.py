@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from memscan.scanner.evaluation import Record
+from memscan.scanner.evaluation.evaluate import Record
 
 EXPLANATIONS = {
     "oracle": "oracle protocol: best of 101 thresholds, chosen on these very images (the paper's)",

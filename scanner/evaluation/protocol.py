@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.resize import bilinear, nearest
+from memscan.scanner.evaluation.resize import bilinear, nearest
 
 SIZE = 256
 THRESHOLDS = np.linspace(0.0, 1.0, 101)

@@ -10,7 +10,7 @@ import pytest
 from pycocotools import mask as coco
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.ground_truth import GroundTruth, read_ground_truth
+from memscan.scanner.evaluation.ground_truth import GroundTruth, read_ground_truth
 from memscan.scanner.masks import encode_mask
 from memscan.scanner.rle import decode
 

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.overlap import Interval, percentile_interval, resampled
+from memscan.scanner.evaluation.overlap import Interval, percentile_interval, resampled
 
 
 @dataclasses.dataclass(frozen=True)

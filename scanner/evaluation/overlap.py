@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.protocol import Counts
+from memscan.scanner.evaluation.protocol import Counts
 
 REPLICATES = 2000
 CONFIDENCE = 0.95

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.ground_truth import KINDS, GroundTruth
+from memscan.scanner.evaluation.ground_truth import KINDS, GroundTruth
 from memscan.scanner.result_reader import Key, Results
 from memscan.scanner.settings import MAPS
 

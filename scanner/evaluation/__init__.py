@@ -1,0 +1,1 @@
+"""Finished results against ground truth: overlap of masks, detection by scores."""
