@@ -26,8 +26,8 @@ from memscan.scanner.bundle import Bundle, Calibration, open_bundle
 from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
 from memscan.scanner.evaluation.evaluate import Record, evaluate
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
+from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.job import Job
-from memscan.scanner.manifest import open_manifest
 from memscan.scanner.measurement import Request, build_measurement
 from memscan.scanner.result_reader import Results, open_results
 from memscan.scanner.runner import run

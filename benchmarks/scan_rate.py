@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memscan.scanner.bundle import Bundle
+from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.job import Job
-from memscan.scanner.manifest import open_manifest
 from memscan.scanner.measurement import Request, build_measurement
 from memscan.scanner.runner import run
 from memscan.scanner.settings import Execution

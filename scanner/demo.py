@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from memscan.scanner import embedded
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.evaluation.ground_truth import KINDS
-from memscan.scanner.manifest import open_manifest
+from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.measurement import Request, build_measurement, measured_steps
 from memscan.scanner.runner import Job
 from memscan.scanner.settings import Execution

@@ -1,20 +1,17 @@
 """Which parts of a run are done: those whose result file is whole and was made of the rows that the manifest has."""
 
-import collections
 import dataclasses
-import hashlib
-import itertools
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memscan.scanner.errors import ResumeRefused
-from memscan.scanner.manifest import Manifest
+from memscan.scanner.input.manifest import Manifest
+from memscan.scanner.input.parts import cut, input_digest
+from memscan.scanner.input.rows import parse_row
 from memscan.scanner.maps_table import is_whole
 from memscan.scanner.output import OutputFolder
-from memscan.scanner.rows import RawRow, parse_row
 
 DIGEST_KEY = "memscan.input_digest"
 _FINGERPRINT = b"memscan.fingerprint"
@@ -42,20 +39,6 @@ def tally(table: pa.Table) -> Tally:
     failed = {key for key, status in zip(keys, table["status"].to_pylist(), strict=True) if status != "ok"}
     truncated = {key for key, flag in zip(keys, table["truncated"].to_pylist(), strict=True) if flag}
     return Tally(len(set(keys)) - len(failed), len(failed), len(truncated))
-
-
-def cut(manifest: Manifest, shard_rows: int) -> Iterator[tuple[int, Iterator[tuple[int, RawRow]]]]:
-    """The manifest's parts: number, and index and content of each row. What is not read of a part is skipped."""
-    rows = enumerate(manifest.rows())
-    for number in range(-(-manifest.num_rows // shard_rows)):
-        part = itertools.islice(rows, shard_rows)
-        yield number, part
-        collections.deque(part, maxlen=0)
-
-
-def input_digest(row_digests: Iterable[bytes]) -> str:
-    """SHA-256 (hex) of the rows of a part, from theirs."""
-    return hashlib.sha256(b"".join(row_digests)).hexdigest()
 
 
 def finished_parts(

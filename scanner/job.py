@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.manifest import Manifest
+from memscan.scanner.input.manifest import Manifest
 from memscan.scanner.measurement import matching_calibrations
 from memscan.scanner.results import SCHEMA_VERSION, result_schema
 from memscan.scanner.run_record import RunRecord

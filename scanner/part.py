@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from memscan.scanner.batches import Batch
-from memscan.scanner.finished import DIGEST_KEY, Tally, input_digest, tally
+from memscan.scanner.finished import DIGEST_KEY, Tally, tally
+from memscan.scanner.input.parts import input_digest
 from memscan.scanner.job import Job
 from memscan.scanner.maps_table import MapsWriter
 from memscan.scanner.measurement import measured_steps

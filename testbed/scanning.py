@@ -11,8 +11,8 @@ from memscan.export.assemble import ExportOptions, export_bundle
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.manifest import open_manifest
-from memscan.scanner.manifest_columns import Columns
+from memscan.scanner.input.columns import Columns
+from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.measurement import Request, build_measurement
 from memscan.scanner.result_reader import Key, Results, open_results
 from memscan.scanner.runner import Job, run

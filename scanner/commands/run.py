@@ -9,8 +9,8 @@ import click
 from memscan.scanner.commands.grouped_options import GroupedCommand
 
 if TYPE_CHECKING:
+    from memscan.scanner.input.manifest import Manifest
     from memscan.scanner.job import Job
-    from memscan.scanner.manifest import Manifest
     from memscan.scanner.runner import Summary
 
 _NOTHING_TO_SCAN = """\
@@ -153,8 +153,8 @@ def _job(manifest: str | None, prompts: tuple[str, ...], options: dict[str, Any]
 
 
 def _manifest(manifest: str | None, prompts: tuple[str, ...], options: dict[str, Any]) -> "Manifest":
-    from memscan.scanner.manifest import open_manifest, prompt_manifest
-    from memscan.scanner.manifest_columns import Columns
+    from memscan.scanner.input.columns import Columns
+    from memscan.scanner.input.manifest import open_manifest, prompt_manifest
 
     if manifest is None:
         if options["carry"]:

@@ -8,7 +8,7 @@ import pytest
 
 from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.batches import Batch, batches
-from memscan.scanner.manifest import open_manifest
+from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.prepare import Prepared
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.text import Tokens

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from memscan.scanner.rows import MAX_SEED, RawRow, Row, parse_row
+from memscan.scanner.input.rows import MAX_SEED, RawRow, Row, parse_row
 from memscan.scanner.samples import Rejected, Sample
 
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memscan.scanner.errors import ManifestError
-from memscan.scanner.manifest_columns import OPTIONAL, Columns
-from memscan.scanner.rows import RawRow
+from memscan.scanner.input.columns import OPTIONAL, Columns
+from memscan.scanner.input.rows import RawRow
 
 _BATCH_ROWS = 1024
 _IMAGE_BATCH_ROWS = 16

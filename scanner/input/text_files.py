@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from memscan.scanner.errors import ManifestError
-from memscan.scanner.manifest_columns import OPTIONAL, Columns
-from memscan.scanner.rows import RawRow
+from memscan.scanner.input.columns import OPTIONAL, Columns
+from memscan.scanner.input.rows import RawRow
 
 _BLOCK_ROWS = 1024
 _LONGEST_FIELD = 1 << 24

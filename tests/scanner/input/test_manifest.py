@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from memscan.scanner.errors import ManifestError
-from memscan.scanner.manifest import Census, Manifest, open_manifest, prompt_manifest
-from memscan.scanner.manifest_columns import Columns
-from memscan.scanner.manifest_files import stem_of
-from memscan.scanner.rows import RawRow, parse_row
+from memscan.scanner.input.columns import Columns
+from memscan.scanner.input.files import stem_of
+from memscan.scanner.input.manifest import Census, Manifest, open_manifest, prompt_manifest
+from memscan.scanner.input.rows import RawRow, parse_row
 from memscan.scanner.samples import Rejected, Sample
 
 

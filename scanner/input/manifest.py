@@ -15,11 +15,11 @@ from typing import Protocol
 import pyarrow as pa
 
 from memscan.scanner.errors import ManifestError
-from memscan.scanner.manifest_columns import DEFAULT_COLUMNS, Columns
-from memscan.scanner.manifest_files import file_format, find_files, stem_of
-from memscan.scanner.manifest_parquet import ParquetSource
-from memscan.scanner.manifest_text import CsvSource, JsonlSource
-from memscan.scanner.rows import RawRow, parse_row
+from memscan.scanner.input.columns import DEFAULT_COLUMNS, Columns
+from memscan.scanner.input.files import file_format, find_files, stem_of
+from memscan.scanner.input.parquet import ParquetSource
+from memscan.scanner.input.rows import RawRow, parse_row
+from memscan.scanner.input.text_files import CsvSource, JsonlSource
 from memscan.scanner.samples import Rejected
 
 

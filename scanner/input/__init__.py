@@ -1,0 +1,1 @@
+"""Manifests: files, columns and rows, read as a stream and cut into parts."""
