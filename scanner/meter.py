@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.engine import Engine
-from memscan.scanner.estimators import Response, collapse_maps, estimate, probe_groups
-from memscan.scanner.probes import make_probes
+from memscan.scanner.metrics.catalogue import MAPS
+from memscan.scanner.metrics.curvature import collapse_maps
+from memscan.scanner.metrics.hutchinson import Response, estimate, probe_groups
+from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import StepMaps
-from memscan.scanner.settings import MAPS, Probes
+from memscan.scanner.settings import Probes
 
 Array = NDArray[np.float32]
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from memscan.scanner.errors import UsageError
 from memscan.scanner.masks import encode_masks, summarize
+from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, StepMaps
-from memscan.scanner.settings import MAPS
 
 SCHEMA_VERSION = 1
 

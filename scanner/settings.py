@@ -9,12 +9,6 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-MAPS = ("dh_uncond", "dh_base", "ds_uncond", "ds_base", "h_cond")
-"""Names of the maps, in column order. The first four are the method's; `h_cond` is conditional curvature alone."""
-
-BASELINE_MAPS = ("dh_base", "ds_base")
-"""Maps that need a less-trained checkpoint in the bundle."""
-
 ProbeKind = Literal["hadamard", "rademacher"]
 Stream = Literal["cpu", "cuda"]
 Sampler = Literal["ddim", "dpmsolver++"]

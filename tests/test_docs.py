@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from memscan.scanner.settings import MAPS
+from memscan.scanner.metrics.catalogue import MAPS
 from tests.cli_reference import PAGE, reference
 
 ROOT = Path(__file__).parent.parent

@@ -9,9 +9,10 @@ from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.ddim import ddim_timesteps
 from memscan.scanner.engine import open_engine
+from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.scan import Scanner
-from memscan.scanner.settings import MAPS, Execution, Measurement, Probes
+from memscan.scanner.settings import Execution, Measurement, Probes
 from tests.analytic_model import LATENT, analytic_model
 from tests.scanner.one_by_one import Image, scan_one_by_one
 

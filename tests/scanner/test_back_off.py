@@ -13,9 +13,10 @@ from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.engine import Engine
 from memscan.scanner.errors import OutOfMemory
+from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.scan import Scanner
-from memscan.scanner.settings import MAPS, Execution
+from memscan.scanner.settings import Execution
 from tests.scanner.closed_form import SAMPLES, SETTINGS, run, scanned
 from tests.scanner.one_by_one import scan_one_by_one
 from tests.scanner.small_run import ROWS, write_manifest

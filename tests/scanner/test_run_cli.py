@@ -19,8 +19,8 @@ from PIL import Image
 from memscan.scanner import embedded
 from memscan.scanner.cli import cli, invoke
 from memscan.scanner.commands.run import command
+from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.results import COLUMNS
-from memscan.scanner.settings import MAPS
 
 
 @pytest.fixture(autouse=True)

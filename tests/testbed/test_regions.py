@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.result_reader import Results, open_results
-from memscan.scanner.settings import MAPS
 from testbed.calibrate import thresholds_of
 from testbed.captions import Caption, of_kind
 from testbed.dataset import masks

@@ -5,9 +5,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from memscan.scanner.estimators import Response, collapse_maps, estimate, probe_groups
-from memscan.scanner.probes import make_probes
-from memscan.scanner.settings import MAPS, Probes
+from memscan.scanner.metrics.catalogue import MAPS
+from memscan.scanner.metrics.curvature import collapse_maps
+from memscan.scanner.metrics.hutchinson import Response, estimate, probe_groups
+from memscan.scanner.metrics.probes import make_probes
+from memscan.scanner.settings import Probes
 
 LATENT = (4, 3, 5)
 SIZE = 60

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.probes import hadamard_counts, make_probes
+from memscan.scanner.metrics.probes import hadamard_counts, make_probes
 from memscan.scanner.settings import Probes
 
 LATENT = (4, 6, 8)

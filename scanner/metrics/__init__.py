@@ -1,0 +1,1 @@
+"""What is computed of the model's answers: the formulas, and the probes they need."""
