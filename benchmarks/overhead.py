@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 from benchmarks.null_runtime import NullRuntime
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.embedded import BUNDLE
-from memscan.scanner.engine import Engine
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.job import Job
 from memscan.scanner.measurement import Request, build_measurement
+from memscan.scanner.model.engine import Engine
 from memscan.scanner.runner import run
 from memscan.scanner.settings import Execution
 

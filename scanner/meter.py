@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.engine import Engine
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.metrics.curvature import collapse_maps
 from memscan.scanner.metrics.hutchinson import Response, estimate, probe_groups
 from memscan.scanner.metrics.probes import make_probes
+from memscan.scanner.model.engine import Engine
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import StepMaps
 from memscan.scanner.settings import Probes

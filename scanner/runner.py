@@ -14,10 +14,10 @@ import pyarrow as pa
 from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.batches import batches
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.engine import Engine, open_engine
 from memscan.scanner.finished import Tally, finished_parts
 from memscan.scanner.input.manifest import Census
 from memscan.scanner.job import Job
+from memscan.scanner.model.engine import Engine, open_engine
 from memscan.scanner.output import OutputFolder
 from memscan.scanner.part import ScannedBatch, write_parts
 from memscan.scanner.progress import Advance, show_progress

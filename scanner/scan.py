@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.engine import Engine
 from memscan.scanner.errors import OutOfMemory, UsageError
 from memscan.scanner.images import to_model_range, to_pixels
 from memscan.scanner.meter import Meter
+from memscan.scanner.model.engine import Engine
+from memscan.scanner.model.text import Conditioning, PromptEncoder
 from memscan.scanner.prepare import Prepared, Preparer
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samplers import sampler_steps
 from memscan.scanner.samples import Scanned, StepMaps
 from memscan.scanner.schedule import SolverStep
 from memscan.scanner.settings import Measurement
-from memscan.scanner.text import Conditioning, PromptEncoder
 from memscan.scanner.trajectory import trajectory
 
 Array = NDArray[np.float32]

@@ -17,8 +17,8 @@ from memscan.kernels.torch_runtime.plan import Plan
 from memscan.kernels.torch_runtime.recorded import Recorded
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.cli import invoke
-from memscan.scanner.engine import open_engine
 from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory
+from memscan.scanner.model.engine import open_engine
 from memscan.scanner.settings import Execution
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import LATENT

@@ -16,8 +16,8 @@ from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.bundle import Bundle, open_bundle
-from memscan.scanner.engine import Engine, open_engine
 from memscan.scanner.metrics.probes import make_probes
+from memscan.scanner.model.engine import Engine, open_engine
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.samples import Sample
 from memscan.scanner.scan import Scanner

@@ -11,9 +11,9 @@ import pytest
 from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.cli import invoke
-from memscan.scanner.engine import Engine
 from memscan.scanner.errors import OutOfMemory
 from memscan.scanner.metrics.catalogue import MAPS
+from memscan.scanner.model.engine import Engine
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.scan import Scanner
 from memscan.scanner.settings import Execution

@@ -9,9 +9,9 @@ import pytest
 from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.batches import Batch, batches
 from memscan.scanner.input.manifest import open_manifest
+from memscan.scanner.model.text import Tokens
 from memscan.scanner.prepare import Prepared
 from memscan.scanner.samples import Rejected, Sample
-from memscan.scanner.text import Tokens
 from tests.scanner.small_run import ROWS, write_manifest
 
 

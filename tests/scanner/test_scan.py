@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.ddim import ddim_timesteps
-from memscan.scanner.engine import Engine
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import MAPS
+from memscan.scanner.model.engine import Engine
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.settings import Probes

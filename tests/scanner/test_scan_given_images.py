@@ -10,7 +10,7 @@ from PIL import Image
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.ddim import ddim_timesteps
-from memscan.scanner.engine import Engine
+from memscan.scanner.model.engine import Engine
 from memscan.scanner.samples import Sample
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import analytic_model

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
-from memscan.scanner.engine import open_engine
 from memscan.scanner.metrics.catalogue import MAPS
+from memscan.scanner.model.engine import open_engine
 from testbed.embed import calibrated_options
 from testbed.scanning import EXECUTION, export
 from testbed.tables import HOME

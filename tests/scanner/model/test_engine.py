@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.engine import open_engine
 from memscan.scanner.errors import BundleError, EnvironmentFailed
+from memscan.scanner.model.engine import open_engine
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.settings import Execution
 from tests.analytic_bundle import IMAGE, write_analytic_bundle

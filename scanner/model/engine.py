@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
+from memscan.scanner.model.text import Conditioning
 from memscan.scanner.runtimes import open_runtime
 from memscan.scanner.runtimes.runtime import Runtime, Value
 from memscan.scanner.settings import Execution
-from memscan.scanner.text import Conditioning
 
 Array = NDArray[np.float32]
 

@@ -11,7 +11,7 @@ from transformers import CLIPTokenizer
 
 from memscan.scanner.bundle import Bundle, Text
 from memscan.scanner.errors import BundleError, RowError
-from memscan.scanner.text import Conditioning, PromptEncoder, Tokenizer
+from memscan.scanner.model.text import Conditioning, PromptEncoder, Tokenizer
 from tests.analytic_bundle import BOS, EOS, PAD, UNK, write_analytic_bundle
 from tests.analytic_model import MAX_LENGTH
 from tests.tiny_pipeline import save_pipeline
@@ -142,7 +142,7 @@ def test_memory_of_prompts_is_bounded_by_bytes_and_forgets_the_longest_unused(
 ) -> None:
     tokens = Tokenizer(bundle)
     one = PromptEncoder(bundle, CountingEncoder())(tokens("a")).cond["encoder_hidden_states"].nbytes
-    monkeypatch.setattr("memscan.scanner.text._CACHED_BYTES", 2 * one)
+    monkeypatch.setattr("memscan.scanner.model.text._CACHED_BYTES", 2 * one)
     engine = CountingEncoder()
     encode = PromptEncoder(bundle, engine)
     for prompt in ("a mug", "a rug", "a mug", "a city"):  # the city takes the place of the rug

@@ -1,0 +1,1 @@
+"""What the graphs of a bundle mean: text, steps, measurements, pictures."""
