@@ -16,8 +16,8 @@ from PIL import Image
 from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.ground_truth import KINDS, GroundTruth, Truth
 from memscan.scanner.metrics.catalogue import MAPS
-from memscan.scanner.result_reader import Key, Results
-from memscan.scanner.rle import decode
+from memscan.scanner.results.reader import Key, Results
+from memscan.scanner.results.rle import decode
 
 _KEY = ("row", "seed", "step_index")
 _DETAILS = ("prompt", "score", "mask", "mask_height", "mask_width", "timestep", "sigma", "threshold", "model_id")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memscan.scanner.result_reader import Results
+from memscan.scanner.results.reader import Results
 from testbed.captions import CAPTIONS
 from testbed.dataset import masks
 from testbed.scanning import cover, image_keys, prompts_of, step_indices

@@ -14,7 +14,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.input.columns import Columns
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.measurement import Request, build_measurement
-from memscan.scanner.result_reader import Key, Results, open_results
+from memscan.scanner.results.reader import Key, Results, open_results
 from memscan.scanner.runner import Job, run
 from memscan.scanner.settings import Execution
 

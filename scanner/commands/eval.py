@@ -30,7 +30,7 @@ def command(results: Path, ground_truth: str, split: str | None, json_file: Path
     from memscan.scanner.evaluation.evaluate import evaluate
     from memscan.scanner.evaluation.ground_truth import read_ground_truth
     from memscan.scanner.evaluation.text_table import table
-    from memscan.scanner.result_reader import open_results
+    from memscan.scanner.results.reader import open_results
 
     evaluation = evaluate(open_results(results), read_ground_truth(ground_truth), split)
     click.echo(table(evaluation.records))

@@ -21,7 +21,7 @@ def command(results: Path, ground_truth: str | None, out: Path | None, limit: in
     With ground truth, some images of each kind of memorization are drawn; without it, those with the highest scores.
     """
     from memscan.scanner.evaluation.ground_truth import read_ground_truth
-    from memscan.scanner.result_reader import open_results
+    from memscan.scanner.results.reader import open_results
     from memscan.scanner.sheet import draw_sheet
     from memscan.scanner.sheet_entries import select
 

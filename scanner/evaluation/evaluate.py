@@ -13,8 +13,8 @@ from memscan.scanner.evaluation.ground_truth import GroundTruth
 from memscan.scanner.evaluation.labelled import LabelledStep, label
 from memscan.scanner.evaluation.overlap import Interval, Overlap, overlap
 from memscan.scanner.evaluation.protocol import Counts, extremes, fixed_counts, oracle_counts, paper_unit
-from memscan.scanner.result_reader import Results
-from memscan.scanner.rle import decode
+from memscan.scanner.results.reader import Results
+from memscan.scanner.results.rle import decode
 
 Protocol = Literal["oracle", "fixed"]
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from memscan.scanner import embedded
 from memscan.scanner.errors import UsageError
-from memscan.scanner.rle import decode
+from memscan.scanner.results.rle import decode
 
 Kind = Literal["global", "local", "none"]
 KINDS: tuple[Kind, ...] = ("global", "local", "none")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.ground_truth import KINDS, GroundTruth
 from memscan.scanner.metrics.catalogue import MAPS
-from memscan.scanner.result_reader import Key, Results
+from memscan.scanner.results.reader import Key, Results
 
 _COLUMNS = (
     *("row", "seed", "step_index", "timestep", "sigma", "id", "prompt", "status"),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from memscan.scanner.cli import invoke
-from memscan.scanner.output import OutputFolder
+from memscan.scanner.results.folder import OutputFolder
 from tests.scanner.small_run import ROWS, command, contents, write_manifest
 
 

@@ -26,8 +26,8 @@ POINTS = {
     "maps are committed, results are not": ("memscan.scanner.part.Part._commit", "", 2),
     "results are written, not yet renamed": (RENAME, "results/part-00001.parquet", 1),
     # The folder is flushed when an old mark of success is taken back, and after each part.
-    "results are renamed, the rename is not flushed": ("memscan.scanner.output._sync_folder", "results", 3),
-    "all parts are done, success is not marked": ("memscan.scanner.output.OutputFolder.mark_complete", "", 1),
+    "results are renamed, the rename is not flushed": ("memscan.scanner.results.folder._sync_folder", "results", 3),
+    "all parts are done, success is not marked": ("memscan.scanner.results.folder.OutputFolder.mark_complete", "", 1),
 }
 """Function, word among its arguments, and which of such calls."""
 

@@ -20,7 +20,7 @@ from memscan.scanner import embedded
 from memscan.scanner.cli import cli, invoke
 from memscan.scanner.commands.run import command
 from memscan.scanner.metrics.catalogue import MAPS
-from memscan.scanner.results import COLUMNS
+from memscan.scanner.results.schema import COLUMNS
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from memscan.scanner.colormap import colours, scale_end
 from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.panels import OUTLINE, SIDE, heat_map, overlay, photo
-from memscan.scanner.result_reader import open_results
+from memscan.scanner.results.reader import open_results
 from memscan.scanner.samples import MeasuredStep, Rejected
 from memscan.scanner.sheet import draw_sheet
 from memscan.scanner.sheet_columns import columns

@@ -7,13 +7,13 @@ import pytest
 from numpy.typing import NDArray
 
 from memscan.scanner.metrics.catalogue import MAPS
-from memscan.scanner.result_reader import Results, open_results
+from memscan.scanner.results.reader import Results, open_results
 from testbed.calibrate import thresholds_of
 from testbed.captions import Caption, of_kind
 from testbed.dataset import masks
 from testbed.regions import region_means
 from testbed.scanning import cover
-from tests.scanner.fabricated import scanned, write_results
+from tests.scanner.results.fabricated import scanned, write_results
 
 SHAPE = (16, 16)
 # h in the memorized, free and intrinsic region, for the conditional, unconditional and less-trained denoiser

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from memscan.scanner.cli import invoke
 from memscan.scanner.evaluation.evaluate import evaluate
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
-from memscan.scanner.result_reader import open_results
+from memscan.scanner.results.reader import open_results
 from memscan.scanner.samples import MeasuredStep, Rejected
 
 from .fabricated import STEP, scanned, write_ground_truth, write_results

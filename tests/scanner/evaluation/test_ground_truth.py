@@ -11,8 +11,8 @@ from pycocotools import mask as coco
 
 from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.ground_truth import GroundTruth, read_ground_truth
-from memscan.scanner.masks import encode_mask
-from memscan.scanner.rle import decode
+from memscan.scanner.results.masks import encode_mask
+from memscan.scanner.results.rle import decode
 
 from .fabricated import write_ground_truth
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.maps_table import MAPS_SCHEMA, MapsWriter
-from memscan.scanner.masks import encode_mask
-from memscan.scanner.results import COLUMNS, BatchMaker, result_schema
+from memscan.scanner.results.batch_maker import BatchMaker
+from memscan.scanner.results.maps_table import MAPS_SCHEMA, MapsWriter
+from memscan.scanner.results.masks import encode_mask
+from memscan.scanner.results.schema import COLUMNS, result_schema
 from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, StepMaps
 
 STEPS = (MeasuredStep(3, 101, 0.5, 0.25, True), MeasuredStep(9, 1, 0.125, 0.5, False))

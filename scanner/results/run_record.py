@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memscan.scanner.errors import ResumeRefused
-from memscan.scanner.output import OutputFolder
+from memscan.scanner.results.folder import OutputFolder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,47 +1,13 @@
-"""The results table: its schema, and how scanned and rejected samples become rows of it.
+"""From scanned and rejected samples to record batches of the results table, column by column."""
 
-One row for each (row, seed, step_index), always; `status` is "ok" or "error". Maps are summarised in the collapse unit
-(see the README); a map is null where the bundle has no baseline, everything measured is null in error rows.
-"""
-
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from memscan.scanner.errors import UsageError
-from memscan.scanner.masks import encode_masks, summarize
-from memscan.scanner.metrics.catalogue import MAPS
+from memscan.scanner.results.masks import encode_masks, summarize
 from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, StepMaps
-
-SCHEMA_VERSION = 1
-
-COLUMNS = pa.schema(
-    [
-        ("row", pa.int64()),  # index in the whole manifest
-        ("seed", pa.int64()),
-        ("step_index", pa.int32()),
-        ("id", pa.string()),
-        ("prompt", pa.string()),
-        ("timestep", pa.int32()),
-        ("sigma", pa.float32()),
-        ("model_id", pa.string()),
-        ("calibrated", pa.bool_()),  # the bundle vouches for `threshold` at exactly these settings
-        ("truncated", pa.bool_()),  # the prompt was longer than the text encoder
-        ("status", pa.string()),
-        ("error", pa.string()),
-        *((f"{name}_{summary}", pa.float32()) for name in MAPS for summary in ("mean", "max", "q99")),
-        ("score", pa.float32()),  # mean of the map that the mask is made of
-        ("mask", pa.binary()),  # COCO RLE, of latent resolution
-        ("mask_height", pa.int32()),
-        ("mask_width", pa.int32()),
-        ("mask_share", pa.float32()),  # of the pixels
-        ("threshold", pa.float32()),
-    ]
-)
-"""Columns of version 1; those carried from the manifest follow."""
 
 
 class BatchMaker:
@@ -120,35 +86,3 @@ class BatchMaker:
             else:
                 arrays.append(pa.nulls(count, field.type))
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-
-
-def result_schema(carried: Mapping[str, pa.DataType], metadata: Mapping[str, str]) -> pa.Schema:
-    """The schema of a run's result files, with `metadata` under keys that begin with `memscan.`.
-
-    Raises:
-        UsageError: a carried column has the name of a result column.
-    """
-    for name in carried:
-        if name in COLUMNS.names:
-            raise UsageError(f"column {name!r} cannot be carried: the results have a column of that name; rename it")
-    schema = pa.schema([*COLUMNS, *carried.items()])
-    entries = {f"memscan.{key}": value for key, value in metadata.items()} | {
-        "memscan.schema_version": str(SCHEMA_VERSION)
-    }
-    features = _huggingface_features(schema)
-    if features is not None:
-        entries["huggingface"] = json.dumps({"info": {"features": features}})
-    return schema.with_metadata(entries)
-
-
-def _huggingface_features(schema: pa.Schema) -> dict[str, Any] | None:
-    """The types as Hugging Face `datasets` names them, or None if a carried column's type has no plain name there."""
-    features = {}
-    for field in schema:
-        if not (pa.types.is_primitive(field.type) or pa.types.is_string(field.type) or pa.types.is_binary(field.type)):
-            return None
-        if pa.types.is_temporal(field.type):
-            return None
-        name = {"float": "float32", "double": "float64", "halffloat": "float16"}.get(str(field.type), str(field.type))
-        features[field.name] = {"dtype": name, "_type": "Value"}
-    return features

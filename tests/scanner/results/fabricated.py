@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from memscan.scanner.maps_table import MapsWriter
-from memscan.scanner.masks import encode_mask
-from memscan.scanner.results import BatchMaker, result_schema
+from memscan.scanner.results.batch_maker import BatchMaker
+from memscan.scanner.results.maps_table import MapsWriter
+from memscan.scanner.results.masks import encode_mask
+from memscan.scanner.results.schema import result_schema
 from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, StepMaps
 
 STEP = MeasuredStep(index=49, timestep=1, sigma=0.25, threshold=0.5, calibrated=True)

@@ -1,6 +1,5 @@
 """Which parts of a run are done: those whose result file is whole and was made of the rows that the manifest has."""
 
-import dataclasses
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,35 +9,12 @@ from memscan.scanner.errors import ResumeRefused
 from memscan.scanner.input.manifest import Manifest
 from memscan.scanner.input.parts import cut, input_digest
 from memscan.scanner.input.rows import parse_row
-from memscan.scanner.maps_table import is_whole
-from memscan.scanner.output import OutputFolder
+from memscan.scanner.results.folder import OutputFolder
+from memscan.scanner.results.maps_table import is_whole
+from memscan.scanner.results.tally import Tally, tally
 
 DIGEST_KEY = "memscan.input_digest"
 _FINGERPRINT = b"memscan.fingerprint"
-
-
-@dataclasses.dataclass(frozen=True)
-class Tally:
-    """Images by their fate: each is `ok` or `error` (at any step); `truncated` counts among both."""
-
-    ok: int = 0
-    error: int = 0
-    truncated: int = 0
-
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(self.ok + other.ok, self.error + other.error, self.truncated + other.truncated)
-
-    @property
-    def images(self) -> int:
-        return self.ok + self.error
-
-
-def tally(table: pa.Table) -> Tally:
-    """Count the images of a results table."""
-    keys = list(zip(table["row"].to_pylist(), table["seed"].to_pylist(), strict=True))
-    failed = {key for key, status in zip(keys, table["status"].to_pylist(), strict=True) if status != "ok"}
-    truncated = {key for key, flag in zip(keys, table["truncated"].to_pylist(), strict=True) if flag}
-    return Tally(len(set(keys)) - len(failed), len(failed), len(truncated))
 
 
 def finished_parts(

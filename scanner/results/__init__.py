@@ -1,0 +1,1 @@
+"""What a run leaves behind: tables, masks and the folder that they are kept in."""
