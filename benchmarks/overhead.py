@@ -24,10 +24,10 @@ from benchmarks.null_runtime import NullRuntime
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.input.manifest import open_manifest
-from memscan.scanner.job import Job
-from memscan.scanner.measurement import Request, build_measurement
 from memscan.scanner.model.engine import Engine
-from memscan.scanner.runner import run
+from memscan.scanner.run.job import Job
+from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution
 
 GOAL = 100e-6  # seconds a row

@@ -27,10 +27,10 @@ from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
 from memscan.scanner.evaluation.evaluate import Record, evaluate
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.input.manifest import open_manifest
-from memscan.scanner.job import Job
-from memscan.scanner.measurement import Request, build_measurement
 from memscan.scanner.results.reader import Results, open_results
-from memscan.scanner.runner import run
+from memscan.scanner.run.job import Job
+from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution, ProbeKind, Sampler
 from testbed.calibrate import CHOOSERS, Found, thresholds_of
 from testbed.scanning import export

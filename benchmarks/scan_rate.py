@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.input.manifest import open_manifest
-from memscan.scanner.job import Job
-from memscan.scanner.measurement import Request, build_measurement
-from memscan.scanner.runner import run
+from memscan.scanner.run.job import Job
+from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution
 
 Clock = Callable[[], float]

@@ -26,7 +26,7 @@ from memscan.export.quiet import quiet_libraries
 from memscan.scanner import embedded
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.ddim import ddim_timesteps
-from memscan.scanner.measurement import Request
+from memscan.scanner.run.measurement import Request
 from memscan.scanner.settings import Execution
 
 TESTBED = Path(__file__).parent.parent / "testbed"

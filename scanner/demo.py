@@ -13,8 +13,8 @@ from memscan.scanner import embedded
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.evaluation.ground_truth import KINDS
 from memscan.scanner.input.manifest import open_manifest
-from memscan.scanner.measurement import Request, build_measurement, measured_steps
-from memscan.scanner.runner import Job
+from memscan.scanner.run.measurement import Request, build_measurement, measured_steps
+from memscan.scanner.run.runner import Job
 from memscan.scanner.settings import Execution
 
 _CAPTIONS, _SEEDS, _STEPS = 4, 2, 3

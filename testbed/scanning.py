@@ -13,9 +13,9 @@ from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.input.columns import Columns
 from memscan.scanner.input.manifest import open_manifest
-from memscan.scanner.measurement import Request, build_measurement
 from memscan.scanner.results.reader import Key, Results, open_results
-from memscan.scanner.runner import Job, run
+from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.runner import Job, run
 from memscan.scanner.settings import Execution
 
 EXECUTION = Execution(batch_size=8, provider="cpu")

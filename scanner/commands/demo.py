@@ -39,7 +39,7 @@ def command(out: Path) -> int:
     from memscan.scanner.evaluation.ground_truth import TESTBED, read_ground_truth
     from memscan.scanner.evaluation.text_table import table
     from memscan.scanner.results.reader import open_results
-    from memscan.scanner.runner import run
+    from memscan.scanner.run.runner import run
     from memscan.scanner.sheet import draw_sheet
     from memscan.scanner.sheet_entries import select
 

@@ -10,8 +10,8 @@ from memscan.scanner.commands.grouped_options import GroupedCommand
 
 if TYPE_CHECKING:
     from memscan.scanner.input.manifest import Manifest
-    from memscan.scanner.job import Job
-    from memscan.scanner.runner import Summary
+    from memscan.scanner.run.job import Job
+    from memscan.scanner.run.runner import Summary
 
 _NOTHING_TO_SCAN = """\
 memscan: nothing to scan yet: give a manifest, or a prompt.
@@ -123,7 +123,7 @@ def command(manifest: str | None, prompt: tuple[str, ...], **options: Any) -> in
         _describe(job)
         return 0
 
-    from memscan.scanner.runner import run
+    from memscan.scanner.run.runner import run
 
     summary = run(job, note=_note)
     _report(job, summary)
@@ -133,8 +133,8 @@ def command(manifest: str | None, prompt: tuple[str, ...], **options: Any) -> in
 def _job(manifest: str | None, prompts: tuple[str, ...], options: dict[str, Any]) -> "Job":
     from memscan.scanner.bundle import open_bundle
     from memscan.scanner.embedded import BUNDLE
-    from memscan.scanner.job import Job
-    from memscan.scanner.measurement import Request, build_measurement
+    from memscan.scanner.run.job import Job
+    from memscan.scanner.run.measurement import Request, build_measurement
     from memscan.scanner.settings import Execution
 
     opened = _manifest(manifest, prompts, options)
@@ -164,7 +164,7 @@ def _manifest(manifest: str | None, prompts: tuple[str, ...], options: dict[str,
 
 
 def _describe(job: "Job") -> None:
-    from memscan.scanner.runner import plan
+    from memscan.scanner.run.runner import plan
 
     planned, measurement = plan(job), job.measurement
     census = planned.census

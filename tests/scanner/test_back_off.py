@@ -19,7 +19,7 @@ from memscan.scanner.scan import Scanner
 from memscan.scanner.settings import Execution
 from tests.scanner.closed_form import SAMPLES, SETTINGS, run, scanned
 from tests.scanner.one_by_one import scan_one_by_one
-from tests.scanner.small_run import ROWS, write_manifest
+from tests.scanner.run.small_run import ROWS, write_manifest
 
 
 @pytest.fixture

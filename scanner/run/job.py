@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.input.manifest import Manifest
-from memscan.scanner.measurement import matching_calibrations
 from memscan.scanner.results.run_record import RunRecord
 from memscan.scanner.results.schema import SCHEMA_VERSION, result_schema
+from memscan.scanner.run.measurement import matching_calibrations
 from memscan.scanner.settings import Execution, Measurement, fingerprint, fingerprint_parts
 
 SHARD_ROWS = 256

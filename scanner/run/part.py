@@ -12,15 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from memscan.scanner.batches import Batch
 from memscan.scanner.input.parts import input_digest
-from memscan.scanner.job import Job
-from memscan.scanner.measurement import measured_steps
 from memscan.scanner.results.batch_maker import BatchMaker
 from memscan.scanner.results.finished import DIGEST_KEY
 from memscan.scanner.results.folder import OutputFolder
 from memscan.scanner.results.maps_table import MapsWriter
 from memscan.scanner.results.tally import Tally, tally
+from memscan.scanner.run.batches import Batch
+from memscan.scanner.run.job import Job
+from memscan.scanner.run.measurement import measured_steps
 from memscan.scanner.samples import Scanned
 
 

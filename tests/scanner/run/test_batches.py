@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from memscan.scanner.batch_ceiling import BatchCeiling
-from memscan.scanner.batches import Batch, batches
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.model.text import Tokens
 from memscan.scanner.prepare import Prepared
+from memscan.scanner.run.batches import Batch, batches
 from memscan.scanner.samples import Rejected, Sample
-from tests.scanner.small_run import ROWS, write_manifest
+from tests.scanner.run.small_run import ROWS, write_manifest
 
 
 def prepare(sample: Sample) -> Prepared | Rejected:

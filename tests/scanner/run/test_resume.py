@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 from memscan.scanner.cli import invoke
-from tests.scanner.small_run import ROWS, STEPS, command, contents, visible, write_manifest
+from tests.scanner.run.small_run import ROWS, STEPS, command, contents, visible, write_manifest
 
 REPOSITORY = Path(__file__).parents[2]
 
 RENAME = "pathlib.Path.replace"
 
 POINTS = {
-    "the run is recorded, nothing is done": ("memscan.scanner.runner.finished_parts", "", 1),
-    "in the middle of a part": ("memscan.scanner.part.BatchMaker.scanned", "a broken phone", 1),
+    "the run is recorded, nothing is done": ("memscan.scanner.run.runner.finished_parts", "", 1),
+    "in the middle of a part": ("memscan.scanner.run.part.BatchMaker.scanned", "a broken phone", 1),
     "an image is written, not yet renamed": (RENAME, "images/00000003-5.png", 1),
-    "maps are committed, results are not": ("memscan.scanner.part.Part._commit", "", 2),
+    "maps are committed, results are not": ("memscan.scanner.run.part.Part._commit", "", 2),
     "results are written, not yet renamed": (RENAME, "results/part-00001.parquet", 1),
     # The folder is flushed when an old mark of success is taken back, and after each part.
     "results are renamed, the rename is not flushed": ("memscan.scanner.results.folder._sync_folder", "results", 3),
@@ -45,7 +45,7 @@ def uninterrupted(analytic: Path, tmp_path_factory: pytest.TempPathFactory) -> d
 
 
 def stop(number: str, point: tuple[str, str, int], arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-m", "tests.scanner.stopped_run", number, *map(str, point)]
+    program = [sys.executable, "-m", "tests.scanner.run.stopped_run", number, *map(str, point)]
     return subprocess.run([*program, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from memscan.scanner.cli import invoke
 from memscan.scanner.results.folder import OutputFolder
-from tests.scanner.small_run import ROWS, command, contents, write_manifest
+from tests.scanner.run.small_run import ROWS, command, contents, write_manifest
 
 
 @pytest.fixture(scope="module")

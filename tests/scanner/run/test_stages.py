@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from memscan.scanner.stages import Behind, made_ahead
+from memscan.scanner.run.stages import Behind, made_ahead
 
 
 def test_the_next_item_is_made_while_one_is_in_use() -> None:

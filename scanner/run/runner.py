@@ -12,20 +12,20 @@ from contextlib import AbstractContextManager
 import pyarrow as pa
 
 from memscan.scanner.batch_ceiling import BatchCeiling
-from memscan.scanner.batches import batches
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.input.manifest import Census
-from memscan.scanner.job import Job
 from memscan.scanner.model.engine import Engine, open_engine
-from memscan.scanner.part import ScannedBatch, write_parts
-from memscan.scanner.progress import Advance, show_progress
 from memscan.scanner.results.finished import finished_parts
 from memscan.scanner.results.folder import OutputFolder
 from memscan.scanner.results.run_record import adopt_record, held_record
 from memscan.scanner.results.tally import Tally
+from memscan.scanner.run.batches import batches
+from memscan.scanner.run.job import Job
+from memscan.scanner.run.part import ScannedBatch, write_parts
+from memscan.scanner.run.progress import Advance, show_progress
+from memscan.scanner.run.stages import Behind, made_ahead
 from memscan.scanner.scan import Scanner
 from memscan.scanner.settings import Execution
-from memscan.scanner.stages import Behind, made_ahead
 
 Note = Callable[[str], None]
 

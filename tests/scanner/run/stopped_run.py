@@ -1,4 +1,4 @@
-"""`memscan`, stopped at a named point: `python -m tests.scanner.stopped_run SIGNAL FUNCTION WORD N ARGUMENTS...`.
+"""`memscan`, stopped at a named point: `python -m tests.scanner.run.stopped_run SIGNAL FUNCTION WORD N ARGUMENTS...`.
 
 The process sends itself SIGNAL when FUNCTION is called for the N-th time with arguments whose text holds WORD, before
 the function begins.

@@ -2,7 +2,7 @@
 
 import io
 
-from memscan.scanner.progress import LogLines
+from memscan.scanner.run.progress import LogLines
 
 
 class Clock:

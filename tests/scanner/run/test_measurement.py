@@ -7,7 +7,7 @@ import pytest
 
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.errors import UsageError
-from memscan.scanner.measurement import Request, build_measurement, matching_calibrations, measured_steps
+from memscan.scanner.run.measurement import Request, build_measurement, matching_calibrations, measured_steps
 from memscan.scanner.settings import Probes
 
 # The analytic bundle: 10 steps at timesteps 901, 801, ... 1; defaults 201, 101, 1; guidance 2.5; 8 Hadamard probes;
