@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from memscan.scanner.plans.flavour import Flavour
-    from memscan.scanner.plans.provide import Provided
-    from memscan.scanner.plans.target import Target
+    from memscan.scanner.runtimes.tensorrt.flavour import Flavour
+    from memscan.scanner.runtimes.tensorrt.provide import Provided
+    from memscan.scanner.runtimes.tensorrt.target import Target
 
 
 @click.command("build", short_help="Build a bundle's TensorRT plans before a run needs them")
@@ -44,10 +44,10 @@ def command(bundle: Path, engine: str, batch_size: int, capabilities: tuple[str,
     private folder: they are code, so never take any from others.
     """
     from memscan.scanner.bundle import open_bundle
-    from memscan.scanner.plans.cache import PlanCache, default_folder
-    from memscan.scanner.plans.flavour import load_flavour
-    from memscan.scanner.plans.key import plan_graphs
-    from memscan.scanner.plans.provide import PlanProvider
+    from memscan.scanner.runtimes.tensorrt.cache import PlanCache, default_folder
+    from memscan.scanner.runtimes.tensorrt.flavour import load_flavour
+    from memscan.scanner.runtimes.tensorrt.key import plan_graphs
+    from memscan.scanner.runtimes.tensorrt.provide import PlanProvider
 
     if capabilities and engine != "tensorrt-rtx":
         raise click.UsageError("--compute-capability is for --engine tensorrt-rtx: tensorrt builds for the GPU at hand")
@@ -61,7 +61,7 @@ def command(bundle: Path, engine: str, batch_size: int, capabilities: tuple[str,
 
 
 def _target(flavour: "Flavour", capabilities: tuple[str, ...]) -> "Target":
-    from memscan.scanner.plans.target import ahead_of_time, open_gpu, target_of
+    from memscan.scanner.runtimes.tensorrt.target import ahead_of_time, open_gpu, target_of
 
     return ahead_of_time(flavour, capabilities) if flavour.ahead_of_time else target_of(flavour, open_gpu(flavour))
 

@@ -19,7 +19,7 @@ def open_runtime(bundle: Bundle, execution: Execution) -> Runtime:
 
             return OnnxRuntime(bundle, execution)
         case "tensorrt" | "tensorrt-rtx":
-            from memscan.scanner.runtimes.tensorrt_runtime import TensorRtRuntime
+            from memscan.scanner.runtimes.tensorrt.runtime import TensorRtRuntime
 
             return TensorRtRuntime(bundle, execution)
         case "torch":

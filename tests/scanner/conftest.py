@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from memscan.scanner.runtimes import cuda
+from memscan.scanner.runtimes.tensorrt import cuda
 from tests.analytic_bundle import write_analytic_bundle
-from tests.scanner.fake_cudart import FakeCudart
-from tests.scanner.fake_tensorrt import FakeTensorRt
+from tests.scanner.runtimes.tensorrt.fake_cudart import FakeCudart
+from tests.scanner.runtimes.tensorrt.fake_tensorrt import FakeTensorRt
 
 
 @pytest.fixture(scope="session")

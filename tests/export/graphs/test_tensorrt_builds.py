@@ -14,9 +14,9 @@ from memscan.export.autodiff.jvp import jvp
 from memscan.export.autodiff.shapes import infer_outputs
 from memscan.export.graphs.trace import OPSET
 from memscan.export.passes.half_precision import Precision
-from memscan.scanner.plans.builder import Request, build_plan
-from memscan.scanner.plans.flavour import load_flavour
-from memscan.scanner.plans.interface import Interface, Tensor
+from memscan.scanner.runtimes.tensorrt.builder import Request, build_plan
+from memscan.scanner.runtimes.tensorrt.flavour import load_flavour
+from memscan.scanner.runtimes.tensorrt.interface import Interface, Tensor
 from tests.export.graphs.families import FAMILIES, TANGENTS, graphs
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX's wheels are not installed")

@@ -7,14 +7,14 @@ import pytest
 
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.errors import EnvironmentFailed
-from memscan.scanner.plans.cache import PlanCache
-from memscan.scanner.plans.flavour import load_flavour
-from memscan.scanner.plans.interface import Tensor
-from memscan.scanner.plans.key import plan_graphs
-from memscan.scanner.plans.provide import PlanProvider
-from memscan.scanner.plans.target import open_gpu, target_of
 from memscan.scanner.runtimes import open_runtime
 from memscan.scanner.runtimes.runtime import Runtime
+from memscan.scanner.runtimes.tensorrt.cache import PlanCache
+from memscan.scanner.runtimes.tensorrt.flavour import load_flavour
+from memscan.scanner.runtimes.tensorrt.interface import Tensor
+from memscan.scanner.runtimes.tensorrt.key import plan_graphs
+from memscan.scanner.runtimes.tensorrt.provide import PlanProvider
+from memscan.scanner.runtimes.tensorrt.target import open_gpu, target_of
 from memscan.scanner.settings import Execution
 
 pytestmark = pytest.mark.gpu

@@ -11,11 +11,11 @@ from types import ModuleType
 from typing import Any
 
 from memscan.scanner.errors import BundleError, EnvironmentFailed
-from memscan.scanner.plans.failure import memory_failure
-from memscan.scanner.plans.flavour import Flavour
-from memscan.scanner.plans.interface import Interface, network_interface
-from memscan.scanner.plans.progress import Show, monitor
-from memscan.scanner.plans.timing import TimingCache
+from memscan.scanner.runtimes.tensorrt.failure import memory_failure
+from memscan.scanner.runtimes.tensorrt.flavour import Flavour
+from memscan.scanner.runtimes.tensorrt.interface import Interface, network_interface
+from memscan.scanner.runtimes.tensorrt.progress import Show, monitor
+from memscan.scanner.runtimes.tensorrt.timing import TimingCache
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from memscan.scanner.bundle import Bundle, open_bundle
-from memscan.scanner.plans.key import PlanKey, graph_digest, plan_graphs
+from memscan.scanner.runtimes.tensorrt.key import PlanKey, graph_digest, plan_graphs
 from tests.analytic_bundle import write_analytic_bundle
 
 KEY = PlanKey("tensorrt", "10.13.3", "NVIDIA H200", ("9.0",), 8, "a" * 64)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from tests.scanner.fake_cudart import FakeCudart
+from tests.scanner.runtimes.tensorrt.fake_cudart import FakeCudart
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 _SCRATCH_BYTES = 256  # an image

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.plans.builder import Request, build_plan
-from memscan.scanner.plans.cache import Plan, PlanCache
-from memscan.scanner.plans.flavour import Flavour
-from memscan.scanner.plans.key import PlanKey, graph_digest
-from memscan.scanner.plans.progress import show_build
-from memscan.scanner.plans.target import Target
-from memscan.scanner.plans.timing import TimingCache
+from memscan.scanner.runtimes.tensorrt.builder import Request, build_plan
+from memscan.scanner.runtimes.tensorrt.cache import Plan, PlanCache
+from memscan.scanner.runtimes.tensorrt.flavour import Flavour
+from memscan.scanner.runtimes.tensorrt.key import PlanKey, graph_digest
+from memscan.scanner.runtimes.tensorrt.progress import show_build
+from memscan.scanner.runtimes.tensorrt.target import Target
+from memscan.scanner.runtimes.tensorrt.timing import TimingCache
 
 Note = Callable[[str], None]
 

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from memscan.scanner.errors import EnvironmentFailed, OutOfMemory, UsageError
-from memscan.scanner.plans.flavour import Flavour
-from memscan.scanner.runtimes.cuda import Gpu
+from memscan.scanner.runtimes.tensorrt.cuda import Gpu
+from memscan.scanner.runtimes.tensorrt.flavour import Flavour
 
 
 @dataclasses.dataclass(frozen=True)

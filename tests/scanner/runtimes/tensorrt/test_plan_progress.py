@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from memscan.scanner.plans.progress import LogLines, Phases
+from memscan.scanner.runtimes.tensorrt.progress import LogLines, Phases
 
 
 def test_inner_phases_fill_the_current_step_of_the_outer_one() -> None:

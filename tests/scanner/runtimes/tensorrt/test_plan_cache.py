@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from memscan.scanner.errors import EnvironmentFailed
-from memscan.scanner.plans.cache import Plan, PlanCache, default_folder
-from memscan.scanner.plans.interface import Interface, Tensor
-from memscan.scanner.plans.key import PlanKey
+from memscan.scanner.runtimes.tensorrt.cache import Plan, PlanCache, default_folder
+from memscan.scanner.runtimes.tensorrt.interface import Interface, Tensor
+from memscan.scanner.runtimes.tensorrt.key import PlanKey
 
 KEY = PlanKey("tensorrt", "10.13.3", "NVIDIA H200", ("9.0",), 8, "a" * 64)
 INTERFACE = Interface({"sample": Tensor("float32", (-1, 4))}, {"eps": Tensor("float32", (-1, 4))})

@@ -7,12 +7,12 @@ import pytest
 
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.cli import invoke
-from memscan.scanner.plans.cache import PlanCache
-from memscan.scanner.plans.flavour import load_flavour
-from memscan.scanner.plans.interface import Interface
-from memscan.scanner.plans.key import PlanKey, graph_digest, plan_graphs
+from memscan.scanner.runtimes.tensorrt.cache import PlanCache
+from memscan.scanner.runtimes.tensorrt.flavour import load_flavour
+from memscan.scanner.runtimes.tensorrt.interface import Interface
+from memscan.scanner.runtimes.tensorrt.key import PlanKey, graph_digest, plan_graphs
 from tests.analytic_bundle import write_analytic_bundle
-from tests.scanner.fake_tensorrt import FakeTensorRt
+from tests.scanner.runtimes.tensorrt.fake_tensorrt import FakeTensorRt
 
 AHEAD = ("--engine", "tensorrt-rtx", "--compute-capability", "8.6")
 

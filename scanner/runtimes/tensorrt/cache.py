@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from memscan.scanner.errors import EnvironmentFailed
-from memscan.scanner.plans.interface import Interface
-from memscan.scanner.plans.key import PlanKey
+from memscan.scanner.runtimes.tensorrt.interface import Interface
+from memscan.scanner.runtimes.tensorrt.key import PlanKey
 
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 

@@ -14,14 +14,15 @@ import pytest
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory, UsageError
-from memscan.scanner.runtimes import cuda, open_runtime
+from memscan.scanner.runtimes import open_runtime
 from memscan.scanner.runtimes.runtime import Runtime
-from memscan.scanner.runtimes.tensorrt_runtime import TensorRtRuntime
+from memscan.scanner.runtimes.tensorrt import cuda
+from memscan.scanner.runtimes.tensorrt.runtime import TensorRtRuntime
 from memscan.scanner.settings import Execution
 from tests.analytic_model import LATENT, MAX_LENGTH
-from tests.scanner import fake_tensorrt
-from tests.scanner.fake_cudart import FakeCudart
-from tests.scanner.fake_tensorrt import FakeTensorRt
+from tests.scanner.runtimes.tensorrt import fake_tensorrt
+from tests.scanner.runtimes.tensorrt.fake_cudart import FakeCudart
+from tests.scanner.runtimes.tensorrt.fake_tensorrt import FakeTensorRt
 
 ENGINES = pytest.mark.parametrize("engine", ["tensorrt", "tensorrt-rtx"])
 SHAPE = (3, *LATENT)

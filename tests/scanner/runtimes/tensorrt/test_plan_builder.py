@@ -13,14 +13,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from memscan.scanner.cli import Terminated
 from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory, UsageError
-from memscan.scanner.plans.builder import Request, build_plan
-from memscan.scanner.plans.cache import PlanCache
-from memscan.scanner.plans.failure import failure
-from memscan.scanner.plans.flavour import Flavour, load_flavour
-from memscan.scanner.plans.interface import Tensor
-from memscan.scanner.plans.key import PlanKey
-from memscan.scanner.plans.target import ahead_of_time
-from memscan.scanner.plans.timing import TimingCache
+from memscan.scanner.runtimes.tensorrt.builder import Request, build_plan
+from memscan.scanner.runtimes.tensorrt.cache import PlanCache
+from memscan.scanner.runtimes.tensorrt.failure import failure
+from memscan.scanner.runtimes.tensorrt.flavour import Flavour, load_flavour
+from memscan.scanner.runtimes.tensorrt.interface import Tensor
+from memscan.scanner.runtimes.tensorrt.key import PlanKey
+from memscan.scanner.runtimes.tensorrt.target import ahead_of_time
+from memscan.scanner.runtimes.tensorrt.timing import TimingCache
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX's wheels are not installed")
 
@@ -145,10 +145,10 @@ def test_of_two_processes_one_builds_and_the_other_finds(analytic: Path, tmp_pat
     code = f"""
 from pathlib import Path
 from memscan.scanner.bundle import open_bundle
-from memscan.scanner.plans.cache import PlanCache
-from memscan.scanner.plans.flavour import load_flavour
-from memscan.scanner.plans.provide import PlanProvider
-from memscan.scanner.plans.target import Target
+from memscan.scanner.runtimes.tensorrt.cache import PlanCache
+from memscan.scanner.runtimes.tensorrt.flavour import load_flavour
+from memscan.scanner.runtimes.tensorrt.provide import PlanProvider
+from memscan.scanner.runtimes.tensorrt.target import Target
 bundle, flavour = open_bundle(Path({str(analytic)!r})), load_flavour("tensorrt-rtx")
 provider = PlanProvider(
     bundle, flavour, PlanCache(Path({str(tmp_path)!r}) / "plans"), Target(None, ("8.6",)), 2, note=lambda text: None

@@ -7,8 +7,8 @@ nothing.
 import hashlib
 from typing import Any
 
-from memscan.scanner.plans.cache import PlanCache
-from memscan.scanner.plans.key import PlanKey
+from memscan.scanner.runtimes.tensorrt.cache import PlanCache
+from memscan.scanner.runtimes.tensorrt.key import PlanKey
 
 
 class TimingCache:

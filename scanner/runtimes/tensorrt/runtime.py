@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import UsageError
-from memscan.scanner.plans.cache import PlanCache, default_folder
-from memscan.scanner.plans.flavour import load_flavour
-from memscan.scanner.plans.provide import PlanProvider
-from memscan.scanner.plans.target import open_gpu, target_of
-from memscan.scanner.runtimes.cuda import DeviceArray
-from memscan.scanner.runtimes.loaded_plan import LoadedPlan
+from memscan.scanner.runtimes.tensorrt.cache import PlanCache, default_folder
+from memscan.scanner.runtimes.tensorrt.cuda import DeviceArray
+from memscan.scanner.runtimes.tensorrt.flavour import load_flavour
+from memscan.scanner.runtimes.tensorrt.loaded_plan import LoadedPlan
+from memscan.scanner.runtimes.tensorrt.provide import PlanProvider
+from memscan.scanner.runtimes.tensorrt.target import open_gpu, target_of
 from memscan.scanner.settings import Execution
 
 
