@@ -25,8 +25,8 @@ from benchmarks.torch_procedures import Procedures, Settings
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner import embedded
 from memscan.scanner.bundle import open_bundle
-from memscan.scanner.ddim import ddim_timesteps
 from memscan.scanner.run.measurement import Request
+from memscan.scanner.sampling.ddim import ddim_timesteps
 from memscan.scanner.settings import Execution
 
 TESTBED = Path(__file__).parent.parent / "testbed"

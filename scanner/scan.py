@@ -21,9 +21,9 @@ from memscan.scanner.model.engine import Engine
 from memscan.scanner.model.text import Conditioning, PromptEncoder
 from memscan.scanner.prepare import Prepared, Preparer
 from memscan.scanner.runtimes.runtime import Value
-from memscan.scanner.samplers import sampler_steps
 from memscan.scanner.samples import Scanned, StepMaps
-from memscan.scanner.schedule import SolverStep
+from memscan.scanner.sampling.samplers import sampler_steps
+from memscan.scanner.sampling.schedule import SolverStep
 from memscan.scanner.settings import Measurement
 from memscan.scanner.trajectory import trajectory
 

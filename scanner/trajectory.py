@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from memscan.scanner.model.engine import Engine
 from memscan.scanner.runtimes.runtime import Value
-from memscan.scanner.schedule import SolverStep
+from memscan.scanner.sampling.schedule import SolverStep
 
 
 def trajectory(

@@ -12,9 +12,9 @@ from memscan.scanner.bundle import Bundle, Calibration
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import BASELINE_MAPS, MAPS
 from memscan.scanner.metrics.probes import make_probes
-from memscan.scanner.samplers import DEFAULT_STEPS, moves, sampler_timesteps
 from memscan.scanner.samples import MeasuredStep
-from memscan.scanner.schedule import noise_level
+from memscan.scanner.sampling.samplers import DEFAULT_STEPS, moves, sampler_timesteps
+from memscan.scanner.sampling.schedule import noise_level
 from memscan.scanner.settings import Measurement, Move, ProbeKind, Probes, Sampler, Stream
 
 T = TypeVar("T")

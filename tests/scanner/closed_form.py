@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.ddim import ddim_timesteps
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.model.engine import open_engine
 from memscan.scanner.samples import Rejected, Sample
+from memscan.scanner.sampling.ddim import ddim_timesteps
 from memscan.scanner.scan import Scanner
 from memscan.scanner.settings import Execution, Measurement, Probes
 from tests.analytic_model import LATENT, analytic_model

@@ -10,12 +10,12 @@ from diffusers import DPMSolverMultistepScheduler
 from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.ddim import ddim_timesteps
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.model.engine import Engine
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Rejected, Sample
+from memscan.scanner.sampling.ddim import ddim_timesteps
 from memscan.scanner.settings import Probes
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import analytic_model

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.ddim import ddim_timesteps
 from memscan.scanner.model.engine import Engine
 from memscan.scanner.samples import Sample
+from memscan.scanner.sampling.ddim import ddim_timesteps
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import analytic_model
 from tests.scanner.closed_form import (

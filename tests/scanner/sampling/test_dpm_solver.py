@@ -8,9 +8,9 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 
 from memscan.scanner.bundle import Schedule
-from memscan.scanner.dpm_solver import dpm_steps, dpm_timesteps
 from memscan.scanner.errors import UsageError
-from memscan.scanner.schedule import SolverStep
+from memscan.scanner.sampling.dpm_solver import dpm_steps, dpm_timesteps
+from memscan.scanner.sampling.schedule import SolverStep
 
 SPACINGS = ["leading", "trailing", "linspace"]
 

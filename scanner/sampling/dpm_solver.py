@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Schedule
 from memscan.scanner.errors import UsageError
-from memscan.scanner.schedule import SolverStep, Spacing, spaced_timesteps, step_level
+from memscan.scanner.sampling.schedule import SolverStep, Spacing, spaced_timesteps, step_level
 
 
 def _leading(train: int, count: int, offset: int) -> NDArray[np.float64]:

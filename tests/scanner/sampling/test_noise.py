@@ -6,8 +6,8 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 
 from memscan.scanner.errors import RowError
-from memscan.scanner.noise import initial_latents
-from memscan.scanner.philox import philox4x32
+from memscan.scanner.sampling.noise import initial_latents
+from memscan.scanner.sampling.philox import philox4x32
 
 SEEDS = [0, 1, 2**31, 2**32 - 1, 2**32 + 5, 2**63 - 1, 2**64 - 1]
 SIZES = [1, 2, 7, 15, 16, 17, 31, 32, 33, 100, 4 * 64 * 64]

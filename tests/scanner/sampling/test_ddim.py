@@ -8,9 +8,9 @@ import torch
 from diffusers import DDIMScheduler
 
 from memscan.scanner.bundle import Schedule
-from memscan.scanner.ddim import ddim_steps, ddim_timesteps
 from memscan.scanner.errors import UsageError
-from memscan.scanner.schedule import noise_level
+from memscan.scanner.sampling.ddim import ddim_steps, ddim_timesteps
+from memscan.scanner.sampling.schedule import noise_level
 
 STEPS = [1, 3, 10, 30, 50, 999]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Schedule
-from memscan.scanner.schedule import SolverStep, Spacing, noise_level, spaced_timesteps, step_level
+from memscan.scanner.sampling.schedule import SolverStep, Spacing, noise_level, spaced_timesteps, step_level
 
 
 def _leading(train: int, count: int, offset: int) -> NDArray[np.float64]:

@@ -8,10 +8,10 @@ level that a threshold was calibrated at. Such a `Move` is part of the measureme
 from collections.abc import Iterable, Sequence
 
 from memscan.scanner.bundle import Schedule
-from memscan.scanner.ddim import ddim_steps, ddim_timesteps
-from memscan.scanner.dpm_solver import dpm_steps, dpm_timesteps
 from memscan.scanner.errors import UsageError
-from memscan.scanner.schedule import SolverStep
+from memscan.scanner.sampling.ddim import ddim_steps, ddim_timesteps
+from memscan.scanner.sampling.dpm_solver import dpm_steps, dpm_timesteps
+from memscan.scanner.sampling.schedule import SolverStep
 from memscan.scanner.settings import Move, Sampler
 
 DEFAULT_STEPS: dict[Sampler, int] = {"ddim": 50, "dpmsolver++": 20}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.errors import RowError
-from memscan.scanner.philox import philox4x32
+from memscan.scanner.sampling.philox import philox4x32
 from memscan.scanner.settings import Stream
 
 _BLOCK = 16

@@ -1,0 +1,1 @@
+"""Noise, noise levels and samplers."""
