@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.images import to_model_range
 from memscan.scanner.model.engine import open_engine
 from memscan.scanner.results.reader import Results
+from memscan.scanner.scan.images import to_model_range
 from testbed.captions import CAPTIONS, Caption
 from testbed.dataset import Mask, masks
 from testbed.scanning import EXECUTION, image_keys, prompts_of

@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Callable, Container, Iterator
 
-from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.input.manifest import Manifest
 from memscan.scanner.input.parts import cut
 from memscan.scanner.input.rows import RawRow, parse_row
-from memscan.scanner.prepare import Prepared
 from memscan.scanner.samples import Rejected, Sample
+from memscan.scanner.scan.batch_ceiling import BatchCeiling
+from memscan.scanner.scan.prepare import Prepared
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 
 import pyarrow as pa
 
-from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.input.manifest import Census
 from memscan.scanner.model.engine import Engine, open_engine
@@ -24,7 +23,8 @@ from memscan.scanner.run.job import Job
 from memscan.scanner.run.part import ScannedBatch, write_parts
 from memscan.scanner.run.progress import Advance, show_progress
 from memscan.scanner.run.stages import Behind, made_ahead
-from memscan.scanner.scan import Scanner
+from memscan.scanner.scan.batch_ceiling import BatchCeiling
+from memscan.scanner.scan.scanner import Scanner
 from memscan.scanner.settings import Execution
 
 Note = Callable[[str], None]

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.model.text import Tokens
-from memscan.scanner.prepare import Prepared
 from memscan.scanner.run.batches import Batch, batches
 from memscan.scanner.samples import Rejected, Sample
+from memscan.scanner.scan.batch_ceiling import BatchCeiling
+from memscan.scanner.scan.prepare import Prepared
 from tests.scanner.run.small_run import ROWS, write_manifest
 
 

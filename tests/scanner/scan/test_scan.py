@@ -19,7 +19,7 @@ from memscan.scanner.sampling.ddim import ddim_timesteps
 from memscan.scanner.settings import Probes
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import analytic_model
-from tests.scanner.closed_form import (
+from tests.scanner.scan.closed_form import (
     FLOAT32,
     SAMPLES,
     SETTINGS,

@@ -5,16 +5,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.model.engine import open_engine
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.sampling.ddim import ddim_timesteps
-from memscan.scanner.scan import Scanner
+from memscan.scanner.scan.batch_ceiling import BatchCeiling
+from memscan.scanner.scan.scanner import Scanner
 from memscan.scanner.settings import Execution, Measurement, Probes
 from tests.analytic_model import LATENT, analytic_model
-from tests.scanner.one_by_one import Image, scan_one_by_one
+from tests.scanner.scan.one_by_one import Image, scan_one_by_one
 
 SETTINGS = Measurement(
     num_inference_steps=10,

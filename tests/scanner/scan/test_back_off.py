@@ -8,18 +8,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.errors import OutOfMemory
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.model.engine import Engine
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
-from memscan.scanner.scan import Scanner
+from memscan.scanner.scan.batch_ceiling import BatchCeiling
+from memscan.scanner.scan.scanner import Scanner
 from memscan.scanner.settings import Execution
-from tests.scanner.closed_form import SAMPLES, SETTINGS, run, scanned
-from tests.scanner.one_by_one import scan_one_by_one
 from tests.scanner.run.small_run import ROWS, write_manifest
+from tests.scanner.scan.closed_form import SAMPLES, SETTINGS, run, scanned
+from tests.scanner.scan.one_by_one import scan_one_by_one
 
 
 @pytest.fixture

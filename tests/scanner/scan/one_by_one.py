@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.prepare import Prepared
 from memscan.scanner.samples import Rejected, Sample, Scanned
-from memscan.scanner.scan import Scanner
+from memscan.scanner.scan.prepare import Prepared
+from memscan.scanner.scan.scanner import Scanner
 
 
 @dataclasses.dataclass(frozen=True)

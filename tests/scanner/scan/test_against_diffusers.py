@@ -14,15 +14,15 @@ from torch import Tensor
 from memscan.export.assemble import ExportOptions, export_bundle
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.quiet import quiet_libraries
-from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.model.engine import Engine, open_engine
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.samples import Sample
-from memscan.scanner.scan import Scanner
+from memscan.scanner.scan.batch_ceiling import BatchCeiling
+from memscan.scanner.scan.scanner import Scanner
 from memscan.scanner.settings import Execution, Measurement, Probes
-from tests.scanner.one_by_one import Image, scan_one_by_one
+from tests.scanner.scan.one_by_one import Image, scan_one_by_one
 from tests.tiny_pipeline import save_pipeline
 
 SETTINGS = Measurement(

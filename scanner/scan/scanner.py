@@ -12,20 +12,20 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.batch_ceiling import BatchCeiling
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import OutOfMemory, UsageError
-from memscan.scanner.images import to_model_range, to_pixels
-from memscan.scanner.meter import Meter
 from memscan.scanner.model.engine import Engine
 from memscan.scanner.model.text import Conditioning, PromptEncoder
-from memscan.scanner.prepare import Prepared, Preparer
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Scanned, StepMaps
 from memscan.scanner.sampling.samplers import sampler_steps
 from memscan.scanner.sampling.schedule import SolverStep
+from memscan.scanner.scan.batch_ceiling import BatchCeiling
+from memscan.scanner.scan.images import to_model_range, to_pixels
+from memscan.scanner.scan.meter import Meter
+from memscan.scanner.scan.prepare import Prepared, Preparer
+from memscan.scanner.scan.trajectory import trajectory
 from memscan.scanner.settings import Measurement
-from memscan.scanner.trajectory import trajectory
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import RowError
-from memscan.scanner.images import load_image
 from memscan.scanner.model.text import Tokenizer, Tokens
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.sampling.noise import initial_latents
+from memscan.scanner.scan.images import load_image
 from memscan.scanner.settings import Stream
 
 
