@@ -40,8 +40,8 @@ def command(out: Path) -> int:
     from memscan.scanner.evaluation.text_table import table
     from memscan.scanner.results.reader import open_results
     from memscan.scanner.run.runner import run
-    from memscan.scanner.sheet import draw_sheet
-    from memscan.scanner.sheet_entries import select
+    from memscan.scanner.sheet.draw import draw_sheet
+    from memscan.scanner.sheet.entries import select
 
     job = demo_job(out)
     census = job.manifest.census()

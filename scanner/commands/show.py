@@ -22,8 +22,8 @@ def command(results: Path, ground_truth: str | None, out: Path | None, limit: in
     """
     from memscan.scanner.evaluation.ground_truth import read_ground_truth
     from memscan.scanner.results.reader import open_results
-    from memscan.scanner.sheet import draw_sheet
-    from memscan.scanner.sheet_entries import select
+    from memscan.scanner.sheet.draw import draw_sheet
+    from memscan.scanner.sheet.entries import select
 
     truth = None if ground_truth is None else read_ground_truth(ground_truth)
     opened = open_results(results)

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from memscan.scanner.colormap import colours
 from memscan.scanner.evaluation.resize import nearest
+from memscan.scanner.sheet.colormap import colours
 
 SIDE = 128
 OUTLINE = (226, 32, 88)

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memscan.scanner.cli import invoke
-from memscan.scanner.colormap import colours, scale_end
 from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
-from memscan.scanner.panels import OUTLINE, SIDE, heat_map, overlay, photo
 from memscan.scanner.results.reader import open_results
 from memscan.scanner.samples import MeasuredStep, Rejected
-from memscan.scanner.sheet import draw_sheet
-from memscan.scanner.sheet_columns import columns
-from memscan.scanner.sheet_entries import Selection, select
-from memscan.scanner.typography import font, printable, wrapped
+from memscan.scanner.sheet.colormap import colours, scale_end
+from memscan.scanner.sheet.columns import columns
+from memscan.scanner.sheet.draw import draw_sheet
+from memscan.scanner.sheet.entries import Selection, select
+from memscan.scanner.sheet.panels import OUTLINE, SIDE, heat_map, overlay, photo
+from memscan.scanner.sheet.typography import font, printable, wrapped
 
 from .fabricated import STEP, scanned, write_ground_truth, write_results
 

@@ -6,13 +6,13 @@ from itertools import groupby
 import numpy as np
 from PIL import Image, ImageDraw
 
-from memscan.scanner.colormap import colours
 from memscan.scanner.evaluation.overlap import overlap
 from memscan.scanner.evaluation.protocol import fixed_counts
-from memscan.scanner.panels import OUTLINE, SIDE
-from memscan.scanner.sheet_columns import Column, columns
-from memscan.scanner.sheet_entries import Entry, Selection
-from memscan.scanner.typography import GREY, INK, RULE, printable, wrapped, write
+from memscan.scanner.sheet.colormap import colours
+from memscan.scanner.sheet.columns import Column, columns
+from memscan.scanner.sheet.entries import Entry, Selection
+from memscan.scanner.sheet.panels import OUTLINE, SIDE
+from memscan.scanner.sheet.typography import GREY, INK, RULE, printable, wrapped, write
 
 _MARGIN, _GAP, _PROMPT, _SCORE = 40, 14, 184, 112
 _LEAST_WIDTH, _HEADING, _BAND = 720, 98, 46

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image
 
-from memscan.scanner.colormap import scale_end
 from memscan.scanner.errors import UsageError
-from memscan.scanner.panels import heat_map, overlay, photo
-from memscan.scanner.sheet_entries import Entry, Selection
+from memscan.scanner.sheet.colormap import scale_end
+from memscan.scanner.sheet.entries import Entry, Selection
+from memscan.scanner.sheet.panels import heat_map, overlay, photo
 
 _EXPLANATIONS = {
     "dh_uncond": "curvature, less that without a prompt",

@@ -1,0 +1,1 @@
+"""The contact sheet: chosen entries, drawn as pictures and maps with their scales."""
