@@ -37,7 +37,7 @@ bench: $(VENV)/installed
 	$(VENV)/bin/python -m benchmarks.memory
 	$(VENV)/bin/python -m benchmarks.kernel_registers
 
-$(DEMO_VENV)/installed: pyproject.toml constraints.txt $(wildcard scanner/*.py scanner/*/*.py)
+$(DEMO_VENV)/installed: pyproject.toml constraints.txt $(wildcard scanner/*.py scanner/*/*.py scanner/*/*/*.py)
 	$(PYTHON) -m venv $(DEMO_VENV)
 	$(DEMO_VENV)/bin/pip install --quiet --constraint constraints.txt ".[cpu]"
 	touch $@

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from memscan.scanner.results.masks import encode_masks, summarize
+from memscan.scanner.results.schema import COLUMNS
 from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, StepMaps
 
 

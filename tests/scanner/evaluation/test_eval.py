@@ -13,8 +13,7 @@ from memscan.scanner.evaluation.evaluate import evaluate
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.results.reader import open_results
 from memscan.scanner.samples import MeasuredStep, Rejected
-
-from .fabricated import STEP, scanned, write_ground_truth, write_results
+from tests.scanner.results.fabricated import STEP, scanned, write_ground_truth, write_results
 
 TOP = np.repeat([True, False], 8)[:, None] & np.ones(16, dtype=bool)  # the upper half of 16 x 16
 EVERYTHING = np.ones((16, 16), dtype=bool)

@@ -13,8 +13,7 @@ from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.ground_truth import GroundTruth, read_ground_truth
 from memscan.scanner.results.masks import encode_mask
 from memscan.scanner.results.rle import decode
-
-from .fabricated import write_ground_truth
+from tests.scanner.results.fabricated import write_ground_truth
 
 HALF = np.arange(64).reshape(8, 8) < 32
 

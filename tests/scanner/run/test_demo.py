@@ -12,8 +12,7 @@ from PIL import Image
 
 from memscan.scanner import embedded
 from memscan.scanner.cli import invoke
-
-from .fabricated import write_ground_truth
+from tests.scanner.results.fabricated import write_ground_truth
 
 LEFT = np.arange(8) < np.full((8, 1), 4)  # what "memorized" collapses in the analytic model: the left half
 PROMPTS = {

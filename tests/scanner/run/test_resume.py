@@ -15,7 +15,7 @@ import pytest
 from memscan.scanner.cli import invoke
 from tests.scanner.run.small_run import ROWS, STEPS, command, contents, visible, write_manifest
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 RENAME = "pathlib.Path.replace"
 

@@ -20,8 +20,7 @@ from memscan.scanner.sheet.draw import draw_sheet
 from memscan.scanner.sheet.entries import Selection, select
 from memscan.scanner.sheet.panels import OUTLINE, SIDE, heat_map, overlay, photo
 from memscan.scanner.sheet.typography import font, printable, wrapped
-
-from .fabricated import STEP, scanned, write_ground_truth, write_results
+from tests.scanner.results.fabricated import STEP, scanned, write_ground_truth, write_results
 
 TOP = np.repeat([True, False], 8)[:, None] & np.ones(16, dtype=bool)
 RED = Image.new("RGB", (64, 64), (200, 30, 30))
