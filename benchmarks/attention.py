@@ -20,7 +20,7 @@ from memscan.export.attention.forward import sliced_forward
 from memscan.export.attention.functions import ATTENTION_JVP, ATTENTION_QUERY_JVP, INPUTS, attention_function
 from memscan.export.attention.slices import AttentionShape, sliced_attention
 from memscan.export.graphs.trace import OPSET
-from memscan.export.passes.plain_attention import PlainAttention
+from memscan.export.passes.written_out_attention import WriteOutAttention
 
 SHAPES = {
     "SD 64x64, self": (ATTENTION_JVP, 4096, 4096, 40),
@@ -77,7 +77,7 @@ def _runs(name: str, shape: AttentionShape) -> list[Run]:
     feed = {key: generator.standard_normal((1, shape.heads, *size), np.float32) for key, size in sizes.items()}
     plain = ir.node("Attention", _inputs(feed))
     plain_model = _model(plain, 1)
-    PlainAttention()(plain_model)
+    WriteOutAttention()(plain_model)
     runs = [_run(plain_model, feed), _run(_call(sliced_forward(shape), feed, 1), feed)]
     for key in INPUTS[name][3:]:
         primal = feed[key.removesuffix("_dot")]

@@ -30,8 +30,8 @@ from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.graphs.measure import measure_graph
 from memscan.export.graphs.trace import INPUTS, trace_denoiser
 from memscan.export.passes.native_group_norm import NativeGroupNorm
-from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.passes.sliced_attention import SliceAttention
+from memscan.export.passes.written_out_attention import WriteOutAttention
 
 UNETS = {
     "small": {
@@ -105,7 +105,7 @@ def _onnx_runs(traced: ir.Model, measure: dict[int, ir.Model], inputs: dict[str,
     native = traced.clone()
     NativeGroupNorm()(native)
     plain, sliced = native.clone(), native.clone()
-    PlainAttention()(plain)
+    WriteOutAttention()(plain)
     SliceAttention()(sliced)
     forms = {"as traced": traced, "native norms": native, "plain attention": plain, "sliced attention": sliced}
     runs: Runs = {}

@@ -25,7 +25,7 @@ from memscan.export.graphs.trace import trace_component, trace_denoiser
 from memscan.export.parity.oracle import DenoiserOracle, component_case
 from memscan.export.parity.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, compare_denoiser, format_table
 from memscan.export.passes.half_precision import Precision
-from memscan.export.passes.sliced_attention import plain_scores
+from memscan.export.passes.sliced_attention import unsliced_scores
 from memscan.scanner.bundle import Calibration, Defaults, Text, bundle_record, file_digest
 from memscan.scanner.errors import ExportError
 from memscan.scanner.settings import Probes
@@ -208,7 +208,7 @@ class _Assembly:
         cases = {"measure": oracle.measure(self.options.tangents)}
         if guided:
             cases["step"] = oracle.step()
-        scores = {name: plain_scores(graph) for name, graph in graphs.items()}
+        scores = {name: unsliced_scores(graph) for name, graph in graphs.items()}
         # A runtime needs the memory that torch's weights take.
         del unet, denoiser, traced, graphs, oracle
         gc.collect()

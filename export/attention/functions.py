@@ -13,7 +13,8 @@ the function's body, or the node, by its name; `attention.slices` holds bodies t
 
 import onnx_ir as ir
 
-from memscan.export.attention.function_body import HALF, Body
+from memscan.export.attention.function_body import Body
+from memscan.export.nodes.emitter import HALF
 
 DOMAIN = "memscan"
 ATTENTION_JVP = "AttentionJvp"
@@ -64,7 +65,7 @@ def _attention_jvp(
     w = body.op("Mul", body.op("MatMul", left, right), p)
 
     # P [v_dot_1 .. v_dot_K] is one product, which reads P once: K lies beside D and moves back in front.
-    side_by_side = body.reshape(body.transpose(v_dot, 1, 2, 3, 0, 4), 0, 0, 0, -1)
+    side_by_side = body.op("Reshape", body.transpose(v_dot, 1, 2, 3, 0, 4), body.ints(0, 0, 0, -1))
     width = body.op("Shape", v, start=-1)
     apart = body.op("Concat", body.ints(0, 0, 0, -1), width, axis=0)
     p_v_dot = body.transpose(body.op("Reshape", body.op("MatMul", p, side_by_side), apart), 3, 0, 1, 2, 4)
@@ -84,6 +85,6 @@ def _centred(body: Body, w: ir.Value, p: ir.Value, v: ir.Value, y: ir.Value) -> 
     """W v - rowsum(W) y; in half precision as (W - rowsum(W) P) v, since W v alone may leave float16's range."""
     total = body.row_sum(w)
     if body.dtype in HALF:
-        deviation = body.op("Sub", body.wide(w), body.op("Mul", total, body.wide(p)))
+        deviation = body.op("Sub", body.accumulator(w), body.op("Mul", total, body.accumulator(p)))
         return body.op("MatMul", body.narrow(deviation), v)
     return body.op("Sub", body.op("MatMul", w, v), body.op("Mul", total, y))

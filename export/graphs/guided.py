@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from memscan.export.autodiff.shapes import static_dims
+from memscan.export.nodes.shapes import static_dims
 from memscan.export.passes.native_group_norm import NativeGroupNorm
-from memscan.export.passes.plain_attention import PlainAttention
+from memscan.export.passes.written_out_attention import WriteOutAttention
 
 _FLOAT = ir.DataType.FLOAT
 _SCALARS = ("guidance_scale", "a", "b", "c")
@@ -36,7 +36,8 @@ def guided_step(denoiser: ir.Model, alphas_cumprod: Sequence[float]) -> ir.Model
         and the scalars guidance_scale, a, b, c; outputs next_sample and denoised, both [N, C, h, w].
     """
     model = denoiser.clone()
-    ir.passes.Sequential(PlainAttention(), NativeGroupNorm())(model)
+    WriteOutAttention()(model)
+    NativeGroupNorm()(model)
     graph = model.graph
     _rename_batch(graph, "N", "2N")
     inner = {value.name: value for value in graph.inputs}

@@ -8,12 +8,12 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor
 
-from memscan.export.autodiff.shapes import require_shapes
 from memscan.export.checkpoint.components import Component
 from memscan.export.checkpoint.denoiser import EpsDenoiser
-from memscan.export.passes.plain_attention import PlainAttention
+from memscan.export.nodes.conditions import require_shapes
 from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
+from memscan.export.passes.written_out_attention import WriteOutAttention
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.errors import ExportError
 
@@ -96,7 +96,8 @@ def trace_component(module: Component, example: dict[str, Tensor]) -> ir.Model:
     )
     assert program is not None
     # torch notes a stack trace beside every node, with the paths of the machine that exports.
-    ir.passes.Sequential(ClearMetadataAndDocStringPass(), PlainAttention())(program.model)
+    ClearMetadataAndDocStringPass()(program.model)
+    WriteOutAttention()(program.model)
     return program.model
 
 
