@@ -17,21 +17,10 @@ from numpy.typing import NDArray
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory
 from memscan.scanner.runtimes.cores import usable_cores
+from memscan.scanner.runtimes.failures import first_line, is_out_of_memory
 from memscan.scanner.settings import Execution
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
-_OUT_OF_MEMORY = (
-    "failed to allocate",
-    "out of memory",
-    "out_of_memory",
-    "bad_alloc",
-    "bad allocation",
-    "alloc_failed",
-    "cudaerrormemoryallocation",
-    "is smaller than requested",
-)
-"""How ONNX Runtime, CUDA, cuBLAS and cuDNN word it, in lower case."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +103,7 @@ class OnnxRuntime:
         try:
             yield
         except self._failures() as error:
-            raise _memory_failure(what, error) or EnvironmentFailed(f"{what} failed: {_line(error)}") from error
+            raise _memory_failure(what, error) or EnvironmentFailed(f"{what} failed: {first_line(error)}") from error
 
     def _session(self, graph: str) -> Any:
         if graph not in self._sessions:
@@ -129,7 +118,7 @@ class OnnxRuntime:
             raise (
                 _memory_failure(graph, error)
                 or _device_failure(graph, error)
-                or BundleError(f"{file} cannot be loaded: export the model again ({_line(error)})")
+                or BundleError(f"{file} cannot be loaded: export the model again ({first_line(error)})")
             ) from error
         loaded = session.get_providers()[0]
         if self._cuda_demanded and loaded != _PROVIDERS["cuda"]:
@@ -183,16 +172,12 @@ def _choose_providers(onnxruntime: ModuleType, execution: Execution) -> list[str
 
 
 def _memory_failure(graph: str, error: Exception) -> OutOfMemory | None:
-    if any(wording in str(error).lower() for wording in _OUT_OF_MEMORY):
-        return OutOfMemory(f"out of memory in {graph} ({_line(error)})")
+    if is_out_of_memory(error):
+        return OutOfMemory(f"out of memory in {graph} ({first_line(error)})")
     return None
 
 
 def _device_failure(graph: str, error: Exception) -> EnvironmentFailed | None:
     if any(library in str(error).lower() for library in ("cuda", "cudnn", "cublas")):
-        return EnvironmentFailed(f"CUDA failed to load {graph}: mend it, or use --provider cpu ({_line(error)})")
+        return EnvironmentFailed(f"CUDA failed to load {graph}: mend it, or use --provider cpu ({first_line(error)})")
     return None
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
