@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -15,6 +14,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import BundleError, EnvironmentFailed
 from memscan.scanner.model.engine import open_engine
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from memscan.scanner.settings import Execution
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import LATENT, MAX_LENGTH
