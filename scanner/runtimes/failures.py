@@ -1,8 +1,8 @@
-"""What the errors of runtimes and libraries say: their first line, and whether it is memory that ran out."""
+"""What errors of runtimes and libraries mean: memory that ran out, or a package that is missing or does not load."""
 
-from memscan.scanner.errors import OutOfMemory, first_line
+from memscan.scanner.errors import EnvironmentFailed, OutOfMemory, first_line
 
-__all__ = ["first_line", "is_out_of_memory"]
+__all__ = ["first_line", "import_failure", "is_out_of_memory"]
 
 _OUT_OF_MEMORY = (
     "out of memory",
@@ -28,3 +28,19 @@ def is_out_of_memory(error: BaseException | str) -> bool:
         return True
     text = str(error).lower()
     return any(wording in text for wording in _OUT_OF_MEMORY)
+
+
+def import_failure(what: str, error: Exception, install: str) -> EnvironmentFailed:
+    """What an import that failed means: a package that is not there, or one that is there and does not load.
+
+    Args:
+        what: what needs the package, e.g. "the torch engine".
+        install: how to install it.
+    """
+    if is_out_of_memory(error):
+        return OutOfMemory(f"out of memory while {what} was loaded ({first_line(error)})")
+    if isinstance(error, ModuleNotFoundError):
+        return EnvironmentFailed(f"{what} needs {error.name}, which is not installed: {install}")
+    cuda = any(library in str(error).lower() for library in ("cuda", "cudnn", "cublas", "libnv"))
+    needs = "; it needs the libraries of CUDA 13 and cuDNN 9" if cuda else ""
+    return EnvironmentFailed(f"{what} is installed and does not load: {first_line(error)}{needs}")

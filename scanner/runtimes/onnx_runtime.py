@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory
 from memscan.scanner.runtimes.cores import usable_cores
-from memscan.scanner.runtimes.failures import first_line, is_out_of_memory
+from memscan.scanner.runtimes.failures import first_line, import_failure, is_out_of_memory
 from memscan.scanner.settings import Execution
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# Both extras bring a package of the same name, of which the one installed last hides the other.
+_INSTALL = 'pip install "memscan[cpu]" or, for NVIDIA GPUs and in an environment of its own, "memscan[gpu]"'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,11 +154,9 @@ class OnnxRuntime:
 
 def _import_onnxruntime() -> ModuleType:
     try:
-        import onnxruntime
-    except ImportError as error:
-        raise EnvironmentFailed(
-            'ONNX Runtime is not installed: pip install "memscan[cpu]", or "memscan[gpu]" for NVIDIA GPUs'
-        ) from error
+        from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
+    except (ImportError, OSError) as error:
+        raise import_failure("ONNX Runtime", error, _INSTALL) from error
     return onnxruntime
 
 
@@ -165,7 +165,7 @@ def _choose_providers(onnxruntime: ModuleType, execution: Execution) -> list[str
     available = cuda in onnxruntime.get_available_providers()
     if execution.provider == "cuda" and not available:
         raise EnvironmentFailed(
-            'this ONNX Runtime has no CUDA: pip install "memscan[gpu]" instead of "memscan[cpu]", or use --provider cpu'
+            'this ONNX Runtime has no CUDA: use --provider cpu, or "memscan[gpu]" in an environment of its own'
         )
     # An audit's float32 is IEEE's: TensorFloat-32, ONNX Runtime's default on CUDA, has a mantissa of 10 bits.
     return [(cuda, {"use_tf32": "0"}), cpu] if available and execution.provider != "cpu" else [cpu]

@@ -83,7 +83,7 @@ def test_cuda_demanded_of_a_cpu_runtime_is_an_error(bundle: Bundle) -> None:
     with pytest.raises(EnvironmentFailed) as caught:
         open_engine(bundle, Execution(provider="cuda"))
     assert str(caught.value) == (
-        'this ONNX Runtime has no CUDA: pip install "memscan[gpu]" instead of "memscan[cpu]", or use --provider cpu'
+        'this ONNX Runtime has no CUDA: use --provider cpu, or "memscan[gpu]" in an environment of its own'
     )
 
 
