@@ -68,6 +68,8 @@ def _is_byte(character: str) -> bool:
 
 
 def _guarded(number: int, errors: str, before: io.TextIOBase | None) -> io.TextIOWrapper:
-    encoding = getattr(before, "encoding", None) or "utf-8"
+    encoding = codecs.lookup(getattr(before, "encoding", None) or "utf-8").name
+    if encoding == "ascii":  # of a locale that was never set
+        encoding = "utf-8"
     buffer = io.BufferedWriter(_Unfailing(number, "w", closefd=False))
     return io.TextIOWrapper(buffer, encoding, errors, line_buffering=True)
