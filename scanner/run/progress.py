@@ -36,7 +36,15 @@ def draw_bar(total: int, done: int) -> Iterator[Advance]:
     from tqdm.auto import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    bar = tqdm(total=total, initial=done, desc="scanning", unit=" images", smoothing=0, dynamic_ncols=True)
+    bar = tqdm(
+        total=total,
+        initial=done,
+        desc="scanning",
+        unit=" images",
+        smoothing=0,
+        dynamic_ncols=True,
+        file=sys.stderr,
+    )
     with bar, logging_redirect_tqdm([LOGGER]):
         yield lambda count: bar.update(count)
 

@@ -34,5 +34,5 @@ def _torch_runtime(bundle: Bundle, execution: Execution) -> Runtime:
     try:
         from memscan.kernels.torch_runtime import TorchRuntime
     except (ImportError, OSError) as error:  # OSError: a library that it loads is missing
-        raise import_failure("the torch engine", error, 'pip install "memscan[torch]"') from error
+        raise import_failure("the torch engine", "memscan.kernels", error, 'pip install "memscan[torch]"') from error
     return TorchRuntime(bundle, execution)

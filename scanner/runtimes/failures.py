@@ -30,17 +30,19 @@ def is_out_of_memory(error: BaseException | str) -> bool:
     return any(wording in text for wording in _OUT_OF_MEMORY)
 
 
-def import_failure(what: str, error: Exception, install: str) -> EnvironmentFailed:
+def import_failure(what: str, package: str, error: Exception, install: str) -> EnvironmentFailed:
     """What an import that failed means: a package that is not there, or one that is there and does not load.
 
     Args:
-        what: what needs the package, e.g. "the torch engine".
+        what: what was to be loaded, e.g. "ONNX Runtime".
+        package: the one that it is; another one that lacks is named.
         install: how to install it.
     """
     if is_out_of_memory(error):
         return OutOfMemory(f"out of memory while {what} was loaded ({first_line(error)})")
     if isinstance(error, ModuleNotFoundError):
-        return EnvironmentFailed(f"{what} needs {error.name}, which is not installed: {install}")
+        lacking = "is not installed" if error.name == package else f"needs {error.name}"
+        return EnvironmentFailed(f"{what} {lacking}: {install}")
     cuda = any(library in str(error).lower() for library in ("cuda", "cudnn", "cublas", "libnv"))
     needs = "; it needs the libraries of CUDA 13 and cuDNN 9" if cuda else ""
     return EnvironmentFailed(f"{what} is installed and does not load: {first_line(error)}{needs}")

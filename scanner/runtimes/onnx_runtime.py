@@ -156,7 +156,7 @@ def _import_onnxruntime() -> ModuleType:
     try:
         from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
     except (ImportError, OSError) as error:
-        raise import_failure("ONNX Runtime", error, _INSTALL) from error
+        raise import_failure("ONNX Runtime", "onnxruntime", error, _INSTALL) from error
     return onnxruntime
 
 

@@ -133,5 +133,5 @@ def _import_cudart() -> ModuleType:
         from cuda.bindings import runtime
     except (ImportError, OSError) as error:
         install = 'pip install "memscan[tensorrt]" or "memscan[tensorrt-rtx]"'
-        raise import_failure("cuda-bindings", error, install) from error
+        raise import_failure("cuda-bindings", "cuda", error, install) from error
     return runtime

@@ -81,7 +81,7 @@ def load_flavour(engine: str) -> Flavour:
         trt = importlib.import_module(_MODULES[engine])
     except (ImportError, OSError) as error:  # OSError: a library that it loads is missing
         install = f'pip install "memscan[{engine}]"; to run, it needs an NVIDIA GPU as well'
-        raise import_failure(_TITLES[engine], error, install) from error
+        raise import_failure(_TITLES[engine], _MODULES[engine], error, install) from error
     flavour = Flavour(engine, trt)
     if engine == "tensorrt" and tuple(int(part) for part in flavour.version.split(".")[:2]) < _OLDEST:
         raise EnvironmentFailed(
