@@ -99,8 +99,16 @@ def show_build(graph: str, note: Note) -> Iterator[Show]:
         return
     from tqdm import tqdm
 
-    options = {"bar_format": _BAR, "leave": False, "dynamic_ncols": True, "miniters": 0, "file": sys.stderr}
-    with tqdm(total=1.0, desc=f"building {graph}", **options) as bar:
+    bar = tqdm(
+        total=1.0,
+        desc=f"building {graph}",
+        bar_format=_BAR,
+        leave=False,
+        miniters=0,
+        dynamic_ncols=True,
+        file=sys.stderr,
+    )
+    with bar:
 
         def show(share: float, phase: str) -> None:
             bar.set_postfix_str(phase, refresh=False)
