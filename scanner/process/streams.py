@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import sys
+from typing import Any, TextIO
 
 _GONE = (errno.EPIPE, errno.ECONNRESET)
 
@@ -32,7 +33,7 @@ def lost_output() -> OSError | None:
 class _Unfailing(io.FileIO):
     error: OSError | None = None
 
-    def write(self, data: "io.ReadableBuffer") -> int:  # type: ignore[override, name-defined]
+    def write(self, data: Any) -> int:
         if self.error is None:
             try:
                 written = super().write(data)
@@ -67,7 +68,7 @@ def _is_byte(character: str) -> bool:
     return "\udc80" <= character <= "\udcff"
 
 
-def _guarded(number: int, errors: str, before: io.TextIOBase | None) -> io.TextIOWrapper:
+def _guarded(number: int, errors: str, before: TextIO | None) -> io.TextIOWrapper:
     encoding = codecs.lookup(getattr(before, "encoding", None) or "utf-8").name
     if encoding == "ascii":  # of a locale that was never set
         encoding = "utf-8"
