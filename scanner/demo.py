@@ -13,7 +13,7 @@ from memscan.scanner import embedded
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.evaluation.ground_truth import KINDS
 from memscan.scanner.input.manifest import open_manifest
-from memscan.scanner.run.measurement import Request, build_measurement, measured_steps
+from memscan.scanner.run.measurement import Request, build_measurement
 from memscan.scanner.run.runner import Job
 from memscan.scanner.settings import Execution
 
@@ -32,12 +32,6 @@ def demo_job(out: Path) -> Job:
     pq.write_table(_prompts(pq.read_table(embedded.MANIFEST)), prompts)
     measurement, _ = build_measurement(bundle, Request(timesteps=_timesteps(bundle), save_maps=True, save_images=True))
     return Job(open_manifest(str(prompts)), bundle, measurement, Execution(), out)
-
-
-def drawn_step(job: Job) -> int:
-    """Index of the step at the model's first default timestep: the one to look at."""
-    wanted = job.bundle.defaults.timesteps[0]
-    return next(step.index for step in measured_steps(job.bundle, job.measurement) if step.timestep == wanted)
 
 
 def _prompts(manifest: pa.Table) -> pa.Table:

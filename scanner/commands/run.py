@@ -1,12 +1,15 @@
 """`memscan run`: scan a manifest of prompts."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from memscan.scanner.commands.grouped_options import GroupedCommand
+from memscan.scanner.commands.parameters import UnicodeText
+from memscan.scanner.notes import note, warn
 
 if TYPE_CHECKING:
     from memscan.scanner.input.manifest import Manifest
@@ -44,9 +47,27 @@ _GROUPS = {
 
 @click.command("run", cls=GroupedCommand, groups=_GROUPS, short_help="Scan a manifest of prompts")
 @click.argument("manifest", required=False)
-@click.option("--prompt", multiple=True, metavar="TEXT", help="Scan this prompt instead of a manifest (repeatable)")
-@click.option("--prompt-column", default="prompt", metavar="NAME", help="Column with the prompts  [default: prompt]")
-@click.option("--carry", multiple=True, metavar="COLUMN", help="Carry a column through to the results (repeatable)")
+@click.option(
+    "--prompt",
+    type=UnicodeText(),
+    multiple=True,
+    metavar="TEXT",
+    help="Scan this prompt instead of a manifest (repeatable)",
+)
+@click.option(
+    "--prompt-column",
+    type=UnicodeText(),
+    default="prompt",
+    metavar="NAME",
+    help="Column with the prompts  [default: prompt]",
+)
+@click.option(
+    "--carry",
+    type=UnicodeText(),
+    multiple=True,
+    metavar="COLUMN",
+    help="Carry a column through to the results (repeatable)",
+)
 @click.option("--model", type=click.Path(path_type=Path), metavar="DIR", help="Bundle made by `memscan export`")
 @click.option("--no-verify", is_flag=True, help="Do not compare the bundle's files with their digests")
 @click.option("--step", "steps", type=int, multiple=True, metavar="N", help="Measure at this step index (repeatable)")
@@ -125,7 +146,7 @@ def command(manifest: str | None, prompt: tuple[str, ...], **options: Any) -> in
 
     from memscan.scanner.run.runner import run
 
-    summary = run(job, note=_note)
+    summary = run(job, note=note)
     _report(job, summary)
     return 3 if summary.total.error else 0
 
@@ -139,12 +160,12 @@ def _job(manifest: str | None, prompts: tuple[str, ...], options: dict[str, Any]
 
     opened = _manifest(manifest, prompts, options)
     if options["model"] is None:
-        _note("no --model given: scanning the embedded TOY model, which knows only its own few captions")
+        warn("no --model given: scanning the embedded TOY model, which knows only its own few captions")
     bundle = open_bundle(options["model"] or BUNDLE, verify=not options["no_verify"])
     request = Request(**{field.name: options[field.name] for field in dataclasses.fields(Request)})
     measurement, notes = build_measurement(bundle, request)
     for text in notes:
-        _note(text)
+        warn(text)
     execution = Execution(
         options["batch_size"], options["threads"], options["provider"], options["engine"], options["cache"]
     )
@@ -168,26 +189,24 @@ def _describe(job: "Job") -> None:
 
     planned, measurement = plan(job), job.measurement
     census = planned.census
-    _note(f"dry run: {census.rows} rows, {census.images} images, {census.rejected} of them cannot be scanned")
-    _note(
+    note(f"dry run: {census.rows} rows, {census.images} images, {census.rejected} of them cannot be scanned")
+    note(
         f"model {job.bundle.model_id}, {measurement.num_inference_steps} steps of {measurement.sampler}, guidance "
         f"{measurement.guidance_scale:g}, measured at step {', '.join(map(str, measurement.steps))} with "
         f"{measurement.probes.count} {measurement.probes.kind} probes"
     )
-    _note(f"would {'continue the run in' if planned.resumes else 'write to'} {job.out}, by {planned.provider}")
+    note(f"would {'continue the run in' if planned.resumes else 'write to'} {job.out}, by {planned.provider}")
 
 
 def _report(job: "Job", summary: "Summary") -> None:
+    from memscan.scanner.results.query import ranking_command
+    from memscan.scanner.run.measurement import telling_step
+
     total = summary.total
     fate = f"{total.images} images: {total.ok} ok, {total.error} with errors, {total.truncated} with truncated prompts"
-    _note(f"{'already complete' if summary.was_complete else 'done'}: {fate}")
-    columns = "row, seed, prompt, score, mask_share, error" if total.error else "row, seed, prompt, score, mask_share"
-    parts = job.out / "results" / "*.parquet"
-    _note(f"""look at them: duckdb -c "SELECT {columns} FROM '{parts}' ORDER BY score DESC LIMIT 10\"""")
+    note(f"{'already complete' if summary.was_complete else 'done'}: {fate}")
+    columns = ["row", "seed", "prompt", "score", "mask_share", *(["error"] if total.error else [])]
+    note(f"look at them: {ranking_command(job.out, columns, telling_step(job.bundle, job.measurement))}")
     if job.measurement.save_maps or job.measurement.save_images:
-        _note(f"draw them: memscan show {job.out}")
+        note(f"draw them: memscan show {shlex.quote(str(job.out))}")
     click.echo(job.out)
-
-
-def _note(text: str) -> None:
-    click.echo(f"memscan: {text}", err=True)

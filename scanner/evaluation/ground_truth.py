@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from memscan.scanner import embedded
-from memscan.scanner.errors import UsageError
+from memscan.scanner.errors import UsageError, first_line
 from memscan.scanner.results.rle import decode
 
 Kind = Literal["global", "local", "none"]
@@ -81,7 +81,7 @@ def read_ground_truth(source: str) -> GroundTruth:
         wanted = [name for name in _REQUIRED + _OPTIONAL if name in columns]
         table = pq.read_table(path, columns=wanted)
     except pa.ArrowException as error:
-        raise UsageError(f"{path} cannot be read as Parquet ({_first_line(error)})") from error
+        raise UsageError(f"{path} cannot be read as Parquet ({first_line(error)})") from error
     truths = []
     for number, row in enumerate(table.to_pylist()):
         try:
@@ -141,7 +141,3 @@ def _indexed(name: str, values: Iterable[tuple[str | None, int]]) -> dict[str, i
             raise ValueError(f"rows {found[value]} and {number} have the same {name} {value!r}")
         found[value] = number
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from memscan.scanner.evaluation.evaluate import Record
+from memscan.scanner.terminal import printable
 
 EXPLANATIONS = {
     "oracle": "oracle protocol: best of 101 thresholds, chosen on these very images (the paper's)",
@@ -14,7 +15,7 @@ _HEADING = f"{'map':<10}{'kind':<7}{'images':>6}  {'IoU [95%]':<17} {'mIoU':>5} 
 
 def table(records: Sequence[Record]) -> str:
     """`records` as text, without a newline at the end."""
-    return "\n".join(_lines(records))
+    return printable("\n".join(_lines(records)))
 
 
 def _lines(records: Sequence[Record]) -> Iterator[str]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from memscan.scanner.errors import UsageError
+from memscan.scanner.errors import UsageError, first_line
 
 _CHANNELS, _RUN, _THRESHOLDS = b"memscan.latent_channels", b"memscan.run", b"memscan.thresholds"
 _METADATA = (_CHANNELS, _RUN, _THRESHOLDS)
@@ -118,4 +118,4 @@ def _readable(folder: Path) -> Iterator[None]:
     try:
         yield
     except pa.ArrowException as error:
-        raise UsageError(f"{folder} cannot be read: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{folder} cannot be read: {first_line(error)}") from error

@@ -14,6 +14,7 @@ import pyarrow as pa
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.input.manifest import Census
 from memscan.scanner.model.engine import Engine, open_engine
+from memscan.scanner.notes import Note
 from memscan.scanner.results.finished import finished_parts
 from memscan.scanner.results.folder import OutputFolder
 from memscan.scanner.results.run_record import adopt_record, held_record
@@ -26,8 +27,6 @@ from memscan.scanner.run.stages import Behind, made_ahead
 from memscan.scanner.scan.batch_ceiling import BatchCeiling
 from memscan.scanner.scan.scanner import Scanner
 from memscan.scanner.settings import Execution
-
-Note = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +68,7 @@ def run(
     *,
     note: Note,
     progress: Callable[[int, int], AbstractContextManager[Advance]] = show_progress,
-    opener: Callable[[Bundle, Execution], Engine] = open_engine,
+    opener: Callable[[Bundle, Execution, Note], Engine] = open_engine,
 ) -> Summary:
     """Do what is left of a job.
 
@@ -101,7 +100,7 @@ def run(
         if found.images:
             note(f"{found.images} of {images} images are done already")
         with progress(images, found.images) as advance:
-            engine = opener(job.bundle, job.execution)
+            engine = opener(job.bundle, job.execution, note)
             if engine.remark:
                 note(engine.remark)
             total = found + _scan_rest(job, engine, folder, schema, record.shard_rows, done, note, advance)

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from memscan.scanner.cli import invoke
+from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.evaluate import evaluate
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.results.reader import open_results
@@ -214,6 +215,6 @@ def test_a_missing_map_is_named(tmp_path: Path, truth: Path) -> None:
     other = write_results(tmp_path / "other", three_images()[:2])
     (other / "maps" / "part-00000.parquet").replace(results / "maps" / "part-00000.parquet")
     with pytest.raises(
-        Exception, match=r"maps lacks dh_uncond at step 49 of 1 images, the first \(row, seed\) \(2, 0\)"
+        UsageError, match=r"maps lacks dh_uncond at step 49 of 1 images, the first \(row, seed\) \(2, 0\)"
     ):
         figures(results, truth)
