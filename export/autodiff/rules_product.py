@@ -73,6 +73,8 @@ def resize(tape: Tape, node: ir.Node, x_dot: ir.Value) -> ir.Value:
     """The same interpolation of the tangent, to the same height and width; what lies outside is extrapolated as 0."""
     y = node.outputs[0]
     roi, scales, sizes = (*node.inputs, None, None, None)[1:4]
+    if shape_of(y)[0] != shape_of(operand(node, 0))[0]:
+        raise MissingRule(f"no derivative rule for {describe(node)} over the batch, which K is folded into")
     attributes = _attributes(node)
     if sizes is not None:
         # Stated for every axis, they would include a batch that K is folded into.

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjecti
 
 from memscan.export.checkpoint.family import TEXT_ENCODERS, Family, family_of
 from memscan.scanner.bundle import Schedule, file_digest
-from memscan.scanner.errors import ExportError
+from memscan.scanner.errors import ExportError, first_line
 
 _CLASSES = {
     "unet": UNet2DConditionModel,
@@ -62,7 +62,7 @@ class Checkpoint:
         try:
             module = _CLASSES[part].from_pretrained(folder, **options)
         except (OSError, ValueError, RuntimeError) as error:
-            raise ExportError(f"{folder} cannot be loaded: {_first_line(error)}") from error
+            raise ExportError(f"{folder} cannot be loaded: {first_line(error)}") from error
         return (module.float() if of_transformers else module).eval().requires_grad_(False)
 
     def config(self, part: str) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Checkpoint:
         try:
             return AutoTokenizer.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
         except (OSError, ValueError) as error:
-            raise ExportError(f"{self.path / folder} cannot be loaded: {_first_line(error)}") from error
+            raise ExportError(f"{self.path / folder} cannot be loaded: {first_line(error)}") from error
 
     def zero_uncond(self) -> bool:
         """Whether the pipeline takes zeros for the encoding of no prompt: SDXL does unless it says otherwise."""
@@ -163,7 +163,7 @@ def _download(name: str, revision: str) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises errors of many libraries, httpx's among them
-        raise ExportError(f"{name}@{revision} cannot be downloaded: {_first_line(error)}") from error
+        raise ExportError(f"{name}@{revision} cannot be downloaded: {first_line(error)}") from error
 
 
 def _check_part(path: Path, part: str) -> None:
@@ -208,7 +208,3 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ExportError(f"{file} holds no JSON object")
     return record
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

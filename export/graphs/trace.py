@@ -15,7 +15,7 @@ from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
 from memscan.export.passes.written_out_attention import WriteOutAttention
 from memscan.export.quiet import quiet_libraries
-from memscan.scanner.errors import ExportError
+from memscan.scanner.errors import ExportError, first_line
 
 OPSET = 23
 INPUTS = ("sample", "timestep", "encoder_hidden_states")
@@ -66,7 +66,7 @@ def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], te
             weights = list(program.model.graph.initializers.values())
             program.optimize()
     except (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.UserError) as error:
-        raise ExportError(f"torch cannot trace this denoiser: {_first_line(error)}") from error
+        raise ExportError(f"torch cannot trace this denoiser: {first_line(error)}") from error
     model = program.model.clone()
     for value in weights:  # the optimizer's rules hold on to the last graph that they saw
         value.const_value = None
@@ -99,7 +99,3 @@ def trace_component(module: Component, example: dict[str, Tensor]) -> ir.Model:
     ClearMetadataAndDocStringPass()(program.model)
     WriteOutAttention()(program.model)
     return program.model
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

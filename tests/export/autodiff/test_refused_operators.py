@@ -38,6 +38,11 @@ REFUSED = [
         "no derivative rule for Resize node 'node' with a region or a kept aspect ratio",
     ),
     (
+        _row("Resize", (2, 1, 2, 2), None, np.array([2, 1, 1, 1], np.float32)),
+        ("x0",),
+        "no derivative rule for Resize node 'node' over the batch, which K is folded into",
+    ),
+    (
         _row("Attention", _QUERY, _KEY, _KEY),
         ("x0",),
         r"no rule for Attention node 'node' with query \[2,4,5,6\] and key \[2,2,5,6\]: only scaled dot-product att",
