@@ -104,10 +104,15 @@ def _onnx_runs(traced: ir.Model, measure: dict[int, ir.Model], inputs: dict[str,
     probes = feed.pop("tangents")
     native = traced.clone()
     NativeGroupNorm()(native)
-    plain, sliced = native.clone(), native.clone()
-    WriteOutAttention()(plain)
+    written_out, sliced = native.clone(), native.clone()
+    WriteOutAttention()(written_out)
     SliceAttention()(sliced)
-    forms = {"as traced": traced, "native norms": native, "plain attention": plain, "sliced attention": sliced}
+    forms = {
+        "as traced": traced,
+        "native norms": native,
+        "written-out attention": written_out,
+        "sliced attention": sliced,
+    }
     runs: Runs = {}
     for form, session in {form: _session(model) for form, model in forms.items()}.items():
         runs[f"forward, {form}", 0] = lambda session=session: session.run(None, feed)

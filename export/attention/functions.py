@@ -1,4 +1,4 @@
-"""Attention with tangents as ONNX local functions: one node in the graph, whose body is made of plain operators.
+"""Attention with tangents as ONNX local functions: one node in the graph, whose body every engine knows.
 
 With scores s = scale q k^T, probabilities P = softmax(s) and y = P v,
 
@@ -8,7 +8,8 @@ With scores s = scale q k^T, probabilities P = softmax(s) and y = P v,
 
 P is computed once for all K tangents. q `[N, H, M, D]`, k `[N, H, S, D]`, v `[N, H, S, D]`; tangents have a leading K.
 Softmax and row sums run in float32 at least, products in the graph's dtype. An engine with a faster kernel replaces
-the function's body, or the node, by its name; `attention.slices` holds bodies that never form K-fold scores.
+the function's body, or the node, by its name. The bodies here are whole: they form all K-fold scores at once; those
+of `attention.slices` are sliced.
 """
 
 import onnx_ir as ir
@@ -27,7 +28,7 @@ INPUTS = {
 
 
 def attention_function(name: str, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Function:
-    """The function `name` of `INPUTS` with a body of plain operators, for any shapes.
+    """The function `name` of `INPUTS` with a whole body, for any shapes.
 
     Args:
         name: one of `INPUTS`.

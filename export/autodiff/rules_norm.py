@@ -35,7 +35,7 @@ def softmax(tape: Tape, node: ir.Node, x_dot: ir.Value) -> ir.Value:
 def layer_norm(tape: Tape, node: ir.Node, x_dot: ir.Value) -> ir.Value:
     """Normalized over the axes from `axis` on; the scale has their shape."""
     x = operand(node, 0)
-    if len(node.outputs) > 1 and any(output.uses() for output in node.outputs[1:]):
+    if any(output.uses() for output in node.outputs[1:]):
         raise MissingRule(f"no derivative rule for the mean and deviation that {describe(node)} also returns")
     rank = len(shape_of(x))
     first = node.attributes.get_int("axis", -1) % rank

@@ -90,7 +90,7 @@ class Emitter:
 
     def constant(self, array: np.ndarray) -> ir.Value:
         """A small constant as an initializer."""
-        name = f"{array.dtype.name}({array.tolist()})"
+        name = f"{array.dtype.name}({array.tolist() if array.size else f'of shape {array.shape}'})"
         found = self.graph.initializers.get(name)
         if found is not None:
             return found

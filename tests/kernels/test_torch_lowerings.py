@@ -5,8 +5,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
+from memscan.kernels.torch_runtime.constants import Constants
+from memscan.kernels.torch_runtime.graph_file import read_graph
 from memscan.kernels.torch_runtime.lowerings import LOWERINGS
+from memscan.kernels.torch_runtime.plan import Plan
 from memscan.scanner.errors import BundleError
 from tests.kernels.lowering_rows import REFUSED, ROWS, Row
 from tests.kernels.torch_graphs import OPSET, plan_of, run_onnx_runtime, run_torch, single_node
@@ -28,6 +32,19 @@ def test_lowering_equals_onnx_runtime(row: Row, tmp_path: Path) -> None:
     for name, array in expected.items():
         assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
         np.testing.assert_allclose(found[name], array, **TOLERANCE)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_no_lowering_reads_numbers_on_the_device(row: Row, tmp_path: Path) -> None:
+    """torch's meta device has shapes and dtypes but no numbers: whoever asks it for one fails."""
+    model, feed = single_node(row)
+    onnx.save(model, tmp_path / "node.onnx")
+    expected = run_torch(plan_of(tmp_path / "node.onnx"), feed)
+    plan = Plan(read_graph(tmp_path / "node.onnx"), torch.device("meta"), Constants())
+    found = plan.run({name: torch.from_numpy(array).to("meta") for name, array in feed.items()})
+    for name, array in expected.items():
+        assert found[name].is_meta
+        assert (found[name].dtype, found[name].shape) == (torch.from_numpy(array).dtype, array.shape)
 
 
 @pytest.mark.parametrize(("row", "words"), REFUSED, ids=str)

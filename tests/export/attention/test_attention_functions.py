@@ -29,7 +29,7 @@ LENGTHS = pytest.mark.parametrize(("queries", "keys"), [SELF, CROSS, ODD], ids=[
 @NAMES
 @LENGTHS
 @pytest.mark.parametrize("size", [8, 40])
-def test_plain_body_equals_closed_form(name: str, queries: int, keys: int, size: int) -> None:
+def test_whole_body_equals_closed_form(name: str, queries: int, keys: int, size: int) -> None:
     feed = _draw(name, 2, queries, keys, size)
     _assert_equal(_run(attention_function(name), feed), feed)
 

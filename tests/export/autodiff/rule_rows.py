@@ -259,6 +259,13 @@ NORMS = [
         note="two-axes-no-shift",
     ),
     Row(
+        "LayerNormalization",
+        ((2, 5), floats(5)),
+        lambda x: F.layer_norm(x, (5,), _from(floats(5))),
+        outputs=3,
+        note="mean-and-deviation-unused",
+    ),
+    Row(
         "GroupNormalization",
         ((2, 4, 3, 3), floats(4), floats(4) + 1),
         _group_norm,

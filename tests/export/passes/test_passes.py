@@ -129,6 +129,16 @@ def test_projection_with_a_second_reader_is_left(shared: str, reader: str) -> No
     assert [node.name for node in model.graph] == before
 
 
+@pytest.mark.parametrize("name", ["w", "b"])
+def test_projection_by_what_is_no_parameter_is_left(name: str) -> None:
+    """Splitting any other constant would be a copy, and what is computed cannot be split before it is there."""
+    weight, shift = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    model = _projection(weight, shift, -1, (3, 3))
+    constant = model.graph.initializers[name]
+    constant.const_value = ir.tensor(constant.const_value.numpy(), name=name)
+    assert not SplitProjections()(model).modified
+
+
 def test_two_projections_by_one_weight_may_be_split_differently() -> None:
     """The views are named after the weight, which is not all that they are made of."""
     weight, shift = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
