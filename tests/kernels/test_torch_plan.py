@@ -79,20 +79,21 @@ def test_two_graphs_over_one_file_share_their_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operator", "attributes"),
+    "forms",
     [
-        ("Cast", [{"to": TensorProto.FLOAT}, {"to": TensorProto.DOUBLE}]),
-        ("Transpose", [{"perm": [1, 0]}, {"perm": [0, 1]}]),
-        ("Softmax", [{"axis": 0}, {"axis": 1}, {}]),
+        [("Cast", {"to": TensorProto.FLOAT}), ("Cast", {"to": TensorProto.DOUBLE})],
+        [("Transpose", {"perm": [1, 0]}), ("Transpose", {"perm": [0, 1]})],
+        [("Softmax", {"axis": 0}), ("Softmax", {"axis": 1}), ("Softmax", {})],
+        [("Exp", {}), ("Sin", {})],
     ],
-    ids=["dtypes", "orders", "axes"],
+    ids=["dtypes", "orders", "axes", "operators"],
 )
-def test_what_one_operator_makes_of_a_weight_with_other_attributes_is_kept_apart(
-    operator: str, attributes: list[dict[str, object]], tmp_path: Path
-) -> None:
+def test_what_is_made_of_one_weight_is_kept_apart(forms: list[tuple[str, dict[str, object]]], tmp_path: Path) -> None:
     """In one graph, and in two graphs that share their constants."""
-    names = [f"y{index}" for index, _ in enumerate(attributes)]
-    nodes = [node(operator, ["half"], name, **stated) for name, stated in zip(names, attributes, strict=True)]
+    names = [f"y{index}" for index, _ in enumerate(forms)]
+    nodes = [
+        node(operator, ["half"], name, **attributes) for name, (operator, attributes) in zip(names, forms, strict=True)
+    ]
     alone = [
         run_torch(plan_of(save_half_stored(tmp_path / "one.onnx", nodes=[made], outputs=[name])), {"x": X})[name]
         for name, made in zip(names, nodes, strict=True)
