@@ -39,7 +39,7 @@ class Path:
         with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported where it is measured
             for metric in self._metrics:
                 if metric.when == "every" or self._steps_taken == 0:
-                    self._values[metric.name].append(metric.compute(answers, level))
+                    self._values[metric.name].append(metric.compute(answers, level).astype(np.float64))
         self._steps_taken += 1
 
     def scores(self, here: Answers, level: Level) -> dict[str, Scores]:
@@ -51,7 +51,7 @@ class Path:
         for metric in self._metrics:
             values = list(self._values[metric.name])
             if not metric.needs_step_before and (metric.when == "every" or not values):
-                values.append(metric.compute(of_sampled, level))
+                values.append(metric.compute(of_sampled, level).astype(np.float64))
             if values:
                 found[metric.name] = self._of_all(metric.over(np.stack(values)))
         return found
