@@ -102,7 +102,7 @@ def measured_steps(bundle: Bundle, measurement: Measurement) -> tuple[MeasuredSt
     """The measured steps with their noise levels and thresholds, in order."""
     timesteps = _timesteps(bundle, measurement)
     return tuple(
-        MeasuredStep(step, timesteps[step], noise_level(bundle.schedule, timesteps[step])[1], threshold, calibrated)
+        MeasuredStep(step, timesteps[step], noise_level(bundle.schedule, timesteps[step]).sigma, threshold, calibrated)
         for step, threshold, calibrated in zip(
             measurement.steps, measurement.thresholds, measurement.calibrated, strict=True
         )

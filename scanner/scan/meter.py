@@ -17,6 +17,7 @@ from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.model.engine import Engine
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import StepMaps
+from memscan.scanner.sampling.schedule import Level
 from memscan.scanner.settings import Probes
 
 Array = NDArray[np.float32]
@@ -43,8 +44,7 @@ class Meter:
     def measure(
         self,
         x: Value,
-        timestep: int,
-        sigma: float,
+        level: Level,
         cond: Mapping[str, Value],
         uncond: Mapping[str, Value],
         baseline_cond: Mapping[str, Value],
@@ -52,24 +52,24 @@ class Meter:
         """The maps of a batch of N images.
 
         Args:
-            x: noisy latents [N, C, h, w] at `timestep`, whose noise level is `sigma`.
+            x: noisy latents [N, C, h, w] at `level`.
             cond, uncond, baseline_cond: text encodings, values [N, ...] by the name of the denoiser's input; the last
                 is not used without a baseline.
         """
-        respond = functools.partial(self._respond, x, timestep)
+        respond = functools.partial(self._respond, x, level)
         with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported, image by image
             maps = collapse_maps(
                 respond(cond),
                 respond(uncond),
                 respond(baseline_cond, baseline=True) if self._has_baseline else None,
-                sigma,
+                level.sigma,
             )
         ordered = {name: maps[name] for name in MAPS if name in maps}
-        return StepMaps(ordered, _errors(ordered, timestep))
+        return StepMaps(ordered, _errors(ordered, level))
 
-    def _respond(self, x: Value, timestep: int, text: Mapping[str, Value], *, baseline: bool = False) -> Response:
+    def _respond(self, x: Value, level: Level, text: Mapping[str, Value], *, baseline: bool = False) -> Response:
         def sum_of_products(tangents: Value) -> tuple[Array, Array]:
-            eps, v_dot_jv = self._engine.measure(x, timestep, text, tangents, baseline=baseline)
+            eps, v_dot_jv = self._engine.measure(x, level, text, tangents, baseline=baseline)
             return self._engine.download(eps), self._engine.download(v_dot_jv)
 
         return estimate(sum_of_products, self._tangents(x.shape[0]), self._count)
@@ -79,9 +79,10 @@ class Meter:
         return [self._engine.upload(np.repeat(group[:, None], batch, axis=1)) for group in self._probes]
 
 
-def _errors(maps: Mapping[str, Array], timestep: int) -> tuple[str | None, ...]:
+def _errors(maps: Mapping[str, Array], level: Level) -> tuple[str | None, ...]:
     finite = np.stack([np.isfinite(values).all(axis=(1, 2)) for values in maps.values()])  # [M, N]
     names = np.array(list(maps))
     return tuple(
-        None if good.all() else f"not finite at timestep {timestep}: {', '.join(names[~good])}" for good in finite.T
+        None if good.all() else f"not finite at timestep {level.timestep:g}: {', '.join(names[~good])}"
+        for good in finite.T
     )

@@ -19,7 +19,7 @@ from memscan.scanner.model.text import Conditioning, PromptEncoder
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Scanned, StepMaps
 from memscan.scanner.sampling.samplers import sampler_steps
-from memscan.scanner.sampling.schedule import SolverStep
+from memscan.scanner.sampling.schedule import Level
 from memscan.scanner.scan.batch_ceiling import BatchCeiling
 from memscan.scanner.scan.images import to_model_range, to_pixels
 from memscan.scanner.scan.meter import Meter
@@ -97,9 +97,9 @@ class Scanner:
         for index, state in enumerate(itertools.islice(states, self._last_state + 1)):
             if index in self._measurement.steps:
                 step = self._steps[index]
-                x = state if drawn.all() else self._joined(step, state, noise, drawn, x_0)
+                x = state if drawn.all() else self._joined(step.level, state, noise, drawn, x_0)
                 uncond = self._uncond(len(batch))
-                measured.append(self._meter.measure(x, step.timestep, step.sigma, cond, uncond, baseline_cond))
+                measured.append(self._meter.measure(x, step.level, cond, uncond, baseline_cond))
         return Scanned(
             samples=tuple(item.sample for item in batch),
             truncated=tuple(item.tokens.truncated for item in batch),
@@ -112,11 +112,11 @@ class Scanner:
         uncond = self._uncond(len(noise))
         return trajectory(self._engine, self._steps, noise, cond, uncond, self._measurement.guidance_scale)
 
-    def _joined(self, step: SolverStep, state: Value, noise: Array, drawn: NDArray[np.bool_], x_0: Array) -> Value:
-        """Sampled and given images of a batch in one array, at the noise level of `step`."""
+    def _joined(self, level: Level, state: Value, noise: Array, drawn: NDArray[np.bool_], x_0: Array) -> Value:
+        """Sampled and given images of a batch in one array, at a noise level."""
         x = np.empty_like(noise)
         x[drawn] = self._engine.download(state)
-        x[~drawn] = step.alpha * x_0 + step.sigma * noise[~drawn]
+        x[~drawn] = level.alpha * x_0 + level.sigma * noise[~drawn]
         return self._engine.upload(x)
 
     def _stack(self, texts: Sequence[Conditioning]) -> dict[str, Value]:

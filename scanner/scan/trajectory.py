@@ -30,6 +30,6 @@ def trajectory(
     for step in steps:
         yield sample
         if len(noise):
-            coefficients = step.a, step.b, step.c
-            sample, denoised = engine.step(sample, step.timestep, cond, uncond, denoised, guidance_scale, coefficients)
+            answer = engine.step(sample, step, cond, uncond, denoised, guidance_scale)
+            sample, denoised = answer.next_sample, answer.denoised
     yield sample
