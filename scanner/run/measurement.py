@@ -110,7 +110,7 @@ def measured_steps(bundle: Bundle, measurement: Measurement) -> tuple[MeasuredSt
         MeasuredStep(
             step.index,
             timesteps[step.index],
-            noise_level(bundle.schedule, timesteps[step.index])[1],
+            noise_level(bundle.schedule, timesteps[step.index]).sigma,
             step.threshold,
             step.calibrated,
         )

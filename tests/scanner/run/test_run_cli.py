@@ -316,7 +316,7 @@ def test_bad_bundle_is_one_line(analytic: Path, capsys: pytest.CaptureFixture[st
     record = json.loads((bundle / "bundle.json").read_text())
     (bundle / "bundle.json").write_text(json.dumps(record | {"format_version": 99}))
     assert error(*prompt, capsys=capsys) == (
-        "bundle has bundle format 99, this memscan reads 2: export the model again"
+        "bundle has bundle format 99, this memscan reads 3: export the model again"
     )
 
 

@@ -16,6 +16,7 @@ from memscan.scanner.model.engine import Engine
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.sampling.ddim import ddim_timesteps
+from memscan.scanner.sampling.schedule import SolverStep
 from memscan.scanner.settings import Probes
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import analytic_model
@@ -136,12 +137,12 @@ def test_images_are_the_decoded_end_of_the_trajectory(plain_bundle: Bundle) -> N
 def test_without_images_sampling_stops_at_the_last_measured_step(
     plain_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    timesteps: list[int] = []
+    timesteps: list[float] = []
     original = Engine.step
 
-    def step(self: Engine, sample: Value, timestep: int, *rest: Any) -> Any:
-        timesteps.append(timestep)
-        return original(self, sample, timestep, *rest)
+    def step(self: Engine, sample: Value, step: SolverStep, *rest: Any) -> Any:
+        timesteps.append(step.level.timestep)
+        return original(self, sample, step, *rest)
 
     monkeypatch.setattr(Engine, "step", step)
     run(plain_bundle, SAMPLES[:1], dataclasses.replace(SETTINGS, steps=at_steps(2)))
