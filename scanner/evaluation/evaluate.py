@@ -92,7 +92,9 @@ def _of_step(results: Results, step: LabelledStep, truth: GroundTruth) -> Iterat
                 yield _record(step, name, kind, "fixed", captions, None, found)
     for name in step.scores:
         for kind, chosen in step.by_kind():
-            yield _record(step, name, kind, "fixed", step.truths[chosen], None, _detection(step, name, kind))
+            found = _detection(step, name, kind)
+            if found is not None:
+                yield _record(step, name, kind, "fixed", step.truths[chosen], None, found)
 
 
 class _OracleCounts:

@@ -23,7 +23,7 @@ from memscan.scanner.samples import Sample
 from memscan.scanner.scan.batch_ceiling import BatchCeiling
 from memscan.scanner.scan.scanner import Scanner
 from memscan.scanner.settings import Execution, Measurement, Probes, Step
-from tests.scanner.scan.closed_form import on_bundle
+from tests.scanner.scan.closed_form import at_steps, on_bundle
 from tests.scanner.scan.one_by_one import Image, scan_one_by_one
 from tests.tiny_pipeline import save_pipeline
 
@@ -204,7 +204,7 @@ def test_a_scan_of_sdxl_equals_diffusers_and_autograd(tiny_xl_bundle: Path, tiny
 
 def test_batches_of_an_exported_model_agree(tiny_bundle: Path) -> None:
     bundle = open_bundle(tiny_bundle)
-    settings = dataclasses.replace(SETTINGS, save_images=False, num_inference_steps=5, steps=(0, 4))
+    settings = dataclasses.replace(SETTINGS, save_images=False, num_inference_steps=5, steps=at_steps(0, 4))
     engine = open_engine(bundle, Execution(threads=1, provider="cpu"))
     samples = [dataclasses.replace(SAMPLES[i % 3], row=i, seed=i) for i in range(8)]
     alone, *others = (
