@@ -33,7 +33,7 @@ class Source(Protocol):
     num_rows: int
     types: dict[str, pa.DataType]
 
-    def rows(self, *, images: bool) -> Iterator[RawRow]: ...
+    def rows(self, start: int, stop: int, *, images: bool) -> Iterator[RawRow]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,16 +55,24 @@ class Manifest:
     prompts: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
 
-    def rows(self, *, images: bool = True) -> Iterator[RawRow]:
-        """All rows in order; `images` False leaves images unread.
+    def rows(self, start: int = 0, stop: int | None = None, *, images: bool = True) -> Iterator[RawRow]:
+        """The rows from `start` to before `stop` (default: the end) in order; what lies outside is not read.
+
+        Args:
+            images: False leaves images unread.
 
         Raises:
             ManifestError: a row group cannot be read.
         """
-        for prompt in self.prompts:
+        stop = self.num_rows if stop is None else min(stop, self.num_rows)
+        for prompt in self.prompts[start:stop]:
             yield RawRow(Path(), prompt=prompt)
+        first = len(self.prompts)
         for source in self.sources:
-            yield from source.rows(images=images)
+            begin, end = max(start - first, 0), min(stop - first, source.num_rows)
+            if begin < end:
+                yield from source.rows(begin, end, images=images)
+            first += source.num_rows
 
     def census(self) -> Census:
         """Read everything but images once, so that a file which breaks in the middle is found before work begins.

@@ -32,8 +32,11 @@ class ParquetSource:
         self.types = {name: _decoded(schema.field(name).type) for name in used}
         self._check_types()
 
-    def rows(self, *, images: bool) -> Iterator[RawRow]:
-        """The file's rows in order. `images` False leaves the image column unread.
+    def rows(self, start: int, stop: int, *, images: bool) -> Iterator[RawRow]:
+        """The rows `start` to `stop` - 1 in order; row groups without any of them are not read.
+
+        Args:
+            images: False leaves the image column unread.
 
         Raises:
             ManifestError: a row group cannot be read; the row groups before it were yielded.
@@ -41,10 +44,24 @@ class ParquetSource:
         names = [name for name in self.types if images or name != "image" or name in self._columns.carry]
         batch_rows = _IMAGE_BATCH_ROWS if "image" in names else _BATCH_ROWS
         with self._open() as file:
+            first = 0
             for group in range(file.num_row_groups):
-                batches = file.iter_batches(batch_rows, row_groups=[group], columns=names, use_threads=False)
-                for batch in self._readable(batches, group):
-                    yield from self._raw_rows(batch, images)
+                end = first + file.metadata.row_group(group).num_rows
+                if start < end and first < stop:
+                    batches = file.iter_batches(batch_rows, row_groups=[group], columns=names, use_threads=False)
+                    for batch in self._between(self._readable(batches, group), start - first, stop - first):
+                        yield from self._raw_rows(batch, images)
+                first = end
+
+    def _between(self, batches: Iterator[pa.RecordBatch], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        first = 0
+        for batch in batches:
+            end = first + batch.num_rows
+            if start < end:
+                yield batch.slice(max(start - first, 0), min(stop, end) - max(start, first))
+            if stop <= end:
+                return
+            first = end
 
     def _raw_rows(self, batch: pa.RecordBatch, images: bool) -> Iterator[RawRow]:
         columns = {name: batch.column(name).cast(self.types[name]) for name in batch.schema.names}

@@ -35,11 +35,9 @@ class CsvSource:
         self.types = {name: pa.string() for name in used}
         self.num_rows = sum(1 for _ in lines)
 
-    def rows(self, *, images: bool) -> Iterator[RawRow]:
-        """The file's rows in order. `images` False leaves out the image."""
-        lines = self._lines()
-        next(lines, None)
-        for number, fields in lines:
+    def rows(self, start: int, stop: int, *, images: bool) -> Iterator[RawRow]:
+        """The rows `start` to `stop` - 1 in order. `images` False leaves out the image."""
+        for number, fields in itertools.islice(self._lines(), start + 1, stop + 1):  # the header is line 0
             if len(fields) != len(self._header):
                 problem = f"line {number} has {len(fields)} fields where the header has {len(self._header)}"
                 yield self._bad_row(problem)
@@ -90,9 +88,9 @@ class JsonlSource:
             columns.require(path, list(names))
         self.types = {name: self._type_of(name) for name in columns.carry}
 
-    def rows(self, *, images: bool) -> Iterator[RawRow]:
-        """The file's rows in order. `images` False leaves out the image."""
-        for values, problem in self._lines():
+    def rows(self, start: int, stop: int, *, images: bool) -> Iterator[RawRow]:
+        """The rows `start` to `stop` - 1 in order; the lines before are not parsed. `images` False leaves it out."""
+        for values, problem in self._lines(start, stop):
             yield RawRow(
                 folder=self.path.parent,
                 prompt=values.get(self._columns.prompt),
@@ -103,11 +101,10 @@ class JsonlSource:
                 problem=problem,
             )
 
-    def _lines(self) -> Iterator[tuple[dict[str, Any], str | None]]:
+    def _lines(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[dict[str, Any], str | None]]:
         with self.path.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                if not line.strip():
-                    continue
+            filled = ((number, line) for number, line in enumerate(stream, start=1) if line.strip())
+            for number, line in itertools.islice(filled, start, stop):
                 try:
                     values = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
                 except (ValueError, RecursionError) as error:
