@@ -38,8 +38,13 @@ _GROUPS = {
         "threshold",
     ),
     "Output": ("out", "save_maps", "save_images"),
-    "Execution": ("engine", "batch_size", "threads", "provider", "cache", "shard_rows", "dry_run"),
+    "Execution": ("engine", "batch_size", "threads", "provider", "cache", "part_rows", "max_errors", "dry_run"),
 }
+
+
+def _renamed(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        raise click.UsageError("--shard-rows is called --part-rows now")
 
 
 @click.command("run", cls=GroupedCommand, groups=_GROUPS, short_help="Scan a manifest of prompts")
@@ -48,7 +53,7 @@ _GROUPS = {
 @click.option("--prompt-column", default="prompt", metavar="NAME", help="Column with the prompts  [default: prompt]")
 @click.option("--carry", multiple=True, metavar="COLUMN", help="Carry a column through to the results (repeatable)")
 @click.option("--model", type=click.Path(path_type=Path), metavar="DIR", help="Bundle made by `memscan export`")
-@click.option("--no-verify", is_flag=True, help="Do not compare the bundle's files with their digests")
+@click.option("--no-verify", is_flag=True, help="Take the bundle's files as they are, altered or not")
 @click.option("--step", "steps", type=int, multiple=True, metavar="N", help="Measure at this step index (repeatable)")
 @click.option(
     "--timestep", "timesteps", type=int, multiple=True, metavar="T", help="Measure at this timestep (repeatable)"
@@ -98,8 +103,14 @@ _GROUPS = {
     help="Folder of TensorRT's plans  [default: the user's cache]",
 )
 @click.option(
-    "--shard-rows", type=click.IntRange(1), metavar="N", default=256, help="Rows in each result file  [default: 256]"
+    "--part-rows",
+    type=click.IntRange(1),
+    metavar="N",
+    default=256,
+    help="Rows in each result file, and at most 4 N images  [default: 256]",
 )
+@click.option("--shard-rows", hidden=True, expose_value=False, callback=_renamed)
+@click.option("--max-errors", type=click.IntRange(0), metavar="N", help="Stop as soon as more than N images failed")
 @click.option("--dry-run", is_flag=True, help="Check manifest and model, say what would be done, and stop")
 def command(manifest: str | None, prompt: tuple[str, ...], **options: Any) -> int:
     """Scan the prompts of MANIFEST, and write scores and masks to Parquet.
@@ -149,7 +160,16 @@ def _job(manifest: str | None, prompts: tuple[str, ...], options: dict[str, Any]
         options["batch_size"], options["threads"], options["provider"], options["engine"], options["cache"]
     )
     out = options["out"] or Path(f"{opened.name}.memscan")
-    return Job(opened, bundle, measurement, execution, out, options["shard_rows"])
+    return Job(
+        opened,
+        bundle,
+        measurement,
+        execution,
+        out,
+        options["part_rows"],
+        verified=not options["no_verify"],
+        max_errors=options["max_errors"],
+    )
 
 
 def _manifest(manifest: str | None, prompts: tuple[str, ...], options: dict[str, Any]) -> "Manifest":
@@ -164,17 +184,17 @@ def _manifest(manifest: str | None, prompts: tuple[str, ...], options: dict[str,
 
 
 def _describe(job: "Job") -> None:
-    from memscan.scanner.run.runner import plan
+    from memscan.scanner.run.runner import preview
 
-    planned, measurement = plan(job), job.measurement
-    census = planned.census
+    outlook, measurement = preview(job), job.measurement
+    census = outlook.census
     _note(f"dry run: {census.rows} rows, {census.images} images, {census.rejected} of them cannot be scanned")
     _note(
         f"model {job.bundle.model_id}, {measurement.num_inference_steps} steps of {measurement.sampler}, guidance "
         f"{measurement.guidance_scale:g}, measured at step {', '.join(map(str, measurement.steps))} with "
         f"{measurement.probes.count} {measurement.probes.kind} probes"
     )
-    _note(f"would {'continue the run in' if planned.resumes else 'write to'} {job.out}, by {planned.provider}")
+    _note(f"would {'continue the run in' if outlook.resumes else 'write to'} {job.out}, by {outlook.device}")
 
 
 def _report(job: "Job", summary: "Summary") -> None:

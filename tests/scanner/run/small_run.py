@@ -31,7 +31,7 @@ def command(manifest: Path, model: Path, out: Path) -> list[str]:
     """Arguments of a run with maps and images, in parts of three rows, which are two batches each but for the last."""
     return [
         *("run", str(manifest), "--model", str(model), "--out", str(out)),
-        *("--maps", "--images", "--shard-rows", "3", "--batch-size", "2", "--threads", "1"),
+        *("--maps", "--images", "--part-rows", "3", "--batch-size", "2", "--threads", "1"),
     ]
 
 

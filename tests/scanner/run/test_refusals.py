@@ -181,7 +181,7 @@ def test_lost_record_is_found_in_the_results(
 
 def test_cut_of_a_run_is_kept(arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (out / "results" / "part-00001.parquet").unlink()
-    arguments[arguments.index("--shard-rows") + 1] = "100"
+    arguments[arguments.index("--part-rows") + 1] = "100"
     assert lines(arguments, 3, capsys)[0] == f"memscan: {out} is cut into parts of 3 rows, and stays so"
     assert len(contents(out)["results/part-00001.parquet"]["row"]) == 9
 
