@@ -50,6 +50,7 @@ def adopt_record(folder: OutputFolder, wanted: RunRecord) -> RunRecord:
         held = held_record(folder, wanted)  # somebody else's, who was faster
     adopted = wanted if held is None else held
     if _recorded(folder) is None:
+        folder.store.retract(layout.RECORD)
         with folder.store.writing(layout.RECORD) as stream:
             stream.write(adopted.to_json().encode())
     return adopted

@@ -16,7 +16,6 @@ from typing import IO, Protocol
 
 from memscan.scanner.results.layout import DAMAGED, scratch
 
-_BEGAN = time.time()
 _REFUSES_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
@@ -68,6 +67,7 @@ class LocalStore:
     def __init__(self, path: Path, aside: str = scratch("0-of-1")) -> None:
         self.path = path
         self._aside = path / aside
+        self._began = time.time()
 
     def names(self, prefix: str) -> Iterator[str]:
         """As in `Store`."""
@@ -164,7 +164,7 @@ class LocalStore:
         """Make the folder for files that are being written, and clear it of those whose writer is dead."""
         _make_folder(self._aside)
         for file in self._aside.iterdir():
-            if _is_orphan(file):
+            if _is_orphan(file, self._began):
                 file.unlink(missing_ok=True)
 
     def _temporary(self, final: Path) -> Path:
@@ -198,8 +198,8 @@ def _place(temporary: Path, final: Path) -> bool:
     return True
 
 
-def _is_orphan(file: Path) -> bool:
-    """Whether a temporary file was left by a process of this machine that is dead, before this process began."""
+def _is_orphan(file: Path, began: float) -> bool:
+    """Whether a temporary file was left by a process of this machine that is dead, before this run `began`."""
     words = file.name.removeprefix(f"{socket.gethostname()}.").split(".")
     if not file.name.startswith(f"{socket.gethostname()}.") or not words[0].isdecimal() or len(words) < 3:
         return False
@@ -207,7 +207,7 @@ def _is_orphan(file: Path) -> bool:
         os.kill(int(words[0]), 0)
     except ProcessLookupError:
         with contextlib.suppress(FileNotFoundError):
-            return file.stat().st_mtime < _BEGAN
+            return file.stat().st_mtime < began
     except (PermissionError, OverflowError):
         pass
     return False
@@ -219,7 +219,10 @@ def _make_folder(folder: Path) -> None:
         return
     if folder.parent != folder:
         _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
     _sync_folder(folder.parent)
 
 

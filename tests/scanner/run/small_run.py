@@ -38,8 +38,13 @@ def command(manifest: Path, model: Path, out: Path) -> list[str]:
 def contents(out: Path) -> dict[str, Any]:
     """All that a reader sees of a run, by file; checks that it is marked as finished and that nothing is left over."""
     assert (out / "results" / "_SUCCESS").read_bytes() == b""
-    assert list((out / "_memscan" / "tmp").iterdir()) == []
+    assert temporary(out) == []
     return visible(out)
+
+
+def temporary(out: Path) -> list[Path]:
+    """Files that are being written, or were left so."""
+    return [file for file in (out / "_memscan" / "tmp").rglob("*") if file.is_file()]
 
 
 def visible(out: Path) -> dict[str, Any]:
@@ -50,6 +55,6 @@ def visible(out: Path) -> dict[str, Any]:
         for file in sorted((out / kind).iterdir() if (out / kind).exists() else ())
         if file.name != "_SUCCESS"
     }
-    images = {file.name: file.read_bytes() for file in sorted((out / "images").glob("*"))}
+    images = {str(file.relative_to(out)): file.read_bytes() for file in sorted((out / "images").rglob("*.png"))}
     assert all(content.endswith(b"IEND\xaeB`\x82") for content in images.values())
     return tables | images

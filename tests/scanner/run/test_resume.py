@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from memscan.scanner.cli import invoke
-from tests.scanner.run.small_run import ROWS, STEPS, command, contents, visible, write_manifest
+from tests.scanner.run.small_run import ROWS, STEPS, command, contents, temporary, visible, write_manifest
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -22,11 +22,11 @@ RENAME = "pathlib.Path.replace"
 POINTS = {
     "the run is recorded, nothing is done": ("memscan.scanner.run.runner.finished_parts", "", 1),
     "in the middle of a part": ("memscan.scanner.run.part.BatchMaker.scanned", "a broken phone", 1),
-    "an image is written, not yet renamed": (RENAME, "images/00000003-5.png", 1),
+    "an image is written, not yet renamed": (RENAME, "images/00001/00000003-5.png", 1),
     "maps are committed, results are not": ("memscan.scanner.run.part.Part._commit", "", 2),
     "results are written, not yet renamed": (RENAME, "results/part-00001.parquet", 1),
-    # The folder is flushed when an old mark of success is taken back, and after each part.
-    "results are renamed, the rename is not flushed": ("memscan.scanner.results.folder._sync_folder", "results", 3),
+    # The folder is flushed after each part.
+    "results are renamed, the rename is not flushed": ("memscan.scanner.results.store._sync_folder", "results')", 2),
     "all parts are done, success is not marked": ("memscan.scanner.results.folder.OutputFolder.mark_complete", "", 1),
 }
 """Function, word among its arguments, and which of such calls."""
@@ -96,7 +96,7 @@ def test_signal_stops_the_run_resumably(
     *progress, last = stopped.stderr.split("\n")[:-1]
     assert last == line
     assert all(each == "" or each.startswith("memscan: ") for each in progress)
-    assert list((tmp_path / "out" / "_memscan" / "tmp").iterdir()) == []
+    assert temporary(tmp_path / "out") == []
     assert invoke(arguments) == 3
     assert contents(tmp_path / "out") == uninterrupted
 
