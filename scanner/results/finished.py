@@ -5,19 +5,19 @@ fails its checksum. Nothing else is taken for damage: what cannot be read for an
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from memscan.scanner.errors import ResumeRefused
 from memscan.scanner.results import layout
 from memscan.scanner.results.extent import Extent
 from memscan.scanner.results.folder import OutputFolder
+from memscan.scanner.results.maps_table import MAPS_SCHEMA
 from memscan.scanner.results.part_file import FINGERPRINT, PartRecord, image_digest
 from memscan.scanner.results.tally import Tally, tally
 from memscan.scanner.results.torn import Torn, parquet
-
-_MAPS_READ_AT_ONCE = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,7 @@ class _Look:
             with parquet(self._folder.store, name) as file:
                 _check_run(self._folder, name, file.schema_arrow, self._schema.metadata[FINGERPRINT])
                 self._check_columns(name, file.schema_arrow)
-                batches = file.iter_batches(use_threads=False)
+                batches = (batch for table in _groups(file) for batch in table.to_batches())
                 return Found(_record(file.schema_arrow), tally(batches))
         except Torn as torn:
             self._tear(name, torn)
@@ -139,7 +139,9 @@ class _Look:
         try:
             with parquet(self._folder.store, name) as file:
                 _check_run(self._folder, name, file.schema_arrow, self._schema.metadata[FINGERPRINT])
-                for _ in file.iter_batches(_MAPS_READ_AT_ONCE, use_threads=False):
+                if not file.schema_arrow.equals(MAPS_SCHEMA):
+                    raise Torn("its columns are not those of maps")
+                for _ in _groups(file):
                     pass
         except Torn as torn:
             self._tear(name, torn)
@@ -183,6 +185,12 @@ def _check_run(folder: OutputFolder, name: str, found: pa.Schema, wanted: bytes)
         raise ResumeRefused(f"{folder.path / name} was not written by a run: move it away")
     if fingerprint != wanted:
         raise ResumeRefused(f"{folder.path / name} is of another run than the rest of its folder: move it away")
+
+
+def _groups(file: pq.ParquetFile) -> Iterator[pa.Table]:
+    """Row group after row group; reading all columns checks all pages."""
+    for group in range(file.num_row_groups):
+        yield file.read_row_group(group, use_threads=False)
 
 
 def _record(schema: pa.Schema) -> PartRecord:

@@ -5,6 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+
+from memscan.scanner.cli import invoke
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "a memorized poster", "seed": [1]},
@@ -58,3 +61,25 @@ def visible(out: Path) -> dict[str, Any]:
     images = {str(file.relative_to(out)): file.read_bytes() for file in sorted((out / "images").rglob("*.png"))}
     assert all(content.endswith(b"IEND\xaeB`\x82") for content in images.values())
     return tables | images
+
+
+def error_line(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """The error of a command that must end with `code`, without having written anything to stdout."""
+    capsys.readouterr()
+    assert invoke(arguments) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = [line for line in printed.err.splitlines() if line.startswith("memscan: error: ")]
+    return line.removeprefix("memscan: error: ")
+
+
+def lines(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What a command that must end with `code` says on stderr."""
+    capsys.readouterr()
+    assert invoke(arguments) == code
+    return capsys.readouterr().err.splitlines()
+
+
+def set_aside(out: Path) -> set[Path]:
+    """Files that were torn, or that nothing names."""
+    return {file for file in (out / "_memscan" / "damaged").rglob("*") if file.is_file()}

@@ -19,7 +19,7 @@ def lines(total: int, done: int, finishes: list[float]) -> list[str]:
     log = LogLines(total, done, stream, clock)
     for time in finishes:
         clock.now = time
-        log.advance(1)
+        log.advance(1, 0)
     return stream.getvalue().splitlines()
 
 
@@ -51,5 +51,5 @@ def test_nothing_done_is_no_progress() -> None:
     clock = Clock()
     log = LogLines(10, 0, stream, clock)
     clock.now = 60.0
-    log.advance(0)
+    log.advance(0, 0)
     assert stream.getvalue() == ""
