@@ -46,6 +46,19 @@ def test_rate_counts_what_this_process_did() -> None:
     assert lines(100, 80, [float(i) for i in range(1, 11)]) == ["memscan: 90 of 100 images (90%), 1/s, 10 s left"]
 
 
+def test_errors_are_counted_in_every_line() -> None:
+    clock, stream = Clock(), io.StringIO()
+    log = LogLines(10, 4, stream, clock)
+    log.advance(0, 3)  # those that an earlier process has counted
+    for errors in (0, 2):
+        clock.now += 40.0
+        log.advance(1, errors)
+    assert stream.getvalue().splitlines() == [
+        "memscan: 5 of 10 images (50%), 3 with errors, 1.5/min, 3 min 20 s left",
+        "memscan: 6 of 10 images (60%), 5 with errors, 1.5/min, 2 min 40 s left",
+    ]
+
+
 def test_nothing_done_is_no_progress() -> None:
     stream = io.StringIO()
     clock = Clock()
