@@ -119,8 +119,9 @@ class Results:
             number = layout.part_number(file)
             with _readable(self.path / file), parquet(self._store, file) as part:
                 metadata = part.schema_arrow.metadata or {}
-            for name, digest in PartRecord.images_of(metadata).items() if number is not None else ():
-                found[name] = layout.image(number, name), digest
+            if number is not None:
+                images = PartRecord.images_of(metadata)
+                found.update({name: (layout.image(number, name), digest) for name, digest in images.items()})
         return found
 
     def _read(self, name: str, columns: Sequence[str], where: ds.Expression | None) -> pa.Table:

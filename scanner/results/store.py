@@ -3,6 +3,7 @@
 The protocol asks for no more than an object store can do: it has no rename, no links and no folders of its own.
 """
 
+import collections
 import contextlib
 import errno
 import os
@@ -10,12 +11,14 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Protocol
 
 from memscan.scanner.results.layout import DAMAGED, scratch
 
+_FLUSHED_AT_ONCE = 16
 _REFUSES_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
@@ -109,8 +112,8 @@ class LocalStore:
         pending: dict[Path, Path] = {}
         try:
             yield _Together(self, pending)
-            for temporary in pending:
-                _sync_file(temporary)
+            with ThreadPoolExecutor(_FLUSHED_AT_ONCE) as threads:  # a file system joins flushes that wait for it
+                collections.deque(threads.map(_sync_file, pending), maxlen=0)
             for folder in sorted({final.parent for final in pending.values()}):
                 _make_folder(folder)
             for temporary, final in pending.items():

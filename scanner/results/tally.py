@@ -22,8 +22,8 @@ class Tally:
     reasons: tuple[str, ...] = ()
 
     def __add__(self, other: "Tally") -> "Tally":
-        counts = (getattr(self, name) + getattr(other, name) for name in ("ok", "error", "truncated"))
-        return Tally(*counts, _first_different(self.reasons + other.reasons))
+        reasons = _first_different(self.reasons + other.reasons)
+        return Tally(self.ok + other.ok, self.error + other.error, self.truncated + other.truncated, reasons)
 
     @property
     def images(self) -> int:
