@@ -1,6 +1,7 @@
 """Whatever stops a run, the same command finishes it: nothing lost, nothing twice, nothing partial in sight."""
 
 import errno
+import itertools
 import os
 import signal
 import subprocess
@@ -184,13 +185,14 @@ def test_any_flush_or_rename_may_fail(
     manifest = write_manifest(tmp_path / "m.parquet", ROWS[:2])
     arguments = ["run", str(manifest), "--model", str(analytic), "--maps", "--images", "--threads", "1"]
     assert invoke([*arguments, "--out", str(tmp_path / "whole")]) == 0
-    calls = fails_at = 0
+    calls: list[int] = []
+    counter, fails_at = itertools.count(1), 0
 
     def failing(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == fails_at:
+            number = next(counter)  # atomic: images are flushed by several threads
+            calls.append(number)
+            if number == fails_at:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return original(*args)
 
@@ -200,11 +202,12 @@ def test_any_flush_or_rename_may_fail(
     monkeypatch.setattr(os, "link", failing(os.link))
     monkeypatch.setattr(Path, "replace", failing(Path.replace))
     while True:
-        calls, fails_at = 0, fails_at + 1
+        counter, fails_at = itertools.count(1), fails_at + 1
+        calls.clear()
         out = tmp_path / f"out-{fails_at}"
         capsys.readouterr()
         code = invoke([*arguments, "--out", str(out)])
-        if calls < fails_at:
+        if len(calls) < fails_at:
             break
         assert code == 1, f"call {fails_at}"
         assert capsys.readouterr().err.splitlines()[-1] == (
