@@ -1,7 +1,7 @@
 """Parquet manifests, read in batches of bounded size even inside one huge row group.
 
-A column chunk of few bytes can stand for gigabytes of text, by a dictionary: small chunks are read as dictionaries,
-large ones a few rows at a time.
+A few bytes can stand for gigabytes of text, by a dictionary: small row groups are read as dictionaries, large ones a
+few rows at a time.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from memscan.scanner.terminal import brief
 _BATCH_ROWS = 1024
 _LARGE_BATCH_ROWS = 32
 _IMAGE_BATCH_ROWS = 16
-_SMALL_CHUNK = 1 << 22  # uncompressed bytes; read as dictionaries, distinct values take some five times that
+_SMALL_GROUP = 1 << 22  # uncompressed bytes; read as dictionaries, distinct values take some five times that
 _READ_BUFFER = 1 << 16  # bytes; without one, pyarrow reads the whole column chunk of a row group at once
 
 _READERS: dict[str, Callable[[pa.Array], list[Any]]] = {
@@ -62,50 +62,48 @@ class ParquetSource:
             ManifestError: a row group cannot be read, or the file has changed; the rows before it were yielded.
         """
         roles = {role: name for role, name in self.used.roles.items() if images or role != "image"}
-        names = list(dict.fromkeys([*roles.values(), *self.used.carry.values()]))
         with self.file.open() as stream:
             metadata = self._unchanged_metadata(stream)
-            places = {metadata.schema.column(place).path: place for place in range(metadata.num_columns)}
             first = 0
             for group in range(metadata.num_row_groups):
-                info = metadata.row_group(group)
-                end = first + info.num_rows
+                end = first + metadata.row_group(group).num_rows
                 if start < end and first < stop:
-                    sizes = {
-                        name: info.column(places[name]).total_uncompressed_size for name in names if name in places
-                    }
-                    small = [name for name in sizes if sizes[name] <= _SMALL_CHUNK and name != roles.get("image")]
-                    batch_rows = _BATCH_ROWS if len(small) == len(names) else _LARGE_BATCH_ROWS
-                    batch_rows = _IMAGE_BATCH_ROWS if "image" in roles else batch_rows
-                    batches = self._batches(stream, metadata, group, names, small, batch_rows)
-                    for batch in _between(batches, start - first, stop - first):
-                        yield from self._raw_rows(batch, roles)
+                    yield from self._rows_of(stream, metadata, group, roles, start - first, stop - first)
                 first = end
 
-    def _batches(
-        self, stream: Any, metadata: Any, group: int, names: list[str], small: list[str], batch_rows: int
-    ) -> Iterator[pa.RecordBatch]:
+    def _rows_of(
+        self, stream: Any, metadata: Any, group: int, roles: dict[str, str], start: int, stop: int
+    ) -> Iterator[RawRow]:
+        names = list(dict.fromkeys([*roles.values(), *self.used.carry.values()]))
+        # Of a chunk of its own no size is asked: pyarrow's call for it ends the process where the footer is damaged.
+        is_small = 0 < metadata.row_group(group).total_byte_size <= _SMALL_GROUP
+        dictionaries = [name for name in names if is_small and name != roles.get("image") and self._is_flat_text(name)]
+        batch_rows = _IMAGE_BATCH_ROWS if "image" in roles else _BATCH_ROWS if is_small else _LARGE_BATCH_ROWS
         try:
-            with _opened(stream, metadata=metadata, read_dictionary=small) as parquet:
-                yield from parquet.iter_batches(batch_rows, row_groups=[group], columns=names, use_threads=False)
+            with _opened(stream, metadata=metadata, read_dictionary=dictionaries) as parquet:
+                batches = parquet.iter_batches(batch_rows, row_groups=[group], columns=names, use_threads=False)
+                for batch in _between(batches, start, stop):
+                    yield from self._raw_rows(batch, roles)
         except _BROKEN as error:
             what = f"{self.file.path}: row group {group} cannot be read ({{}}): write the file again"
             raise _as_manifest_error(error, what) from error
 
-    def _raw_rows(self, batch: pa.RecordBatch, roles: dict[str, str]) -> Iterator[RawRow]:
+    def _raw_rows(self, batch: pa.RecordBatch, roles: dict[str, str]) -> list[RawRow]:
         of_roles = {role: _READERS[role](batch.column(name)) for role, name in roles.items()}
         of_carry = {to: values.carried(batch.column(name), self.carried[to]) for to, name in self.used.carry.items()}
+        rows = []
         for i in range(batch.num_rows):
             carried = {to: column[i] for to, column in of_carry.items()} | self.used.carried_constants
-            yield RawRow(
+            bad = {to: one for to, one in carried.items() if isinstance(one, Unreadable)}
+            row = RawRow(
                 folder=self.file.folder,
                 **{role: column[i] for role, column in of_roles.items()},
                 **self.used.constants,
-                carried={to: None if isinstance(one, Unreadable) else one for to, one in carried.items()},
-                problem=next(
-                    (f"column {to!r} {one.why}" for to, one in carried.items() if isinstance(one, Unreadable)), None
-                ),
+                carried=carried | dict.fromkeys(bad),
+                problem=next((f"the column {brief(to)!r} {one.why}" for to, one in bad.items()), None),
             )
+            rows.append(row)
+        return rows
 
     def _unchanged_metadata(self, stream: Any) -> Any:
         try:
@@ -116,6 +114,10 @@ class ParquetSource:
         if metadata.num_rows != self.num_rows or not schema.equals(self._schema):
             raise ManifestError(f"{self.file.path} has changed while it was read: start again")
         return metadata
+
+    def _is_flat_text(self, name: str) -> bool:
+        kind = self._schema.field(name).type
+        return bool(values.is_text(kind) or values.is_bytes(kind))
 
     def _plain_type(self, name: str) -> pa.DataType:
         return values.plain(self._schema.field(name).type)
