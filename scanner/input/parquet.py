@@ -132,9 +132,9 @@ class ParquetSource:
                 raise ManifestError(
                     f"{self.file.path}: column {name!r} is {shown}, expected integers or lists of integers"
                 )
-        for to, kind in self.carried.items():
-            flat = kind.value_type if values.is_list(kind) else kind
-            if pa.types.is_nested(flat) or (values.is_list(kind) and pa.types.is_temporal(flat)):
+        for to, name in self.used.carry.items():
+            kind = self._schema.field(name).type
+            if not values.is_carried(kind):
                 shown = brief(str(kind))
                 raise ManifestError(f"{self.file.path}: column {to!r} is {shown}; only flat columns can be carried")
 

@@ -57,6 +57,15 @@ def plain(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
+def is_carried(kind: pa.DataType) -> bool:
+    """Whether columns of a type can be carried: flat ones, and lists of what is stored as it is, but not of times."""
+    if not is_list(kind):
+        return not types.is_nested(plain(kind))
+    inner = kind.value_type
+    is_stored_otherwise = isinstance(inner, pa.BaseExtensionType) or types.is_dictionary(inner)
+    return not (types.is_nested(inner) or types.is_temporal(inner) or is_stored_otherwise)
+
+
 def texts(array: pa.Array) -> list[Any]:
     """Text, for prompts."""
     return _each(array, lambda flat: [_decoded(one) for one in _as_bytes(flat)])
@@ -117,7 +126,7 @@ def _scalars(array: pa.Array) -> list[Any]:
 
 def _is_valid(array: pa.Array) -> bool:
     try:
-        array.validate(full=True)
+        (array.flatten() if is_list(array.type) else array).validate(full=True)  # of a list, its own values only
     except pa.ArrowInvalid:
         return False
     return True

@@ -117,16 +117,15 @@ def test_columns_of_one_name_that_nothing_uses_do_no_harm(tmp_path: Path) -> Non
     assert manifest.unused == ("",)
 
 
-@SUFFIXES
-def test_thirty_thousand_columns_are_read_and_errors_stay_short(suffix: str, tmp_path: Path) -> None:
-    """Were names counted one by one in a list, this would take minutes and the suite's limit."""
-    manifest = written(tmp_path, {f"column {i}": 1 for i in range(30_000)} | {"prompt": "a mug"}, suffix)
+@pytest.mark.parametrize(("suffix", "count"), [("parquet", 5_000), ("csv", 30_000), ("jsonl", 30_000)])
+def test_thousands_of_columns_are_read_and_errors_stay_short(suffix: str, count: int, tmp_path: Path) -> None:
+    manifest = written(tmp_path, {f"column {i}": 1 for i in range(count)} | {"prompt": "a mug"}, suffix)
     opened = open_manifest(manifest)
     assert only(opened).prompt == "a mug"
-    assert len(opened.unused) == 30_000
+    assert len(opened.unused) == count
     assert max(map(len, opened.remarks)) < 300
     for columns in (Columns(prompt="text"), Columns(carry=("kind",)), Columns(id="key")):
-        with pytest.raises(ManifestError, match=" and 29991 more") as caught:
+        with pytest.raises(ManifestError, match=f" and {count - 9} more") as caught:
             open_manifest(manifest, columns)
         assert len(str(caught.value)) < 500
 
