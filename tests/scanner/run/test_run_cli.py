@@ -111,7 +111,7 @@ def test_rows_that_fail_are_error_rows_and_exit_code_3(analytic: Path, capsys: p
             stream.write(json.dumps(row) + "\n")
     _, lines = run("m.jsonl", "--model", analytic, "--step", 8, "--step", 9, code=3, capsys=capsys)
     assert lines[0] == "memscan: done: 7 images: 1 ok, 6 with errors, 0 with truncated prompts"
-    table = results("m.memscan")
+    table = results("m.jsonl.memscan")
     assert table["row"].to_pylist() == [row for row in range(7) for _ in range(2)]
     assert table["status"].to_pylist() == ["ok"] * 2 + ["error"] * 12
     errors = table["error"].to_pylist()[::2]
