@@ -198,9 +198,8 @@ def test_manifest_that_shrinks_while_it_is_scanned_completes_nothing(
     write_rows(12)
     monkeypatch.setattr(runner, "adopt_record", shrink)  # the first thing that is done after the rows were counted
     line = error(name, "--model", analytic, "--step", 9, "--part-rows", 3, capsys=capsys)
-    assert "rows 3 to 5 have fewer rows" in line or "m.parquet" in line
-    out = Path("m.memscan/results")
-    assert {file.name for file in out.iterdir()} <= {"part-00000.parquet"}
+    assert "changed while it was" in line
+    assert {file.name for file in Path("m.memscan/results").glob("*")} <= {"part-00000.parquet"}
     monkeypatch.undo()
     write_rows(12)
     run(name, "--model", analytic, "--step", 9, "--part-rows", 3, code=0, capsys=capsys)
