@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 class Sample:
     """One image to be scanned: a valid manifest row with one of its seeds.
 
-    `row` is the row's index in the whole manifest. `image` holds encoded image bytes if the row brings its own image.
-    `carried` holds the values of the columns to be carried through.
+    `row` is the row's index in the whole manifest. `image` holds encoded image bytes if the row brings its own image;
+    `image_given` says so even where it was not read. `carried` holds the values of the columns to be carried through.
     """
 
     row: int
@@ -22,6 +22,7 @@ class Sample:
     id: str | None = None
     image: bytes | None = None
     carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    image_given: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Rejected:
     error: str
     id: str | None = None
     carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    image_given: bool = False
 
 
 class Scores(NamedTuple):

@@ -15,7 +15,7 @@ PACKAGE = "memscan."
 
 # From the ground up; wings on one line may not import each other.
 SCANNER = (
-    ("errors",),
+    ("errors", "terminal"),
     ("settings", "samples"),
     ("bundle", "embedded"),
     ("sampling",),

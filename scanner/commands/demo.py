@@ -38,7 +38,9 @@ def command(out: Path) -> int:
     from memscan.scanner.evaluation.evaluate import evaluate
     from memscan.scanner.evaluation.ground_truth import TESTBED, read_ground_truth
     from memscan.scanner.evaluation.text_table import table
+    from memscan.scanner.results import layout
     from memscan.scanner.results.reader import open_results
+    from memscan.scanner.results.store import LocalStore
     from memscan.scanner.run.runner import run
     from memscan.scanner.sheet.draw import draw_sheet
     from memscan.scanner.sheet.entries import select
@@ -49,9 +51,12 @@ def command(out: Path) -> int:
     summary = run(job, note=_note)
     results, truth = open_results(out), read_ground_truth(TESTBED)
     evaluation = evaluate(results, truth)
-    (out / "figures.json").write_text(evaluation.to_json())
+    store = LocalStore(out)
+    with store.writing(layout.FIGURES) as stream:
+        stream.write(evaluation.to_json().encode())
     selection = select(results, truth, drawn_step(job), limit=census.rows)
-    draw_sheet(selection).save(out / "sheet.png", "PNG")
+    with store.writing(layout.SHEET) as stream:
+        draw_sheet(selection).save(stream, "PNG")
     shown = [record for record in evaluation.records if (record.step, record.protocol) == (selection.step, "fixed")]
     click.echo(table(shown))
     click.echo(_GUIDE.format(out=out))

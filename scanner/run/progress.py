@@ -9,7 +9,8 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-Advance = Callable[[int], None]
+Advance = Callable[[int, int], None]
+"""Is given the numbers of images just finished, and of those among them, or before, that failed."""
 
 _LONGEST_SILENCE = 30.0  # seconds
 _SHORTEST_SILENCE = 2.0
@@ -18,7 +19,7 @@ _SHARE_BETWEEN_LINES = 0.1
 
 @contextlib.contextmanager
 def show_progress(total: int, done: int) -> Iterator[Advance]:
-    """Show progress while the block runs; it calls what it is given with the number of images just finished.
+    """Show progress while the block runs; see `Advance`.
 
     Args:
         total: images of the whole run.
@@ -38,18 +39,18 @@ def _bar(total: int, done: int) -> Iterator[Advance]:
         TextColumn("scanning"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("images, {task.fields[rate]}"),
+        TextColumn("images, {task.fields[rate]}{task.fields[failed]}"),
         TimeRemainingColumn(),
         TextColumn("left"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("scan", total=total, completed=done, rate="starting")
-        finished = 0
+        task = bar.add_task("scan", total=total, completed=done, rate="starting", failed="")
+        finished = failed = 0
 
-        def advance(count: int) -> None:
-            nonlocal finished
-            finished += count
-            bar.update(task, advance=count, rate=_rate(finished, time.monotonic() - began))
+        def advance(count: int, errors: int) -> None:
+            nonlocal finished, failed
+            finished, failed = finished + count, failed + errors
+            bar.update(task, advance=count, rate=_rate(finished, time.monotonic() - began), failed=_failed(failed))
 
         yield advance
 
@@ -62,9 +63,11 @@ class LogLines:
         self._stream, self._clock = stream, clock
         self._began = self._last_time = clock()
         self._last_done = done
+        self._failed = 0
 
-    def advance(self, count: int) -> None:
-        """Count images as done, and write a line if it is time for one."""
+    def advance(self, count: int, errors: int) -> None:
+        """Count images as done, and those that failed, and write a line if it is time for one."""
+        self._failed += errors
         if not count:
             return
         self._done += count
@@ -77,11 +80,15 @@ class LogLines:
         here, seconds = self._done - self._earlier, now - self._began
         left = seconds / here * (self._total - self._done)
         print(
-            f"memscan: {self._done} of {self._total} images ({self._done / self._total:.0%}), "
+            f"memscan: {self._done} of {self._total} images ({self._done / self._total:.0%}){_failed(self._failed)}, "
             f"{_rate(here, seconds)}, {_duration(left)} left",
             file=self._stream,
             flush=True,
         )
+
+
+def _failed(count: int) -> str:
+    return f", {count} with errors" if count else ""
 
 
 def _rate(count: int, seconds: float) -> str:

@@ -10,10 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from memscan.scanner.results import layout
 from memscan.scanner.results.batch_maker import BatchMaker
 from memscan.scanner.results.maps_table import MapsWriter
 from memscan.scanner.results.masks import encode_mask
+from memscan.scanner.results.part_file import image_digest
+from memscan.scanner.results.reader import Key
 from memscan.scanner.results.schema import result_schema
+from memscan.scanner.results.store import LocalStore
 from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, Scores, StepMaps
 
 STEP = MeasuredStep(index=49, timestep=1, sigma=0.25, threshold=0.5, calibrated=True)
@@ -44,12 +48,15 @@ def write_results(
     thresholds: Sequence[Mapping[str, Any]] = (),
     finished: bool = True,
     score_name: str = "dh_uncond_mean",
+    images: Mapping[Key, bytes] | None = None,
 ) -> Path:
     """Write `items` as the finished results of a run whose mask map is dh_uncond and whose latents have 4 channels."""
+    named = {layout.image_name(*key): content for key, content in (images or {}).items()}
     metadata = {
         "latent_channels": json.dumps(4),
         "run": json.dumps({"settings": {"mask_map": "dh_uncond", "score_name": score_name}}),
         "thresholds": json.dumps(list(thresholds)),
+        "images": json.dumps({name: image_digest(content) for name, content in named.items()}),
     }
     schema = result_schema({}, metadata)
     maker = BatchMaker(schema, "fabricated", "dh_uncond", score_name, tuple(steps))
@@ -59,7 +66,11 @@ def write_results(
         for batch in (maker.scanned(item) if isinstance(item, Scanned) else maker.rejected([item]))
     ]
     (folder / "results").mkdir(parents=True)
-    pq.write_table(pa.Table.from_batches(batches, schema), folder / "results" / "part-00000.parquet")
+    table = pa.Table.from_batches(batches, schema)
+    pq.write_table(table, folder / "results" / "part-00000.parquet", write_page_checksum=True)
+    for name, content in named.items():
+        with LocalStore(folder).writing(layout.image(0, name)) as file:
+            file.write(content)
     if finished:
         (folder / "results" / "_SUCCESS").touch()
     if save_maps:

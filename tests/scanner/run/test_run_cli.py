@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -21,7 +23,10 @@ from memscan.scanner.cli import cli, invoke
 from memscan.scanner.commands.run import command
 from memscan.scanner.metrics.catalogue import MAPS, METRICS
 from memscan.scanner.results.reader import open_results
+from memscan.scanner.results.run_record import adopt_record
 from memscan.scanner.results.schema import COLUMNS
+from memscan.scanner.run import runner
+from memscan.scanner.scan.scanner import Scanner
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +112,7 @@ def test_rows_that_fail_are_error_rows_and_exit_code_3(analytic: Path, capsys: p
             stream.write(json.dumps(row) + "\n")
     _, lines = run("m.jsonl", "--model", analytic, "--step", 8, "--step", 9, code=3, capsys=capsys)
     assert lines[0] == "memscan: done: 7 images: 1 ok, 6 with errors, 0 with truncated prompts"
-    table = results("m.memscan")
+    table = results("m.jsonl.memscan")
     assert table["row"].to_pylist() == [row for row in range(7) for _ in range(2)]
     assert table["status"].to_pylist() == ["ok"] * 2 + ["error"] * 12
     errors = table["error"].to_pylist()[::2]
@@ -132,6 +137,86 @@ def test_prompt_longer_than_the_text_encoder_is_scanned_and_flagged(
     assert results("m.memscan")["truncated"].to_pylist() == [False, True]
 
 
+def test_run_stops_at_too_many_errors_with_the_first_reasons(
+    analytic: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("m.parquet", prompt=["a city", None, "a rug", " ", "a broken mug", None, "a mug"])
+    arguments = ("m.parquet", "--model", analytic, "--step", 9, "--part-rows", 1, "--batch-size", 1)
+    line = error(*arguments, "--max-errors", 2, code=3, capsys=capsys)
+    assert line.startswith(
+        "3 images failed, more than --max-errors 2: the prompt is null; the prompt is empty; not finite at timestep 1"
+    )
+    assert results("m.memscan")["row"].to_pylist() == [0, 1, 2, 3, 4]
+    assert not Path("m.memscan/results/_SUCCESS").exists()
+    _, lines = run(*arguments, "--max-errors", 2, code=3, capsys=capsys)
+    assert lines[:1] == ["memscan: 5 of 7 images are done already"]
+    assert "3 images failed, more than --max-errors 2: the prompt is null; the prompt is empty; not fin" in lines[1]
+    run(*arguments, "--max-errors", 4, code=3, capsys=capsys)
+    assert Path("m.memscan/results/_SUCCESS").exists()
+
+
+def test_truncated_prompt_counts_once_for_each_image(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("m.parquet", prompt=["a city", "a " * 20], seed=[[1], [2, 3]])
+    for word in ("done", "already complete"):
+        _, lines = run("m.parquet", "--model", analytic, code=0, capsys=capsys)
+        assert lines[0] == f"memscan: {word}: 3 images: 3 ok, 0 with errors, 2 with truncated prompts"
+
+
+def test_old_name_of_an_option_says_the_new_one(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, lines = run("--prompt", "a city", "--model", analytic, "--shard-rows", 3, code=2, capsys=capsys)
+    assert lines[-1] == "Error: --shard-rows is called --part-rows now"
+
+
+def test_few_prompts_with_many_seeds_are_many_parts(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("m.parquet", prompt=["a city", "a mug"], seed=[list(range(11)), list(range(6))])
+    run("m.parquet", "--model", analytic, "--step", 9, "--part-rows", 2, code=0, capsys=capsys)
+    found = {
+        file.name: list(zip(*(pq.read_table(file)[name].to_pylist() for name in ("row", "seed")), strict=True))
+        for file in sorted(Path("m.memscan/results").glob("*.parquet"))
+    }
+    assert found == {
+        "part-00000.parquet": [(0, seed) for seed in range(8)],
+        "part-00001.parquet": [(0, 8), (0, 9), (0, 10)],
+        "part-00002.parquet": [(1, seed) for seed in range(6)],
+    }
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+def test_manifest_that_shrinks_while_it_is_scanned_completes_nothing(
+    name: str, analytic: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_rows(count: int) -> None:
+        table = pa.table({"prompt": [f"a city {number}" for number in range(count)]})
+        if name == "m.csv":
+            pa_csv.write_csv(table, name)
+        else:
+            pq.write_table(table, name, row_group_size=2)
+
+    def shrink(*arguments: Any) -> Any:
+        write_rows(5)
+        return adopt_record(*arguments)
+
+    write_rows(12)
+    monkeypatch.setattr(runner, "adopt_record", shrink)  # the first thing that is done after the rows were counted
+    line = error(name, "--model", analytic, "--step", 9, "--part-rows", 3, capsys=capsys)
+    assert "changed while it was" in line
+    assert {file.name for file in Path("m.memscan/results").glob("*")} <= {"part-00000.parquet"}
+    monkeypatch.undo()
+    write_rows(12)
+    run(name, "--model", analytic, "--step", 9, "--part-rows", 3, code=0, capsys=capsys)
+    assert results("m.memscan")["row"].to_pylist() == list(range(12))
+
+
+def test_images_that_are_lost_on_the_way_complete_nothing(
+    analytic: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Scanner.scan
+    monkeypatch.setattr(Scanner, "scan", lambda scanner, prepared: original(scanner, prepared[1:]))
+    line = error("--prompt", "a city", "--prompt", "a mug", "--model", analytic, code=1, capsys=capsys)
+    assert line == "part 0 came out with 1 images in place of 2: it is not kept; run the same command again"
+    assert not Path("prompts.memscan/results").exists()
+
+
 def test_bundle_without_baseline_leaves_its_maps_null(
     analytic_without_baseline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,8 +230,9 @@ def test_maps_and_images_are_written_on_request(analytic: Path, capsys: pytest.C
     write("m.parquet", prompt=["a memorized city"], seed=[[3, 4]])
     _, lines = run("m.parquet", "--model", analytic, "--step", 9, "--maps", "--images", code=0, capsys=capsys)
     assert lines[-1] == "memscan: draw them: memscan show m.memscan"
-    assert sorted(file.name for file in Path("m.memscan/images").iterdir()) == ["00000000-3.png", "00000000-4.png"]
-    assert Image.open("m.memscan/images/00000000-3.png").size == (32, 32)
+    images = Path("m.memscan/images/00000")
+    assert sorted(file.name for file in images.iterdir()) == ["00000000-3.png", "00000000-4.png"]
+    assert Image.open(images / "00000000-3.png").size == (32, 32)
     maps = pq.read_table("m.memscan/maps").to_pylist()
     assert [(row["seed"], row["map"]) for row in maps] == [(seed, name) for seed in (3, 4) for name in MAPS]
     summary = results("m.memscan").to_pylist()[0]
@@ -356,7 +442,7 @@ def test_help_groups_every_option() -> None:
     other = result.output.partition("\nOther:\n")[2].splitlines()
     assert [line.split()[0] for line in other] == ["-h,"]
     for option in command.params:
-        if option.param_type_name == "option":
+        if isinstance(option, click.Option) and not option.hidden:
             assert option.opts[-1] in result.output
 
 

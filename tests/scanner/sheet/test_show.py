@@ -117,10 +117,7 @@ def test_heat_maps_are_explained_by_the_catalogue_and_the_selection_knows_its_sc
 
 def test_sheet_holds_the_panels_in_a_grid(tmp_path: Path) -> None:
     items = [scanned(row, f"p{row}", level(value)) for row, value in enumerate((0.8, 0.2))]
-    results = write_results(tmp_path / "out", items)
-    (results / "images").mkdir()
-    RED.save(results / "images" / "00000000-0.png")
-    RED.save(results / "images" / "00000001-0.png")
+    results = write_results(tmp_path / "out", items, images={(0, 0): png(RED), (1, 0): png(RED)})
     truth = write_ground_truth(
         tmp_path / "truth.parquet",
         [{"prompt": f"p{n}", "kind": "local", "mask": TOP, "training_image": png(RED)} for n in range(2)],
