@@ -105,7 +105,7 @@ def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
         error = printable(" ".join(str(problem).split()))
 
     if error is not None:
-        prompt = raw.prompt if isinstance(raw.prompt, str) and not _is_long(raw.prompt) else None
+        prompt = raw.prompt if isinstance(raw.prompt, str) and _flaw(raw.prompt) is None else None
         return Row(tuple(Rejected(index, seed, prompt, error, identity, raw.carried, given) for seed in seeds))
     return Row(tuple(Sample(index, seed, raw.prompt, identity, image, raw.carried, given) for seed in seeds))
 
@@ -132,12 +132,17 @@ def _check_prompt(value: Any) -> None:
         raise RowError(f"the prompt is not text but {_shown(value)}")
     if not value.strip():
         raise RowError("the prompt is empty")
-    if _is_long(value):
-        raise RowError(f"the prompt has more than {MAX_PROMPT} bytes")
+    if flaw := _flaw(value):
+        raise RowError(f"the prompt {flaw}")
 
 
-def _is_long(text: str) -> bool:
-    return len(text) > MAX_PROMPT or (len(text) * 4 > MAX_PROMPT and len(text.encode()) > MAX_PROMPT)
+def _flaw(text: str) -> str | None:
+    """Why a text can be no prompt and is kept out of the results; half surrogates are what is no UTF-8 in a shell."""
+    try:
+        is_long = len(text) > MAX_PROMPT or len(text.encode()) > MAX_PROMPT
+    except UnicodeEncodeError:
+        return "is not UTF-8"
+    return f"has more than {MAX_PROMPT} bytes" if is_long else None
 
 
 def _seeds(value: Any) -> tuple[int, ...]:

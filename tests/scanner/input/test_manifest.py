@@ -58,9 +58,13 @@ def test_formats_give_the_same_samples(tmp_path: Path) -> None:
 
 
 def test_prompts_of_the_command_line_are_a_manifest() -> None:
-    manifest = prompt_manifest(("a mug", " "))
-    assert manifest.census() == Census(rows=2, images=2, rejected=1)
-    assert items_of(manifest) == [Sample(0, 0, "a mug"), Rejected(1, 0, " ", "the prompt is empty")]
+    manifest = prompt_manifest(("a mug", " ", "caf\udce9"))  # the last as Python holds an argument that is not UTF-8
+    assert manifest.census() == Census(rows=3, images=3, rejected=2)
+    assert items_of(manifest) == [
+        Sample(0, 0, "a mug"),
+        Rejected(1, 0, " ", "the prompt is empty"),
+        Rejected(2, 0, None, "the prompt is not UTF-8"),
+    ]
 
 
 def test_folder_and_glob_number_the_rows_over_sorted_files(tmp_path: Path) -> None:
