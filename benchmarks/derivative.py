@@ -20,7 +20,6 @@ import click
 import numpy as np
 import onnx_ad
 import onnx_ir as ir
-import onnxruntime
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
@@ -32,6 +31,7 @@ from memscan.export.graphs.trace import INPUTS, trace_denoiser
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.passes.sliced_attention import SliceAttention
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 
 UNETS = {
     "small": {

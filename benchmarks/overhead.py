@@ -74,7 +74,7 @@ def scan(folder: Path, rows: int, batch_size: int, sampler: str) -> Cost:
         job,
         note=lambda line: None,
         progress=_no_progress,
-        opener=lambda bundle, execution: Engine(bundle, NullRuntime(bundle, batch_size)),
+        opener=lambda bundle, execution, note: Engine(bundle, NullRuntime(bundle, batch_size)),
     )
     cost = time.perf_counter() - wall, time.process_time() - processor
     assert summary.total.ok == rows, summary

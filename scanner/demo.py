@@ -16,7 +16,7 @@ from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.results import layout
 from memscan.scanner.results.store import LocalStore
 from memscan.scanner.run.job import Job
-from memscan.scanner.run.measurement import Request, build_measurement, measured_steps
+from memscan.scanner.run.measurement import Request, build_measurement
 from memscan.scanner.settings import Execution
 
 _CAPTIONS, _SEEDS, _STEPS = 4, 2, 3
@@ -35,12 +35,6 @@ def demo_job(out: Path) -> Job:
         pq.write_table(_prompts(manifest), stream)
     measurement, _ = build_measurement(bundle, Request(timesteps=_timesteps(bundle), save_maps=True, save_images=True))
     return Job(open_manifest(str(out / layout.PROMPTS)), bundle, measurement, Execution(), out)
-
-
-def drawn_step(job: Job) -> int:
-    """Index of the step at the model's first default timestep: the one to look at."""
-    wanted = job.bundle.defaults.timesteps[0]
-    return next(step.index for step in measured_steps(job.bundle, job.measurement) if step.timestep == wanted)
 
 
 def _prompts(manifest: pa.Table) -> pa.Table:

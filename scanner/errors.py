@@ -50,3 +50,8 @@ class TooManyErrors(MemscanError):
 
 class RowError(Exception):
     """One manifest row cannot be scanned; its text becomes the `error` column of that row's results."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or the name of its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

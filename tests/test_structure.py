@@ -15,13 +15,15 @@ PACKAGE = "memscan."
 
 # From the ground up; wings on one line may not import each other.
 SCANNER = (
-    ("errors", "terminal"),
+    ("errors", "terminal", "telemetry", "graph_names"),
+    ("notes",),
     ("settings", "samples"),
     ("bundle", "embedded"),
     ("sampling",),
     ("metrics",),
     ("input", "results"),
     ("runtimes",),
+    ("process",),
     ("model",),
     ("scan",),
     ("run",),

@@ -5,8 +5,6 @@ from typing import Literal
 
 import click
 
-from memscan.scanner.errors import ExportError
-
 
 @click.command("export")
 @click.argument("model")
@@ -53,10 +51,10 @@ def command(
         with quiet_libraries():
             from memscan.export.assemble import ExportOptions, export_bundle
             from memscan.export.checkpoint.checkpoint import find_checkpoint
-    except ImportError as error:
-        raise ExportError(
-            f'{error}: export needs more packages; install them with pip install "memscan[export]"'
-        ) from error
+    except (ImportError, OSError) as error:  # OSError: a library that they load is missing
+        from memscan.scanner.runtimes.failures import import_failure
+
+        raise import_failure("export", "memscan.export", error, 'pip install "memscan[export]"') from error
     with quiet_libraries():
         export_bundle(
             find_checkpoint(model),

@@ -1,13 +1,15 @@
 """`memscan run`: scan a manifest of prompts."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from memscan.scanner.commands.grouped_options import GroupedCommand
-from memscan.scanner.terminal import printable
+from memscan.scanner.commands.parameters import UnicodeText
+from memscan.scanner.notes import note, warn
 
 if TYPE_CHECKING:
     from memscan.scanner.input.manifest import Manifest
@@ -79,12 +81,41 @@ def _renamed(context: click.Context, option: click.Parameter, value: str | None)
 
 @click.command("run", cls=GroupedCommand, groups=_GROUPS, short_help="Scan a manifest of prompts")
 @click.argument("manifests", metavar="[MANIFEST]...", nargs=-1)
-@click.option("--prompt", multiple=True, metavar="TEXT", help="Scan this prompt instead of a manifest (repeatable)")
-@click.option("--prompt-column", metavar="NAME", help="Column with the prompts  [default: prompt]")
-@click.option("--seed-column", metavar="NAME", help="Column with seeds or lists of them  [default: seed, if there]")
-@click.option("--id-column", metavar="NAME", help="Column with the ids  [default: id, if there]")
-@click.option("--image-column", metavar="NAME", help="Column with images to scan  [default: image, if there]")
-@click.option("--carry", multiple=True, metavar="COLUMN", help="Carry a column through to the results (repeatable)")
+@click.option(
+    "--prompt",
+    type=UnicodeText(),
+    multiple=True,
+    metavar="TEXT",
+    help="Scan this prompt instead of a manifest (repeatable)",
+)
+@click.option(
+    "--prompt-column",
+    type=UnicodeText(),
+    metavar="NAME",
+    help="Column with the prompts  [default: prompt]",
+)
+@click.option(
+    "--seed-column",
+    type=UnicodeText(),
+    metavar="NAME",
+    help="Column with seeds or lists of them  [default: seed, if there]",
+)
+@click.option(
+    "--id-column",
+    type=UnicodeText(),
+    metavar="NAME",
+    help="Column with the ids  [default: id, if there]",
+)
+@click.option(
+    "--image-column", type=UnicodeText(), metavar="NAME", help="Column with images to scan  [default: image, if there]"
+)
+@click.option(
+    "--carry",
+    type=UnicodeText(),
+    multiple=True,
+    metavar="COLUMN",
+    help="Carry a column through to the results (repeatable)",
+)
 @click.option(
     "--format",
     type=click.Choice(["parquet", "csv", "jsonl", "text"]),
@@ -196,7 +227,7 @@ def command(manifests: tuple[str, ...], prompt: tuple[str, ...], **options: Any)
 
     from memscan.scanner.run.runner import run
 
-    summary = run(job, note=_note)
+    summary = run(job, note=note)
     _report(job, summary)
     return 3 if summary.total.error else 0
 
@@ -210,14 +241,14 @@ def _job(manifests: tuple[str, ...], prompts: tuple[str, ...], options: dict[str
 
     opened = _manifest(manifests, prompts, options)
     for text in opened.remarks:
-        _note(text)
+        note(text)
     if options["model"] is None:
-        _note("no --model given: scanning the embedded TOY model, which knows only its own few captions")
+        warn("no --model given: scanning the embedded TOY model, which knows only its own few captions")
     bundle = open_bundle(options["model"] or BUNDLE, verify=not options["no_verify"])
     request = Request(**{field.name: options[field.name] for field in dataclasses.fields(Request)})
     measurement, notes = build_measurement(bundle, request)
     for text in notes:
-        _note(text)
+        warn(text)
     execution = Execution(
         options["batch_size"], options["threads"], options["provider"], options["engine"], options["cache"]
     )
@@ -260,14 +291,14 @@ def _describe(job: "Job") -> None:
     outlook, measurement = preview(job), job.measurement
     indices = ", ".join(str(step.index) for step in measurement.steps)
     census = outlook.census
-    _note(f"dry run: {census.rows} rows, {census.images} images, {census.rejected} of them cannot be scanned")
-    _note(
+    note(f"dry run: {census.rows} rows, {census.images} images, {census.rejected} of them cannot be scanned")
+    note(
         f"model {job.bundle.model_id}, {measurement.num_inference_steps} steps of {measurement.sampler}, guidance "
         f"{measurement.guidance_scale:g}, measured at step {indices} with "
         f"{measurement.probes.count} {measurement.probes.kind} probes"
     )
-    _note(_price(job))
-    _note(f"would {'continue the run in' if outlook.resumes else 'write to'} {job.out}, by {outlook.device}")
+    note(_price(job))
+    note(f"would {'continue the run in' if outlook.resumes else 'write to'} {job.out}, by {outlook.device}")
 
 
 def _price(job: "Job") -> str:
@@ -290,16 +321,14 @@ def _price(job: "Job") -> str:
 
 
 def _report(job: "Job", summary: "Summary") -> None:
+    from memscan.scanner.results.query import ranking_command
+    from memscan.scanner.run.measurement import telling_step
+
     total = summary.total
     fate = f"{total.images} images: {total.ok} ok, {total.error} with errors, {total.truncated} with truncated prompts"
-    _note(f"{'already complete' if summary.was_complete else 'done'}: {fate}")
-    columns = "row, seed, prompt, score, mask_share, error" if total.error else "row, seed, prompt, score, mask_share"
-    parts = job.out / "results" / "*.parquet"
-    _note(f"""look at them: duckdb -c "SELECT {columns} FROM '{parts}' ORDER BY score DESC LIMIT 10\"""")
+    note(f"{'already complete' if summary.was_complete else 'done'}: {fate}")
+    columns = ["row", "seed", "prompt", "score", "mask_share", *(["error"] if total.error else [])]
+    note(f"look at them: {ranking_command(job.out, columns, telling_step(job.bundle, job.measurement))}")
     if job.measurement.save_maps or job.measurement.save_images:
-        _note(f"draw them: memscan show {job.out}")
+        note(f"draw them: memscan show {shlex.quote(str(job.out))}")
     click.echo(job.out)
-
-
-def _note(text: str) -> None:
-    click.echo(f"memscan: {printable(text)}", err=True)

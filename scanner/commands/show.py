@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from memscan.scanner.notes import note
+
 
 @click.command("show", short_help="Draw a contact sheet of results")
 @click.argument("results", type=click.Path(path_type=Path))
@@ -35,5 +37,5 @@ def command(results: Path, ground_truth: str | None, out: Path | None, limit: in
     lacking = [name for name, there in saved.items() if not there]
     if lacking:
         options = " ".join(f"--{name}" for name in lacking)
-        click.echo(f"memscan: drawn without {' and '.join(lacking)}: `memscan run {options}` saves them", err=True)
+        note(f"drawn without {' and '.join(lacking)}: `memscan run {options}` saves them")
     click.echo(file)

@@ -5,6 +5,7 @@ from itertools import groupby
 
 from memscan.scanner.evaluation.evaluate import Record
 from memscan.scanner.metrics.catalogue import METRICS
+from memscan.scanner.terminal import printable_lines
 
 EXPLANATIONS = {
     "oracle": "oracle protocol: best of 101 thresholds, chosen on these very images (the paper's)",
@@ -16,7 +17,7 @@ _HEADING = f"{'metric':<{_NAME}}{'kind':<7}{'images':>6}  {'IoU [95%]':<17} {'mI
 
 def table(records: Sequence[Record]) -> str:
     """`records` as text, without a newline at the end."""
-    return "\n".join(_lines(records))
+    return printable_lines("\n".join(_lines(records)))
 
 
 def _lines(records: Sequence[Record]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.model.text import Conditioning
+from memscan.scanner.notes import Note, note
 from memscan.scanner.runtimes import open_runtime
 from memscan.scanner.runtimes.runtime import Runtime, Value
 from memscan.scanner.sampling.schedule import Level, SolverStep
@@ -123,10 +124,10 @@ class Engine:
         return self._constants[key]
 
 
-def open_engine(bundle: Bundle, execution: Execution) -> Engine:
-    """The engine of a bundle in the runtime that `execution` asks for.
+def open_engine(bundle: Bundle, execution: Execution, note: Note = note) -> Engine:
+    """The engine of a bundle in the runtime that `execution` asks for; `note` is given the lines of the runtime.
 
     Raises:
         EnvironmentFailed: the runtime is not installed, or not on the device that was asked for.
     """
-    return Engine(bundle, open_runtime(bundle, execution))
+    return Engine(bundle, open_runtime(bundle, execution, note))

@@ -1,14 +1,15 @@
 """From maps to what is kept of them: summaries, and the mask as COCO run-length encoding.
 
-COCO's encoding runs down the *columns* (Fortran order). It is read back with
-`pycocotools.mask.decode({"size": [mask_height, mask_width], "counts": mask})`.
+COCO's encoding runs down the *columns* (Fortran order). It is read back with `memscan.scanner.results.rle.decode`, or
+with `pycocotools.mask.decode({"size": [mask_height, mask_width], "counts": mask})`.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco
+
+from memscan.scanner.results.rle import encode
 
 QUANTILE = 0.99
 
@@ -33,14 +34,7 @@ def shares(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 def encode_masks(masks: NDArray[np.bool_]) -> list[bytes]:
     """Compressed COCO counts of each of the masks [N, h, w]."""
-    fortran = np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8)
-    return [encoded["counts"] for encoded in coco.encode(fortran)]
-
-
-def encode_mask(mask: NDArray[np.bool_]) -> bytes:
-    """Compressed COCO counts of a mask [h, w]."""
-    (counts,) = encode_masks(mask[None])
-    return counts
+    return [encode(mask) for mask in masks]
 
 
 def summarize(maps: NDArray[np.float32]) -> Summaries:

@@ -118,6 +118,12 @@ def measured_steps(bundle: Bundle, measurement: Measurement) -> tuple[MeasuredSt
     )
 
 
+def telling_step(bundle: Bundle, measurement: Measurement) -> int:
+    """Index of the step to look at: the measured one nearest to the model's first default timestep."""
+    timesteps, wanted = _timesteps(bundle, measurement), bundle.defaults.timesteps[0]
+    return min((step.index for step in measurement.steps), key=lambda index: abs(timesteps[index] - wanted))
+
+
 def _first(asked: T | None, default: T) -> T:
     return default if asked is None else asked
 

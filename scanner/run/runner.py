@@ -15,6 +15,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import TooManyErrors
 from memscan.scanner.input.manifest import Census
 from memscan.scanner.model.engine import Engine, open_engine
+from memscan.scanner.notes import Note
 from memscan.scanner.results import layout
 from memscan.scanner.results.extent import Extent
 from memscan.scanner.results.finished import Findings, finished_parts
@@ -34,9 +35,8 @@ from memscan.scanner.scan.batch_ceiling import BatchCeiling
 from memscan.scanner.scan.scanner import Scanner
 from memscan.scanner.settings import Execution
 
-Note = Callable[[str], None]
 Progress = Callable[[int, int], AbstractContextManager[Advance]]
-Opener = Callable[[Bundle, Execution], Engine]
+Opener = Callable[[Bundle, Execution, Note], Engine]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _scan(work: Work, found: Tally, note: Note, progress: Progress, opener: Open
     _stop_at_too_many(job, found)
     with progress(images, found.images) as advance:
         advance(0, found.error)
-        engine = opener(job.bundle, job.execution)
+        engine = opener(job.bundle, job.execution, note)
         if engine.remark:
             note(engine.remark)
         ceiling = BatchCeiling(job.execution.batch_size or engine.usual_batch, note)

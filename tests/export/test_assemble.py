@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -26,6 +25,7 @@ from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.errors import ExportError
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from tests.conftest import Exported
 from tests.tiny_pipeline import save_pipeline
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from memscan.kernels.torch_runtime.constants import Constants
 from memscan.kernels.torch_runtime.graph_file import read_graph
 from memscan.kernels.torch_runtime.plan import Plan
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from tests.kernels.lowering_rows import Fed, Row
 
 Arrays = dict[str, np.ndarray]

@@ -1,26 +1,38 @@
-"""What others wrote cannot steer a terminal, break a line or fill a screen."""
+"""What others wrote cannot steer a terminal, break a line or fill a screen, and stays readable in any script."""
 
 import pytest
 
-from memscan.scanner.terminal import brief, listed, printable
+from memscan.scanner.terminal import brief, listed, printable, printable_lines
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("a mug", "a mug"),
-        ("caf\u00e9 \u732b \U0001f431", "caf\u00e9 \u732b \U0001f431"),
-        ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
-        ("a\nb\rc\u2028d", "a\\nb\\rc\\u2028d"),
-        ("\u202egnp.exe", "\\u202egnp.exe"),  # would be read backwards
-        ("caf\udce9", "caf\\udce9"),  # a file name that is not UTF-8, as Python holds it
-        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
-        ("C:\\x1b", "C:\\x1b"),
+        ("\x1b[31mred\x1b]0;title\x07", r"\x1b[31mred\x1b]0;title\x07"),
+        ("\x9b31m", r"\x9b31m"),
+        ("over\rwritten \x08\x7f", r"over\rwritten \x08\x7f"),
+        ("\u202egnp.exe \u2066x\u2069", r"\u202egnp.exe \u2066x\u2069"),
+        ("line\u2028break\u2029", r"line\u2028break\u2029"),
+        ("caf\udce9.parquet", r"caf\xe9.parquet"),
+        ("half a pair \ud83d", r"half a pair \ud83d"),
+        ("zero\u200bwidth \ufeff", r"zero\u200bwidth \ufeff"),
     ],
 )
-def test_what_steers_is_escaped_and_words_stay(text: str, shown: str) -> None:
-    assert printable(text) == shown
+def test_what_steers_a_terminal_or_is_no_utf8_is_escaped(text: str, shown: str) -> None:
+    assert printable(text) == printable_lines(text) == shown
     assert printable(shown) == shown
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "café 日本語 Ωμέγα", "मी\u200d \u200c", "👩\u200d👩\u200d👧", r"a \x1b that is spelled out"]
+)
+def test_scripts_and_emoji_stay_as_they_are(text: str) -> None:
+    assert printable(text) == printable_lines(text) == text
+
+
+def test_line_breaks_stay_in_lines_and_not_in_a_line() -> None:
+    assert printable_lines("a\n\tb\x00") == "a\n\tb\\x00"
+    assert printable("a\n\tb\x00") == r"a\n\tb\x00"
 
 
 def test_long_text_and_long_lists_are_cut() -> None:

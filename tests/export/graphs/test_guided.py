@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 
 from memscan.export.graphs.guided import guided_step
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 
 SHAPE = (2, 3, 3)
 LEVEL = ("timestep", "alpha", "sigma")

@@ -2,13 +2,13 @@
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.scanner.errors import ExportError
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from tests.export.graphs.families import FAMILIES, LATENT, TANGENTS, TEXT, graphs, tiny_denoiser, traced
 
 LIMIT = 1e-5

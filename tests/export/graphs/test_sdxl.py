@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
@@ -12,6 +11,7 @@ from memscan.export.assemble import ExportOptions, export_bundle
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.errors import ExportError
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from tests.tiny_pipeline import POOLED
 
 PROMPTS = ["a photo of a cat", "red! blue!", ""]

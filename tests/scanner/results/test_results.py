@@ -19,7 +19,7 @@ from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import MAPS, SCORES
 from memscan.scanner.results.batch_maker import BatchMaker
 from memscan.scanner.results.maps_table import MAPS_SCHEMA, MapsWriter
-from memscan.scanner.results.masks import Summaries, encode_mask, mask_of, shares
+from memscan.scanner.results.masks import Summaries, mask_of, shares
 from memscan.scanner.results.schema import COLUMNS, SCORE_COLUMNS, result_schema
 from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, Scores, StepMaps
 
@@ -135,13 +135,6 @@ def test_rejected_row_gives_an_error_row_for_each_step() -> None:
         assert table[name].to_pylist() == [value, value]
     for name in ("prompt", "truncated", "score", "mask", "mask_share", "dh_uncond_mean"):
         assert table[name].null_count == 2, name
-
-
-@pytest.mark.parametrize("shape", [(5, 8), (1, 1), (64, 64)])
-def test_mask_is_what_pycocotools_reads(shape: tuple[int, int]) -> None:
-    mask = np.random.RandomState(0).rand(*shape) < 0.5
-    decoded = coco.decode({"size": list(shape), "counts": encode_mask(mask)})
-    np.testing.assert_array_equal(decoded, mask)
 
 
 def test_carried_column_may_not_hide_a_result_column() -> None:

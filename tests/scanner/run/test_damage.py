@@ -24,7 +24,7 @@ from memscan.scanner.results.store import LocalStore
 from memscan.scanner.run.job import Job
 from memscan.scanner.run.measurement import Request, build_measurement
 from memscan.scanner.run.runner import run
-from memscan.scanner.scan import scanner
+from memscan.scanner.scan import scanner, sources
 from memscan.scanner.settings import Execution
 from tests.scanner.run.small_run import (
     ROWS,
@@ -103,7 +103,7 @@ def test_image_that_comes_out_otherwise_is_recorded_and_the_results_stay(
     part, image = out / "results" / "part-00001.parquet", out / "images" / "00001" / "00000003-5.png"
     before, pixels = pq.read_table(part), Image.open(image).copy()
     image.unlink()
-    monkeypatch.setattr(scanner, "to_pixels", lambda latents: 255 - np.asarray(pixels))
+    monkeypatch.setattr(sources, "to_pixels", lambda latents: 255 - np.asarray(pixels))
     assert invoke(arguments) == 3
     assert pq.read_table(part).equals(before)
     inode = part.stat().st_ino
@@ -168,7 +168,7 @@ class FailingFile(io.FileIO):
     ("error", "said"),
     [
         (OSError(errno.EIO, "Input/output error"), "[Errno 5] Input/output error: mend the disk or device"),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), "[Errno 12] Cannot allocate memory: mend the disk"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "[Errno 12] Cannot allocate memory: use a smaller"),
         (MemoryError(), "out of memory: "),
     ],
     ids=["EIO", "ENOMEM", "MemoryError"],

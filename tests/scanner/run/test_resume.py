@@ -102,8 +102,8 @@ def test_signal_stops_the_run_resumably(
     stopped = stop(number, POINTS["in the middle of a part"], arguments)
     assert (stopped.returncode, stopped.stdout) == (code, "")
     *progress, last = stopped.stderr.split("\n")[:-1]
-    assert last == line
-    assert all(each == "" or each.startswith("memscan: ") for each in progress)
+    assert last.endswith(f" ERROR {line}")
+    assert all(each == "" or " INFO memscan: " in each for each in progress)
     assert temporary(tmp_path / "out") == []
     assert invoke(arguments) == 3
     assert contents(tmp_path / "out") == uninterrupted
@@ -157,8 +157,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 memscan.scanner.cli.main()"""
     stopped = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     assert (stopped.returncode, stopped.stdout) == (1, "")
-    assert stopped.stderr.splitlines()[-1] == (
-        "memscan: error: [Errno 27] File too large: mend the disk or device, then run the same command again"
+    assert stopped.stderr.splitlines()[-1].endswith(
+        " ERROR memscan: error: [Errno 27] File too large: mend the disk or device, then run the same command again"
     )
     assert visible(out) == {}
     assert invoke(arguments) == 3

@@ -67,8 +67,9 @@ def test_manifest_gives_results_and_says_what_to_do_with_them(
     assert out == "prompts.memscan\n"
     assert lines == [
         "memscan: done: 2 images: 2 ok, 0 with errors, 0 with truncated prompts",
-        'memscan: look at them: duckdb -c "SELECT row, seed, prompt, score, mask_share '
-        "FROM 'prompts.memscan/results/*.parquet' ORDER BY score DESC LIMIT 10\"",
+        "memscan: look at them: python -c 'import duckdb, sys; duckdb.sql(sys.argv[1]).show()' "
+        """'SELECT row, seed, prompt, score, mask_share FROM "prompts.memscan/results/*.parquet" """
+        "WHERE step_index = 7 ORDER BY score DESC LIMIT 10'",
     ]
     table = results("prompts.memscan")
     assert table.column_names == [*COLUMNS.names, "kind"]
@@ -84,11 +85,23 @@ def test_manifest_gives_results_and_says_what_to_do_with_them(
     assert free == 0
 
 
-def test_duckdb_line_that_is_printed_works(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, lines = run("--prompt", "a city", "--prompt", " ", "--model", analytic, code=3, capsys=capsys)
-    query = lines[-1].partition('duckdb -c "')[2].removesuffix('"')
-    assert "error" in query
-    assert len(duckdb.sql(query).fetchall()) == 6
+@pytest.mark.parametrize("name", ["audit", "Audit Q1 (O'Brien)", "a[1] *?", 'a$(touch x)`touch y`;touch z"', "ü b"])
+def test_commands_that_are_printed_work_when_they_are_pasted(
+    name: str, analytic: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(f"{name}.parquet", prompt=["a city", " "])
+    arguments = (f"{name}.parquet", "--model", analytic, "--maps", "--out", f"{name}.memscan")
+    _, lines = run(*arguments, code=3, capsys=capsys)
+    before = set(Path().iterdir())
+    shell = f"alias python={shlex.quote(sys.executable)}; "
+    tables, sheet = (line.partition(" them: ")[2] for line in lines[-2:])
+    words = shlex.split(tables)
+    assert "error" in words[-1]
+    assert len(duckdb.sql(words[-1]).fetchall()) == 2  # one noise level alone
+    shown = subprocess.run(["sh", "-c", f"{shell}\n{tables}"], capture_output=True, text=True, check=True)
+    assert "a city" in shown.stdout
+    assert invoke(shlex.split(sheet)[1:]) == 0
+    assert set(Path().iterdir()) == before
 
 
 def test_prompts_are_scanned_without_a_manifest(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -464,7 +477,7 @@ import sys
 from memscan.scanner.cli import invoke
 invoke(["run", "--help"])
 invoke(["run"])
-heavy = {"numpy", "pyarrow", "onnxruntime", "tokenizers", "PIL", "pycocotools", "rich", "torch"}
+heavy = {"numpy", "pyarrow", "onnxruntime", "tokenizers", "PIL", "tqdm", "torch"}
 print(*sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
