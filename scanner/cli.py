@@ -12,12 +12,12 @@ import sys
 import click
 
 from memscan.scanner.notes import LOGGER
-from memscan.scanner.process.log import is_terminal, logged_to
+from memscan.scanner.process.log import logged_to
 from memscan.scanner.process.outcome import outcome
 from memscan.scanner.process.signals import stop_on_signals
 from memscan.scanner.process.streams import guard_streams, lost_output
-from memscan.scanner.process.telemetry import forbid_telemetry
-from memscan.scanner.terminal import printable
+from memscan.scanner.telemetry import forbid_telemetry
+from memscan.scanner.terminal import is_terminal, printable_lines
 
 COMMANDS = {
     "run": "Scan a manifest of prompts: scores and masks to Parquet",
@@ -101,7 +101,7 @@ def invoke(args: list[str] | None = None, *, dated: bool = False) -> int:
         except click.ClickException as error:
             message = io.StringIO()
             error.show(file=message)
-            click.echo(printable(message.getvalue()), err=True, nl=False)
+            click.echo(printable_lines(message.getvalue()), err=True, nl=False)
             return 2
         except (SystemExit, GeneratorExit):
             raise

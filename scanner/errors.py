@@ -42,6 +42,12 @@ class ExportError(UsageError):
     """A checkpoint cannot be exported, or the exported graph failed its parity check."""
 
 
+class TooManyErrors(MemscanError):
+    """More rows failed than were allowed (exit code 3): what was finished is kept."""
+
+    exit_code = 3
+
+
 class RowError(Exception):
     """One manifest row cannot be scanned; its text becomes the `error` column of that row's results."""
 

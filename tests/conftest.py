@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from memscan.scanner.cli import invoke
-from memscan.scanner.process.telemetry import forbid_telemetry
+from memscan.scanner.telemetry import forbid_telemetry
 from tests.tiny_pipeline import save_pipeline
 
 

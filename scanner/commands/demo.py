@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from memscan.scanner.notes import note
-from memscan.scanner.terminal import printable
+from memscan.scanner.terminal import printable_lines
 
 _GUIDE = """
 Written to {out}:
@@ -42,8 +42,10 @@ def command(out: Path) -> int:
     from memscan.scanner.evaluation.evaluate import evaluate
     from memscan.scanner.evaluation.ground_truth import TESTBED, read_ground_truth
     from memscan.scanner.evaluation.text_table import table
+    from memscan.scanner.results import layout
     from memscan.scanner.results.query import ranking_command
     from memscan.scanner.results.reader import open_results
+    from memscan.scanner.results.store import LocalStore
     from memscan.scanner.run.measurement import telling_step
     from memscan.scanner.run.runner import run
     from memscan.scanner.sheet.draw import draw_sheet
@@ -55,12 +57,15 @@ def command(out: Path) -> int:
     summary = run(job, note=note)
     results, truth = open_results(out), read_ground_truth(TESTBED)
     evaluation = evaluate(results, truth)
-    (out / "figures.json").write_text(evaluation.to_json())
+    store = LocalStore(out)
+    with store.writing(layout.FIGURES) as stream:
+        stream.write(evaluation.to_json().encode())
     step = telling_step(job.bundle, job.measurement)
     selection = select(results, truth, step, limit=census.rows)
-    draw_sheet(selection).save(out / "sheet.png", "PNG")
+    with store.writing(layout.SHEET) as stream:
+        draw_sheet(selection).save(stream, "PNG")
     shown = [record for record in evaluation.records if (record.step, record.protocol) == (selection.step, "fixed")]
     click.echo(table(shown))
     ranking = ranking_command(out, ["prompt", "seed", "score", "mask_share"], step)
-    click.echo(printable(_GUIDE.format(out=out, quoted=shlex.quote(str(out)), ranking=ranking)))
+    click.echo(printable_lines(_GUIDE.format(out=out, quoted=shlex.quote(str(out)), ranking=ranking)))
     return 3 if summary.total.error else 0

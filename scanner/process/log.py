@@ -6,20 +6,14 @@ memscan: done: 2 images                                     on a terminal
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 from typing import TextIO
 
 from memscan.scanner.notes import LOGGER
-from memscan.scanner.terminal import printable_line
+from memscan.scanner.terminal import printable
 
 _DATED = "%(asctime)s %(levelname)s memscan: %(message)s"
 _PLAIN = "memscan: %(message)s"
-
-
-def is_terminal(stream: TextIO) -> bool:
-    """Whether bars can be drawn on a stream."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 @contextlib.contextmanager
@@ -41,7 +35,7 @@ def logged_to(stream: TextIO, *, dated: bool) -> Iterator[None]:
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return printable_line(super().format(record))
+        return printable(super().format(record))
 
 
 class _Handler(logging.StreamHandler[TextIO]):

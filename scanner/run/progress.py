@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from memscan.scanner.notes import LOGGER, Note, note, somebody_listens
-from memscan.scanner.process.log import is_terminal
+from memscan.scanner.terminal import is_terminal
 
-Advance = Callable[[int], None]
+Advance = Callable[[int, int], None]
+"""Is given the numbers of images just finished, and of those among them, or before, that failed."""
 
 _LONGEST_SILENCE = 30.0  # seconds
 _SHORTEST_SILENCE = 2.0
@@ -17,7 +18,7 @@ _SHARE_BETWEEN_LINES = 0.1
 
 @contextlib.contextmanager
 def show_progress(total: int, done: int) -> Iterator[Advance]:
-    """Show progress while the block runs; it calls what it is given with the number of images just finished.
+    """Show progress while the block runs; see `Advance`.
 
     Args:
         total: images of the whole run.
@@ -45,8 +46,17 @@ def draw_bar(total: int, done: int) -> Iterator[Advance]:
         dynamic_ncols=True,
         file=sys.stderr,
     )
+    failed = 0
+
+    def advance(count: int, errors: int) -> None:
+        nonlocal failed
+        failed += errors
+        if errors:
+            bar.set_postfix_str(f"{failed} with errors", refresh=False)
+        bar.update(count)
+
     with bar, logging_redirect_tqdm([LOGGER]):
-        yield lambda count: bar.update(count)
+        yield advance
 
 
 class LogLines:
@@ -57,9 +67,11 @@ class LogLines:
         self._write, self._clock = write, clock
         self._began = self._last_time = clock()
         self._last_done = done
+        self._failed = 0
 
-    def advance(self, count: int) -> None:
-        """Count images as done, and write a line if it is time for one."""
+    def advance(self, count: int, errors: int) -> None:
+        """Count images as done, and those that failed, and write a line if it is time for one."""
+        self._failed += errors
         if not count:
             return
         self._done += count
@@ -72,9 +84,13 @@ class LogLines:
         here, seconds = self._done - self._earlier, now - self._began
         left = seconds / here * (self._total - self._done)
         self._write(
-            f"{self._done} of {self._total} images ({self._done / self._total:.0%}), "
+            f"{self._done} of {self._total} images ({self._done / self._total:.0%}){_failed(self._failed)}, "
             f"{_rate(here, seconds)}, {_duration(left)} left"
         )
+
+
+def _failed(count: int) -> str:
+    return f", {count} with errors" if count else ""
 
 
 def _rate(count: int, seconds: float) -> str:

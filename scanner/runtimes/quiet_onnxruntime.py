@@ -1,6 +1,6 @@
 """ONNX Runtime, imported without its telemetry: the only import of it in memscan, its tests and its benchmarks."""
 
-from memscan.scanner.process.telemetry import forbid_telemetry
+from memscan.scanner.telemetry import forbid_telemetry
 
 forbid_telemetry()
 

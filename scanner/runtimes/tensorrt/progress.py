@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from memscan.scanner.notes import Note, somebody_listens
-from memscan.scanner.process.log import is_terminal
+from memscan.scanner.terminal import is_terminal
 
 Show = Callable[[float, str], None]
 """Is given the share that is done, in [0, 1], and the phase at work."""

@@ -15,6 +15,7 @@ from memscan.scanner.errors import BundleError, EnvironmentFailed
 from memscan.scanner.model.engine import open_engine
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
+from memscan.scanner.sampling.schedule import Level
 from memscan.scanner.settings import Execution
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import LATENT, MAX_LENGTH
@@ -205,7 +206,7 @@ def test_a_graph_that_cannot_be_loaded_is_the_bundles_error(bundle: Bundle) -> N
     with pytest.raises(BundleError, match=r"measure\.onnx cannot be loaded: export the model again \([^\n]+\)$"):
         sample = engine.upload(np.zeros((1, *LATENT), np.float32))
         text = {"encoder_hidden_states": engine.upload(np.zeros((1, MAX_LENGTH, 5), np.float32))}
-        engine.measure(sample, 1, text, engine.upload(np.ones((4, 1, *LATENT), np.float32)))
+        engine.measure(sample, Level(1, 0.9, 0.4), text, engine.upload(np.ones((4, 1, *LATENT), np.float32)))
 
 
 @pytest.mark.parametrize(

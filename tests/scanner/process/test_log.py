@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from memscan.scanner.notes import LOGGER, note, warn
-from memscan.scanner.process.log import is_terminal, logged_to
+from memscan.scanner.process.log import logged_to
 from memscan.scanner.run.progress import draw_bar, show_progress
 from memscan.scanner.runtimes.tensorrt.progress import show_build
+from memscan.scanner.terminal import is_terminal
 from tests.scanner.process import memscan
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.scanner.process import memscan
-
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 
 # As in a graph that never ends: a call in C, in which no instruction of Python runs, and which no signal interrupts.
@@ -108,14 +106,3 @@ cli.main([{command!r}])
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 143
     assert done.stderr.splitlines()[-1].endswith(f" ERROR memscan: terminated; {rest}")
-
-
-def test_timeout_leaves_what_was_finished(analytic: Path, tmp_path: Path) -> None:
-    """A run that `timeout` stops says so, with the exit code of `timeout` itself."""
-    prompts = [word for n in range(3000) for word in ("--prompt", f"a city {n}")]
-    arguments = ["run", *prompts, "--model", str(analytic), "--out", str(tmp_path / "out"), "--shard-rows", "1"]
-    done = subprocess.run(
-        ["timeout", "--preserve-status", "5", *memscan.PROGRAM, *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 143, done.stderr[-1000:]
-    assert done.stderr.splitlines()[-1].endswith(" ERROR memscan: terminated; the same command continues")

@@ -18,7 +18,7 @@ def lines(total: int, done: int, finishes: list[float]) -> list[str]:
     log = LogLines(total, done, written.append, clock)
     for time in finishes:
         clock.now = time
-        log.advance(1)
+        log.advance(1, 0)
     return written
 
 
@@ -45,10 +45,24 @@ def test_rate_counts_what_this_process_did() -> None:
     assert lines(100, 80, [float(i) for i in range(1, 11)]) == ["90 of 100 images (90%), 1/s, 10 s left"]
 
 
+def test_errors_are_counted_in_every_line() -> None:
+    clock = Clock()
+    written: list[str] = []
+    log = LogLines(10, 4, written.append, clock)
+    log.advance(0, 3)  # those that an earlier process has counted
+    for errors in (0, 2):
+        clock.now += 40.0
+        log.advance(1, errors)
+    assert written == [
+        "5 of 10 images (50%), 3 with errors, 1.5/min, 3 min 20 s left",
+        "6 of 10 images (60%), 5 with errors, 1.5/min, 2 min 40 s left",
+    ]
+
+
 def test_nothing_done_is_no_progress() -> None:
     written: list[str] = []
     clock = Clock()
     log = LogLines(10, 0, written.append, clock)
     clock.now = 60.0
-    log.advance(0)
+    log.advance(0, 0)
     assert written == []

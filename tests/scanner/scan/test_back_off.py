@@ -105,7 +105,7 @@ def test_the_ceiling_is_remembered_for_all_parts_of_a_run(
     analytic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", ROWS)
-    arguments = ["run", str(manifest), "--model", str(analytic), "--shard-rows", "3", "--threads", "1"]
+    arguments = ["run", str(manifest), "--model", str(analytic), "--part-rows", "3", "--threads", "1"]
     assert invoke([*arguments, "--out", str(tmp_path / "whole")]) == 3
     limit_memory(monkeypatch, 1)
     capsys.readouterr()
