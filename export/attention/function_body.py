@@ -38,7 +38,7 @@ class Body(Emitter):
 
     def split(self, x: ir.Value, *widths: int) -> tuple[ir.Value, ...]:
         """Parts of the last axis."""
-        return self.ops("Split", x, self.ints(*widths), num_outputs=len(widths), axis=-1)
+        return self.ops("Split", x, self.ints(*widths), outputs=len(widths), axis=-1)
 
     def accumulator(self, x: ir.Value) -> ir.Value:
         """`x` in a dtype fit for sums: float32 for half precision, else `x` itself."""
@@ -79,7 +79,7 @@ class Body(Emitter):
         body.graph.inputs.extend(arguments)
         body.graph.outputs.extend(outputs)
         body.graph.name = f"{step.__name__.strip('_')}_{next(self._numbers)}"
-        return self.ops("Scan", *state, *slices, num_outputs=len(outputs), body=body.graph, num_scan_inputs=len(slices))
+        return self.ops("Scan", *state, *slices, outputs=len(outputs), body=body.graph, num_scan_inputs=len(slices))
 
     def function(
         self, domain: str, name: str, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], overload: str = ""

@@ -41,7 +41,7 @@ def split(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> tuple[ir.Va
     (x_dot,) = first_tangents(node, x_dots, 1)
     axis = _axis(node, node.attributes.get_int("axis", 0))
     lengths = [static_dims(y, axis - 1)[0] for y in node.outputs]
-    return tape.ops("Split", x_dot, tape.ints(*lengths), num_outputs=len(lengths), axis=axis)
+    return tape.ops("Split", x_dot, tape.ints(*lengths), outputs=len(lengths), axis=axis)
 
 
 @RULES.first_operand("Slice")

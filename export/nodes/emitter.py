@@ -64,18 +64,18 @@ class Emitter:
         self, op_type: str, *inputs: ir.Value | None, shape: Sequence[Dim] | None = None, **attributes: Any
     ) -> ir.Value:
         """Emit a node with one output. `shape` states an output shape that inference cannot know, e.g. `[8*N, 4]`."""
-        return self.ops(op_type, *inputs, num_outputs=1, shape=shape, **attributes)[0]
+        return self.ops(op_type, *inputs, outputs=1, shape=shape, **attributes)[0]
 
     def ops(
         self,
         op_type: str,
         *inputs: ir.Value | None,
-        num_outputs: int,
+        outputs: int,
         shape: Sequence[Dim] | None = None,
         **attributes: Any,
     ) -> tuple[ir.Value, ...]:
-        """Emit a node with several outputs."""
-        node = self._append(ir.node(op_type, inputs, attributes, num_outputs=num_outputs))
+        """Emit a node with several outputs, which all have the `shape` if one is stated."""
+        node = self._append(ir.node(op_type, inputs, attributes, num_outputs=outputs))
         self._infer(node, shape)
         return tuple(node.outputs)
 
@@ -134,7 +134,8 @@ class Emitter:
     def _infer(self, node: ir.Node, shape: Sequence[Dim] | None) -> None:
         infer_outputs(node, self.graph.opset_imports[""])
         if shape is not None:
-            node.outputs[0].shape = ir.Shape(shape)
+            for value in node.outputs:
+                value.shape = ir.Shape(shape)
 
     def _append(self, node: ir.Node) -> ir.Node:
         node.name = f"{self._scope}{next(self._numbers)}_{node.op_type}"

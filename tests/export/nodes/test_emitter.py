@@ -32,7 +32,7 @@ def test_nodes_have_the_names_of_their_scope_and_inferred_types(graph: ir.Graph)
     ]
     assert (y.dtype, str(y.shape)) == (ir.DataType.FLOAT, "[N]")
     with emitter.scope("parts"):
-        parts = emitter.ops("Split", x, emitter.ints(1, 3), num_outputs=2, axis=1)
+        parts = emitter.ops("Split", x, emitter.ints(1, 3), outputs=2, axis=1)
     assert [(part.name, str(part.shape)) for part in parts] == [
         ("parts/0_Split", "[N,1]"),
         ("parts/0_Split_1", "[N,3]"),
