@@ -34,7 +34,8 @@ SCANNER = (
     ("cli",),
 )
 EXPORT = (
-    ("quiet", "attention", "checkpoint"),
+    ("quiet", "nodes", "checkpoint"),
+    ("attention",),
     ("autodiff",),
     ("passes",),
     ("graphs", "parity"),

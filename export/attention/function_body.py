@@ -92,5 +92,5 @@ class Body(Emitter):
         scale = ir.Attr("scale", ir.AttributeType.FLOAT, None)
         return ir.Function(domain, name, overload, graph=self.graph, attributes=[scale])
 
-    def _infer(self, node: ir.Node, shape: Sequence[Dim] | None) -> None:
+    def _infer(self, node: ir.Node, shape: Sequence[Dim | str] | None) -> None:
         """Nothing is known of the operands."""

@@ -11,7 +11,7 @@ normalization are written out in operators that every engine has.
 import onnx_ir as ir
 
 from memscan.export.nodes.emitter import Emitter
-from memscan.export.nodes.shapes import static_dims
+from memscan.export.nodes.shapes import shape_of, static_dims
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.written_out_attention import WriteOutAttention
 
@@ -47,7 +47,7 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
     previous_denoised = ir.val("previous_denoised", _FLOAT, latent_shape)
     scalars = {name: ir.val(name, _FLOAT, []) for name in _SCALARS}
 
-    halves = {
+    halves: dict[str, tuple[ir.Value, ir.Value]] = {
         "sample": (sample, sample),
         **{name: (value, value) for name, value in level.items()},
         **{name: (uncond[name], cond[name]) for name in texts},
@@ -55,7 +55,7 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
     emitter = Emitter(graph)
     with emitter.scope("twice", before=graph[0]):
         for name, values in halves.items():
-            doubled = emitter.op("Concat", *values, axis=0, shape=inner[name].shape)
+            doubled = emitter.op("Concat", *values, axis=0, shape=shape_of(inner[name]))
             doubled.name = f"{name}_twice"
             ir.convenience.replace_all_uses_with(inner[name], doubled)
     graph.inputs[:] = [sample, *level.values(), *cond.values(), *uncond.values(), previous_denoised, *scalars.values()]

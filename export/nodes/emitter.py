@@ -61,7 +61,7 @@ class Emitter:
             self.graph.extend(nodes)
 
     def op(
-        self, op_type: str, *inputs: ir.Value | None, shape: Sequence[Dim] | None = None, **attributes: Any
+        self, op_type: str, *inputs: ir.Value | None, shape: Sequence[Dim | str] | None = None, **attributes: Any
     ) -> ir.Value:
         """Emit a node with one output. `shape` states an output shape that inference cannot know, e.g. `[8*N, 4]`."""
         return self.ops(op_type, *inputs, outputs=1, shape=shape, **attributes)[0]
@@ -71,7 +71,7 @@ class Emitter:
         op_type: str,
         *inputs: ir.Value | None,
         outputs: int,
-        shape: Sequence[Dim] | None = None,
+        shape: Sequence[Dim | str] | None = None,
         **attributes: Any,
     ) -> tuple[ir.Value, ...]:
         """Emit a node with several outputs, which all have the `shape` if one is stated."""
@@ -131,7 +131,7 @@ class Emitter:
         """`x` in `dtype`; nothing is emitted where it has that dtype already."""
         return x if x.dtype == dtype else self.op("Cast", x, to=dtype)
 
-    def _infer(self, node: ir.Node, shape: Sequence[Dim] | None) -> None:
+    def _infer(self, node: ir.Node, shape: Sequence[Dim | str] | None) -> None:
         infer_outputs(node, self.graph.opset_imports[""])
         if shape is not None:
             for value in node.outputs:
