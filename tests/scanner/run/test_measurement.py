@@ -161,3 +161,16 @@ def test_measured_steps_have_the_noise_level_of_their_timestep(bundle: Bundle) -
     (step,) = measured_steps(bundle, measurement)
     assert (step.index, step.timestep, step.threshold, step.calibrated) == (8, 101, 0.3, False)
     assert step.sigma == pytest.approx((1 - bundle.schedule.alphas_cumprod[101]) ** 0.5, rel=1e-15)
+
+
+@pytest.mark.parametrize(("channels", "count"), [(4, 8), (16, 32)])
+def test_a_bundle_that_names_no_probes_is_measured_with_those_of_its_channels(
+    bundle: Bundle, channels: int, count: int
+) -> None:
+    nameless = dataclasses.replace(
+        bundle,
+        latent_shape=(channels, *bundle.latent_shape[1:]),
+        defaults=dataclasses.replace(bundle.defaults, probes=None),
+    )
+    measurement, _ = build_measurement(nameless, Request(probe_seed=3))
+    assert measurement.probes == Probes("hadamard", count, 3)
