@@ -37,7 +37,7 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
     ir.passes.Sequential(PlainAttention(), NativeGroupNorm())(model)
     graph = model.graph
     _rename_batch(graph, "N", "2N")
-    inner = {value.name: value for value in graph.inputs}
+    inner = {str(value.name): value for value in graph.inputs}
     latent_shape = _outer_shape(inner["sample"])
     sample = ir.val("sample", _FLOAT, latent_shape)
     level = {name: ir.val(name, _FLOAT, ["N"]) for name in LEVEL}
