@@ -30,8 +30,8 @@ from memscan.scanner.settings import Probes, Sampler
 FORMAT_VERSION = 3
 
 Quantity = Literal["eps", "diagonal", "product", "denoised", "attention", "state"]
-Of = Literal["prompt", "none", "baseline"]
-Gives = Mapping[Quantity, tuple[Of, ...]]
+Condition = Literal["prompt", "none", "baseline"]
+Gives = Mapping[Quantity, tuple[Condition, ...]]
 """What a graph can be asked for: quantity -> given the prompt, given none, or of the baseline given the prompt."""
 
 
@@ -143,7 +143,7 @@ class Bundle:
     def has_baseline(self) -> bool:
         return self.baseline_id is not None
 
-    def gives(self, quantity: Quantity, of: Of) -> tuple[str, ...]:
+    def gives(self, quantity: Quantity, of: Condition) -> tuple[str, ...]:
         """The graphs that can be asked for a quantity, in the order of `bundle.json`; none where there is no such one.
 
         Every graph that gives a diagonal or a product of a condition gives its eps as well.

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,15 +36,26 @@ class Rejected:
     carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
+class Scores(NamedTuple):
+    """A score of N images: float32 [N], and bool [N] which of them have it.
+
+    An image that a row brings has no score of the way on which images are sampled.
+    """
+
+    values: NDArray[np.float32]
+    exist: NDArray[np.bool_]
+
+
 @dataclasses.dataclass(frozen=True)
 class StepMaps:
     """The maps of N images at one measured step: name -> float32 [N, h, w] in the collapse unit, channel means.
 
-    `errors` says of each image why its maps are of no use (one was not finite), or None.
+    `errors` says of each image why its maps and scores are of no use (one was not finite), or None.
     """
 
     maps: Mapping[str, NDArray[np.float32]]
     errors: tuple[str | None, ...]
+    scores: Mapping[str, Scores] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

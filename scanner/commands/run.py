@@ -34,12 +34,30 @@ _GROUPS = {
         "num_probes",
         "probe_seed",
         "stream",
+        "metrics",
+        "list_metrics",
+        "score_name",
         "mask_map",
         "threshold",
     ),
     "Output": ("out", "save_maps", "save_images"),
     "Execution": ("engine", "batch_size", "threads", "provider", "cache", "shard_rows", "dry_run"),
 }
+
+
+def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    return () if value is None else tuple(name.strip() for name in value.split(","))
+
+
+def _list_metrics(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if not value or context.resilient_parsing:
+        return
+    from memscan.scanner.metrics.catalogue import METRICS
+
+    for metric in METRICS.values():
+        mark = "*" if metric.default else " "
+        click.echo(f"{mark} {metric.name:<15}{metric.kind:<7}{metric.says}")
+    context.exit()
 
 
 @click.command("run", cls=GroupedCommand, groups=_GROUPS, short_help="Scan a manifest of prompts")
@@ -66,7 +84,21 @@ _GROUPS = {
     default="cpu",
     help="Generator whose latents a seed gives, as in diffusers  [default: cpu]",
 )
-@click.option("--mask-map", metavar="MAP", help="Map that score and mask are made of")
+@click.option(
+    "--metrics",
+    metavar="NAME,...|all|free",
+    callback=_names,
+    help="What to measure; free is what sampling gives for nothing  [default: those marked in --list-metrics]",
+)
+@click.option(
+    "--list-metrics", is_flag=True, is_eager=True, expose_value=False, callback=_list_metrics, help="List them and stop"
+)
+@click.option(
+    "--score", "score_name", metavar="NAME", help="Metric that the score is, or MAP_mean, MAP_max, MAP_q99 of a map"
+)
+@click.option(
+    "--mask-map", metavar="MAP", help="Map that the mask is made of, and the score, unless --score says other"
+)
 @click.option(
     "--threshold", type=float, metavar="VALUE", help="Where the mask begins, in place of the model's calibrated value"
 )
@@ -167,14 +199,35 @@ def _describe(job: "Job") -> None:
     from memscan.scanner.run.runner import plan
 
     planned, measurement = plan(job), job.measurement
+    indices = ", ".join(str(step.index) for step in measurement.steps)
     census = planned.census
     _note(f"dry run: {census.rows} rows, {census.images} images, {census.rejected} of them cannot be scanned")
     _note(
         f"model {job.bundle.model_id}, {measurement.num_inference_steps} steps of {measurement.sampler}, guidance "
-        f"{measurement.guidance_scale:g}, measured at step {', '.join(map(str, measurement.steps))} with "
+        f"{measurement.guidance_scale:g}, measured at step {indices} with "
         f"{measurement.probes.count} {measurement.probes.kind} probes"
     )
+    _note(_price(job))
     _note(f"would {'continue the run in' if planned.resumes else 'write to'} {job.out}, by {planned.provider}")
+
+
+def _price(job: "Job") -> str:
+    from memscan.scanner.metrics.catalogue import METRICS
+    from memscan.scanner.metrics.plan import TANGENT_PASSES, plan_calls, price
+
+    bundle, measurement = job.bundle, job.measurement
+    last = measurement.num_inference_steps if measurement.save_images else measurement.steps[-1].index
+    cost = price(
+        plan_calls([METRICS[name] for name in measurement.metrics], has_baseline=bundle.has_baseline),
+        steps_taken=last,
+        states_measured=len(measurement.steps),
+        num_probes=measurement.probes.count,
+        tangents_per_call=bundle.tangents_per_call,
+    )
+    return (
+        f"price of an image in forward passes: {cost.sampling:g} to sample, about {cost.measuring:.0f} to measure "
+        f"(by estimate 1 a call, and {TANGENT_PASSES:g} for each of its {bundle.tangents_per_call} tangents)"
+    )
 
 
 def _report(job: "Job", summary: "Summary") -> None:

@@ -21,6 +21,16 @@ class Summaries(NamedTuple):
     q99: NDArray[np.float32]
 
 
+def mask_of(maps: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:
+    """Where maps, of any shape and precision, reach the threshold, compared as float32: the threshold belongs to it."""
+    return maps.astype(np.float32, copy=False) >= np.float32(threshold)
+
+
+def shares(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The share of its pixels that each of the masks [N, h, w] covers, as exactly as float64 can."""
+    return np.count_nonzero(masks, axis=(1, 2)) / masks[0].size
+
+
 def encode_masks(masks: NDArray[np.bool_]) -> list[bytes]:
     """Compressed COCO counts of each of the masks [N, h, w]."""
     fortran = np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8)

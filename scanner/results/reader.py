@@ -1,8 +1,8 @@
 """Reading a results folder back: OUT/results (one row for each image and step), OUT/maps, OUT/images.
 
 An image is known by its (row, seed). What a reader needs beyond the columns is in the Parquet metadata of the results:
-the number of latent channels, the map that the masks were made of, and the bundle's calibrated thresholds at the
-settings of the run.
+the number of latent channels, the map that the masks were made of, the column that the score is, and the bundle's
+calibrated thresholds at the settings of the run.
 """
 
 import contextlib
@@ -36,6 +36,7 @@ class Results:
     path: Path
     latent_channels: int
     mask_map: str
+    score_name: str
     thresholds: dict[tuple[str, int], float]
     finished: bool
     _dataset: ds.Dataset = dataclasses.field(repr=False)
@@ -101,6 +102,7 @@ def open_results(path: Path) -> Results:
         path=path,
         latent_channels=metadata[_CHANNELS],
         mask_map=metadata[_RUN]["settings"]["mask_map"],
+        score_name=metadata[_RUN]["settings"]["score_name"],
         thresholds={(one["map"], one["timestep"]): one["threshold"] for one in metadata[_THRESHOLDS]},
         finished=(path / "results" / "_SUCCESS").is_file(),
         _dataset=dataset,

@@ -53,7 +53,8 @@ class Part:
         self._schema = schema
         self._number = number
         steps = measured_steps(job.bundle, job.measurement)
-        self._maker = BatchMaker(schema, job.bundle.model_id, job.measurement.mask_map, steps)
+        names = job.measurement.mask_map, job.measurement.score_name
+        self._maker = BatchMaker(schema, job.bundle.model_id, *names, steps)
 
     def write(self, batches: Iterator[ScannedBatch]) -> Tally:
         """Take the part's batches up to its last, and commit what came out of them."""
@@ -78,7 +79,9 @@ class Part:
             yield None
             return
         with self._folder.writing(self._folder.maps_part(self._number)) as stream:
-            writer = MapsWriter(stream, self._schema.metadata, self._job.measurement.steps)
+            writer = MapsWriter(
+                stream, self._schema.metadata, tuple(step.index for step in self._job.measurement.steps)
+            )
             try:
                 yield writer
                 writer.close()

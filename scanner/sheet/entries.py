@@ -45,6 +45,7 @@ class Selection:
     total: int
     model_id: str
     mask_map: str
+    score_name: str
     step: int
     timestep: int
     sigma: float
@@ -82,6 +83,7 @@ def select(results: Results, truth: GroundTruth | None, step: int | None, limit:
         total=len(order),
         model_id=details[0]["model_id"],
         mask_map=results.mask_map,
+        score_name=results.score_name,
         step=step,
         timestep=details[0]["timestep"],
         sigma=details[0]["sigma"],

@@ -14,17 +14,25 @@ from memscan.scanner.results.batch_maker import BatchMaker
 from memscan.scanner.results.maps_table import MapsWriter
 from memscan.scanner.results.masks import encode_mask
 from memscan.scanner.results.schema import result_schema
-from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, StepMaps
+from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, Scores, StepMaps
 
 STEP = MeasuredStep(index=49, timestep=1, sigma=0.25, threshold=0.5, calibrated=True)
 
 
 def scanned(
-    row: int, prompt: str, *steps: Mapping[str, NDArray[np.float32]], seed: int = 0, id: str | None = None
+    row: int,
+    prompt: str,
+    *steps: Mapping[str, NDArray[np.float32]],
+    seed: int = 0,
+    id: str | None = None,
+    scores: Mapping[str, float] | None = None,
 ) -> Scanned:
-    """An image with its maps at each step; a step without maps failed."""
+    """An image with its maps at each step, and the same scores at all; a step without maps failed."""
     batched = ({name: values[None] for name, values in maps.items()} for maps in steps)
-    return Scanned((Sample(row, seed, prompt, id),), (False,), tuple(StepMaps(maps, (None,)) for maps in batched))
+    exist = np.ones(1, np.bool_)
+    of_image = {name: Scores(np.array([value], np.float32), exist) for name, value in (scores or {}).items()}
+    measured = tuple(StepMaps(maps, (None,), of_image) for maps in batched)
+    return Scanned((Sample(row, seed, prompt, id),), (False,), measured)
 
 
 def write_results(
@@ -35,15 +43,16 @@ def write_results(
     save_maps: bool = True,
     thresholds: Sequence[Mapping[str, Any]] = (),
     finished: bool = True,
+    score_name: str = "dh_uncond_mean",
 ) -> Path:
     """Write `items` as the finished results of a run whose mask map is dh_uncond and whose latents have 4 channels."""
     metadata = {
         "latent_channels": json.dumps(4),
-        "run": json.dumps({"settings": {"mask_map": "dh_uncond"}}),
+        "run": json.dumps({"settings": {"mask_map": "dh_uncond", "score_name": score_name}}),
         "thresholds": json.dumps(list(thresholds)),
     }
     schema = result_schema({}, metadata)
-    maker = BatchMaker(schema, "fabricated", "dh_uncond", tuple(steps))
+    maker = BatchMaker(schema, "fabricated", "dh_uncond", score_name, tuple(steps))
     batches = [
         batch
         for item in items

@@ -64,9 +64,9 @@ def test_finished_run_is_left_alone(arguments: list[str], out: Path, capsys: pyt
     ("option", "change"),
     [
         (["--guidance", "3"], "guidance_scale was 2.5 and is 3.0 now"),
-        (["--step", "9"], "steps was [7, 8, 9] and is [9] now"),
+        (["--step", "9"], "steps.index was [7, 8, 9] and is [9] now"),
         (["--probe-seed", "5"], "probes.seed was 0 and is 5 now"),
-        (["--threshold", "0.4"], "thresholds was [0.1, 0.1, 0.1] and is [0.4, 0.4, 0.4] now"),
+        (["--threshold", "0.4"], "steps.threshold was [0.1, 0.1, 0.1] and is [0.4, 0.4, 0.4] now"),
         (["--rng", "cuda"], 'stream was "cpu" and is "cuda" now'),
     ],
 )

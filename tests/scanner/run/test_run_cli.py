@@ -19,7 +19,8 @@ from PIL import Image
 from memscan.scanner import embedded
 from memscan.scanner.cli import cli, invoke
 from memscan.scanner.commands.run import command
-from memscan.scanner.metrics.catalogue import MAPS
+from memscan.scanner.metrics.catalogue import MAPS, METRICS
+from memscan.scanner.results.reader import open_results
 from memscan.scanner.results.schema import COLUMNS
 
 
@@ -181,9 +182,65 @@ def test_dry_run_checks_everything_and_writes_nothing(analytic: Path, capsys: py
     assert lines == [
         "memscan: dry run: 2 rows, 3 images, 1 of them cannot be scanned",
         "memscan: model analytic, 10 steps of ddim, guidance 2.5, measured at step 7, 8, 9 with 8 hadamard probes",
+        "memscan: price of an image in forward passes: 18 to sample, about 101 to measure "
+        "(by estimate 1 a call, and 1.15 for each of its 4 tangents)",
         "memscan: would write to m.memscan, by CPUExecutionProvider",
     ]
     assert not Path("m.memscan").exists()
+
+
+def test_price_follows_what_is_measured(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def price(*options: object) -> str:
+        _, lines = run("--prompt", "a mug", "--model", analytic, "--dry-run", *options, code=0, capsys=capsys)
+        heading = "memscan: price of an image in forward passes: "
+        (line,) = [line for line in lines if line.startswith(heading)]
+        return line.removeprefix(heading).partition(" (")[0]
+
+    # A step is 2 passes. 8 probes are two calls of 4 tangents, 2 (1 + 4 * 1.15) = 11.2 passes for each condition.
+    assert price("--step", 9) == "18 to sample, about 34 to measure"
+    assert price("--step", 0) == "0 to sample, about 34 to measure"
+    assert price("--step", 0, "--images") == "20 to sample, about 34 to measure"
+    assert price("--step", 9, "--metrics", "free") == "18 to sample, about 22 to measure"  # the mask's map
+    assert price("--step", 9, "--metrics", "free", "--mask-map", "ds_uncond") == "18 to sample, about 2 to measure"
+    assert price("--step", 9, "--metrics", "all") == "18 to sample, about 45 to measure"
+
+
+def test_score_and_mask_are_two_settings(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--score", "flipd", "--mask-map", "h_cond", "--metrics", "free", "--step", 9)
+    run("--prompt", "a memorized city", "--model", analytic, *options, code=0, capsys=capsys)
+    (row,) = results("prompts.memscan").to_pylist()
+    assert row["score"] == -row["flipd"] < 0
+    assert row["h_cond_mean"] is not None
+    assert row["dh_uncond_mean"] is None
+    assert None not in (row["guidance_norm"], row["guidance_first"], row["update_norm"])
+    opened = open_results(Path("prompts.memscan"))
+    assert (opened.score_name, opened.mask_map) == ("flipd", "h_cond")
+    _, lines = run("--prompt", "a memorized city", "--model", analytic, *options[2:], code=2, capsys=capsys)
+    assert 'score_name was "flipd" and is "h_cond_mean" now' in lines[-1]
+
+
+def test_a_given_image_has_no_score_of_sampling(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (32, 32), "red").save("red.png")
+    write("m.parquet", prompt=["a mug", "a rug"], image=["red.png", None])
+    run("m.parquet", "--model", analytic, "--step", 9, "--out", "maps", code=0, capsys=capsys)
+    given, sampled = results("maps").to_pylist()
+    assert (given["status"], given["guidance_norm"], given["guidance_first"], given["update_norm"]) == (
+        "ok",
+        *[None] * 3,
+    )
+    assert None not in (given["score"], sampled["guidance_norm"], sampled["guidance_first"], sampled["update_norm"])
+    run("m.parquet", "--model", analytic, "--step", 9, "--score", "guidance_norm", code=3, capsys=capsys)
+    given, sampled = results("m.memscan").to_pylist()
+    assert given["error"] == "the score guidance_norm is of sampling, and this row brings its own image"
+    assert sampled["score"] == sampled["guidance_norm"]
+
+
+def test_metrics_are_listed_from_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["run", "--list-metrics"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[2:].split()[0] for line in lines] == list(METRICS)
+    assert lines[0] == "* dh_uncond      map    curvature, less that without a prompt"
+    assert lines[-1] == "  flipd          score  dimension of what could be drawn here: low if memorized"
 
 
 def test_dry_run_sees_the_run_that_the_output_holds(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -277,6 +334,11 @@ def test_altered_bundle_can_be_used_unverified(analytic: Path, capsys: pytest.Ca
         (["--step", 10], "--step 10: 10 inference steps have the indices 0 to 9"),
         (["--timestep", 2], "--timestep 2 is none of the sampler's 10; near it are 301, 201, 101, 1"),
         (["--mask-map", "h"], "--mask-map h: expected one of dh_uncond, dh_base, ds_uncond, ds_base, h_cond"),
+        (
+            ["--metrics", "h_cond,x"],
+            "--metrics x: expected all, free, or some of dh_uncond, dh_base, ds_uncond, ds_base, h_cond, "
+            "guidance_norm, guidance_first, update_norm, flipd",
+        ),
         (["--num-inference-steps", 0], "0 inference steps: the model has 1 to 1000"),
         (["--num-probes", 0], "0 probes: at least one is needed"),
     ],
