@@ -1,49 +1,46 @@
 """A checkpoint's tokenizers as files of a bundle, and the rules by which the scanner cuts and pads."""
 
-import dataclasses
 import json
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
-from memscan.scanner.bundle import Text
+from memscan.scanner import graph_names
+from memscan.scanner.bundle import Text, Tokenization
 from memscan.scanner.errors import ExportError
 
-_TOKENIZERS = {"tokenizer.json": "tokenizer", "tokenizer_2.json": "tokenizer_2"}
+_PARTS = ("tokenizer", "tokenizer_2", "tokenizer_3")
 
 
 def write_tokenizers(checkpoint: Checkpoint, folder: Path) -> Text:
-    """Write tokenizer.json and, for two text encoders, tokenizer_2.json.
+    """Write the tokenizers of the text encoders: tokenizer.json, tokenizer_2.json, ...
 
-    The second tokenizer has the vocabulary of the first, but its padding token "!" is a special token: where a prompt
-    says "!", their ids differ too.
+    Stable Diffusion XL's second has the vocabulary of its first, but its padding token "!" is a special token: where a
+    prompt says "!", their ids differ too.
 
     Raises:
-        ExportError: the two cut prompts at different lengths, or begin and end them differently.
+        ExportError: they cut prompts at different lengths, so that their hidden states cannot be joined.
     """
-    tokenizers = [checkpoint.tokenizer(_TOKENIZERS[file]) for file in _files(checkpoint)]
-    for file, tokenizer in zip(_files(checkpoint), tokenizers, strict=True):
+    rules = []
+    for index, (part, encoder) in enumerate(zip(_PARTS, checkpoint.text_encoders, strict=False)):
+        tokenizer, file = checkpoint.tokenizer(part), graph_names.tokenizer(index)
         (folder / file).write_text(_tokenizer_json(tokenizer))
-    first, *second = [
-        Text(
-            max_length=min(int(tokenizer.model_max_length), int(checkpoint.config(part)["max_position_embeddings"])),
-            pad_token_id=int(tokenizer.pad_token_id),
-            bos_token_id=int(tokenizer.bos_token_id),
-            eos_token_id=int(tokenizer.eos_token_id),
-        )
-        for tokenizer, part in zip(tokenizers, checkpoint.text_encoders, strict=True)
-    ]
-    for other in second:
-        if dataclasses.replace(other, pad_token_id=first.pad_token_id) != first:
-            raise ExportError(
-                f"{checkpoint.path}: its tokenizers differ in length, start or end token: {first}, {other}"
+        rules.append(
+            Tokenization(
+                file=file,
+                max_length=min(
+                    int(tokenizer.model_max_length), int(checkpoint.config(encoder)["max_position_embeddings"])
+                ),
+                pad_token_id=int(tokenizer.pad_token_id),
+                eos_token_id=int(tokenizer.eos_token_id),
+                bos_token_id=int(tokenizer.bos_token_id),
             )
-    return dataclasses.replace(
-        first,
-        second_pad_token_id=second[0].pad_token_id if second else None,
-        zero_uncond=checkpoint.zero_uncond(),
-    )
+        )
+    lengths = [rule.max_length for rule in rules]
+    if len(set(lengths)) > 1:
+        raise ExportError(f"{checkpoint.path}: its tokenizers differ in length: {', '.join(map(str, lengths))}")
+    return Text(tuple(rules), zero_uncond=checkpoint.zero_uncond())
 
 
 def check_same_tokenizers(model: Checkpoint, baseline: Checkpoint) -> None:
@@ -52,14 +49,9 @@ def check_same_tokenizers(model: Checkpoint, baseline: Checkpoint) -> None:
     Raises:
         ExportError: one of them differs.
     """
-    for file in _files(model):
-        part = _TOKENIZERS[file]
+    for part in _PARTS[: len(model.text_encoders)]:
         if baseline.has(part) and _tokenizer_json(baseline.tokenizer(part)) != _tokenizer_json(model.tokenizer(part)):
             raise ExportError(f"{baseline.path} has another {part} than {model.path}: not the same model")
-
-
-def _files(checkpoint: Checkpoint) -> list[str]:
-    return list(_TOKENIZERS)[: len(checkpoint.text_encoders)]
 
 
 def _tokenizer_json(tokenizer: PreTrainedTokenizerBase) -> str:
