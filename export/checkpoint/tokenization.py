@@ -10,11 +10,9 @@ from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.scanner.bundle import Text
 from memscan.scanner.errors import ExportError
 
-_TOKENIZERS = {"tokenizer.json": "tokenizer", "tokenizer_2.json": "tokenizer_2"}
-
 
 def write_tokenizers(checkpoint: Checkpoint, folder: Path) -> Text:
-    """Write tokenizer.json and, for two text encoders, tokenizer_2.json.
+    """Write the tokenizers as tokenizer.json and, for two text encoders, tokenizer_2.json.
 
     The second tokenizer has the vocabulary of the first, but its padding token "!" is a special token: where a prompt
     says "!", their ids differ too.
@@ -22,9 +20,9 @@ def write_tokenizers(checkpoint: Checkpoint, folder: Path) -> Text:
     Raises:
         ExportError: the two cut prompts at different lengths, or begin and end them differently.
     """
-    tokenizers = [checkpoint.tokenizer(_TOKENIZERS[file]) for file in _files(checkpoint)]
-    for file, tokenizer in zip(_files(checkpoint), tokenizers, strict=True):
-        (folder / file).write_text(_tokenizer_json(tokenizer))
+    tokenizers = [checkpoint.tokenizer(part) for part in checkpoint.family.tokenizers]
+    for part, tokenizer in zip(checkpoint.family.tokenizers, tokenizers, strict=True):
+        (folder / f"{part}.json").write_text(_tokenizer_json(tokenizer), encoding="utf-8")
     first, *second = [
         Text(
             max_length=min(int(tokenizer.model_max_length), int(checkpoint.config(part)["max_position_embeddings"])),
@@ -52,14 +50,9 @@ def check_same_tokenizers(model: Checkpoint, baseline: Checkpoint) -> None:
     Raises:
         ExportError: one of them differs.
     """
-    for file in _files(model):
-        part = _TOKENIZERS[file]
+    for part in model.family.tokenizers:
         if baseline.has(part) and _tokenizer_json(baseline.tokenizer(part)) != _tokenizer_json(model.tokenizer(part)):
             raise ExportError(f"{baseline.path} has another {part} than {model.path}: not the same model")
-
-
-def _files(checkpoint: Checkpoint) -> list[str]:
-    return list(_TOKENIZERS)[: len(checkpoint.text_encoders)]
 
 
 def _tokenizer_json(tokenizer: PreTrainedTokenizerBase) -> str:

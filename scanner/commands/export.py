@@ -53,10 +53,12 @@ def command(
         with quiet_libraries():
             from memscan.export.assemble import ExportOptions, export_bundle
             from memscan.export.checkpoint.checkpoint import find_checkpoint
+            from memscan.export.checkpoint.target import require_free
     except ImportError as error:
         raise ExportError(
             f'{error}: export needs more packages; install them with pip install "memscan[export]"'
         ) from error
+    require_free(out)
     with quiet_libraries():
         export_bundle(
             find_checkpoint(model),
