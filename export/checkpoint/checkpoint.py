@@ -149,9 +149,7 @@ class Checkpoint:
                     return cls(CLIPTextConfig.from_dict(config))
                 return cls.from_config(config)  # type: ignore[attr-defined]
         except Exception as error:  # whatever a constructor makes of values of a wrong type
-            raise ExportError(
-                f"{self.path / part} cannot be built as its config.json says: {first_line(error)}"
-            ) from error
+            raise ExportError(f"{self.path / part} cannot be built by its config.json: {first_line(error)}") from error
 
 
 def find_checkpoint(model: str, *, parts: tuple[str, ...] | None = None) -> Checkpoint:
@@ -195,7 +193,7 @@ def find_checkpoint(model: str, *, parts: tuple[str, ...] | None = None) -> Chec
 
 
 def _texts(folder: Path) -> list[Path]:
-    """The configurations and vocabularies in a folder, but for lists of shards, which say nothing that shards do not."""
+    """The configurations and vocabularies in a folder, but for lists of shards, which say nothing more."""
     files = [file for pattern in ("*.json", "*.txt") for file in folder.glob(pattern)]
     files = [file for file in files if ".safetensors.index" not in file.name]
     for file in files:

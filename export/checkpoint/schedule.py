@@ -1,6 +1,7 @@
 """The noise that a checkpoint was trained with, read from its scheduler's configuration."""
 
 import inspect
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def read_schedule(file: Path, config: dict[str, Any], steps_offset: int | None) 
         raise ExportError(f"{file} has {len(levels)} trained_betas for {timesteps} training timesteps")
     if min(levels) <= 0:
         raise ExportError(f"{file.parent} has zero terminal SNR, which memscan cannot export")
-    if not all(1 > before > after for before, after in zip(levels, levels[1:], strict=False)):
+    if not all(1 > before > after for before, after in itertools.pairwise(levels)):
         raise ExportError(f"{file} gives no noise schedule: its noise does not grow with the timestep")
     return Schedule(
         num_train_timesteps=timesteps,

@@ -9,7 +9,6 @@ from memscan.export.checkpoint.configuration.keys import Keys
 
 _ONLY: dict[str, tuple[Any, ...]] = {
     "_class_name": ("UNet2DConditionModel",),
-    "addition_embed_type": (None, "text_time"),
     "attention_type": ("default",),
     "class_embed_type": (None,),
     "encoder_hid_dim": (None,),
