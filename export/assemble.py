@@ -6,7 +6,6 @@ Everything is written to a folder beside the target and renamed at the end, so t
 import dataclasses
 import gc
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from memscan.export.checkpoint.baseline import check_baseline, same_weights
 from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.components import Component, Decoder, Encoder
 from memscan.export.checkpoint.denoiser import EpsDenoiser
-from memscan.export.checkpoint.target import require_free
+from memscan.export.checkpoint.target import beside, require_free
 from memscan.export.checkpoint.tokenization import write_tokenizers
 from memscan.export.graphs.graphs import denoiser_graphs
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
@@ -98,8 +97,7 @@ def export_bundle(
 @contextmanager
 def _written_aside(out: Path) -> Iterator[Path]:
     """A fresh folder beside `out` that becomes `out` if all goes well, and vanishes if not."""
-    aside = out.absolute().with_name(f".{out.name}.partial-{os.getpid()}")
-    aside.parent.mkdir(parents=True, exist_ok=True)
+    aside = beside(out)
     aside.mkdir()
     try:
         yield aside

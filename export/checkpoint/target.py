@@ -1,9 +1,18 @@
 """Where a bundle is to be written: checked at the start, for an export takes minutes."""
 
+import errno
 import os
 from pathlib import Path
 
 from memscan.scanner.errors import ExportError
+
+_WRONG_NAME = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EINVAL}
+"""What is wrong with a path rather than with a disk."""
+
+
+def beside(out: Path) -> Path:
+    """The folder in which a bundle is written until it is whole."""
+    return out.absolute().with_name(f".{out.name}.partial-{os.getpid()}")
 
 
 def require_free(out: Path) -> None:
@@ -11,15 +20,32 @@ def require_free(out: Path) -> None:
 
     Raises:
         ExportError: something is there, a link that leads nowhere included, or nothing can be made there.
+        OSError: the disk fails.
     """
-    if out.is_symlink() and not out.exists():
-        raise ExportError(f"{out} is a link that leads nowhere: choose another name, or remove it first")
-    if os.path.lexists(out):
-        raise ExportError(f"{out} exists: choose another name, or remove it first")
+    if out.name in ("", ".."):
+        raise ExportError(f"{out} is no name for a bundle: choose another name")
     folder = out.absolute().parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise ExportError(f"{out} cannot be made: {error.filename} is no folder; choose another name") from error
+        taken = _exists(out)
+        _exists(beside(out))
+    except OSError as error:
+        if error.errno not in _WRONG_NAME:
+            raise
+        reason = os.strerror(errno.ENOTDIR if error.errno == errno.EEXIST else error.errno)
+        raise ExportError(f"{out} cannot be made: {reason}; choose another name") from error
+    if taken and not out.exists():
+        raise ExportError(f"{out} is a link that leads nowhere: choose another name, or remove it first")
+    if taken:
+        raise ExportError(f"{out} exists: choose another name, or remove it first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ExportError(f"{out} cannot be made: {folder} is not writable; choose another name")
+
+
+def _exists(file: Path) -> bool:
+    """Whether there is anything of this name, be it a link that leads nowhere."""
+    try:
+        file.lstat()
+    except FileNotFoundError:
+        return False
+    return True

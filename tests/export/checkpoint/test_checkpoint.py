@@ -1,6 +1,5 @@
 """What `find_checkpoint` accepts, and the one line it gives for everything else."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -8,17 +7,9 @@ import pytest
 
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.scanner.errors import ExportError
+from tests.export.checkpoint.spoil import edit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture
-def copy(tiny_pipeline: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_pipeline, tmp_path / "copy"))
-
-
-def edit(file: Path, **changes: object) -> None:
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
 def test_a_local_folder_is_found_under_its_name(tiny_pipeline: Path) -> None:
