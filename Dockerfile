@@ -28,7 +28,7 @@ RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /whe
     && rm -r /wheels \
     && useradd --uid 10001 --gid 0 --no-create-home memscan \
     && install --directory --owner=10001 --mode=0700 /plans/memscan/plans
-ENV PYTHONUNBUFFERED=1 HOME=/tmp XDG_CACHE_HOME=/plans
+ENV PYTHONUNBUFFERED=1 HOME=/tmp XDG_CACHE_HOME=/plans ORT_DISABLE_TELEMETRY=1
 WORKDIR /data
 USER 10001
 ENTRYPOINT ["memscan"]

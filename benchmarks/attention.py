@@ -14,13 +14,13 @@ from collections.abc import Callable
 import click
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 
 from memscan.export.attention.forward import sliced_forward
 from memscan.export.attention.functions import ATTENTION_JVP, ATTENTION_QUERY_JVP, INPUTS, attention_function
 from memscan.export.attention.slices import AttentionShape, sliced_attention
 from memscan.export.graphs.trace import OPSET
 from memscan.export.passes.plain_attention import PlainAttention
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 
 SHAPES = {
     "SD 64x64, self": (ATTENTION_JVP, 4096, 4096, 40),

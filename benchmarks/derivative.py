@@ -20,7 +20,6 @@ import click
 import numpy as np
 import onnx_ad
 import onnx_ir as ir
-import onnxruntime
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
@@ -32,6 +31,7 @@ from memscan.export.graphs.trace import INPUTS, trace_denoiser
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.passes.sliced_attention import SliceAttention
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 
 UNETS = {
     "small": {
@@ -86,7 +86,7 @@ def main(unet: tuple[str, ...], batch: int, repeats: int, slow: bool) -> None:
 
 def _trace(name: str) -> tuple[EpsDenoiser, ir.Model]:
     unet = UNet2DConditionModel(cross_attention_dim=64, attention_head_dim=8, norm_num_groups=8, **UNETS[name])
-    denoiser = EpsDenoiser(unet.eval().requires_grad_(False), "epsilon", torch.linspace(0.999, 0.005, 1000))
+    denoiser = EpsDenoiser(unet.eval().requires_grad_(False), "epsilon")
     return denoiser, trace_denoiser(denoiser, (4, unet.config.sample_size, unet.config.sample_size), (TOKENS, 64))
 
 
@@ -94,7 +94,8 @@ def _inputs(name: str, batch: int) -> dict[str, torch.Tensor]:
     """The denoiser's inputs, and as many probes as the largest K needs."""
     sample = torch.randn(batch, 4, UNETS[name]["sample_size"], UNETS[name]["sample_size"])
     probes = torch.randint(0, 2, (max(GROUPS), *sample.shape)).float() * 2 - 1
-    values = (sample, torch.full((batch,), 101), torch.randn(batch, TOKENS, 64), probes)
+    level = (torch.full((batch,), number) for number in (101.0, 0.96, 0.28))
+    values = (sample, *level, torch.randn(batch, TOKENS, 64), probes)
     return dict(zip((*INPUTS, "tangents"), values, strict=True))
 
 
@@ -121,11 +122,11 @@ def _onnx_runs(traced: ir.Model, measure: dict[int, ir.Model], inputs: dict[str,
 
 def _torch_runs(denoiser: EpsDenoiser, inputs: dict[str, torch.Tensor], slow: bool) -> Runs:
     """The forward pass, and K derivatives by torch's two modes."""
-    sample, timestep, text = (inputs[name] for name in INPUTS)
+    sample, *others = (inputs[name] for name in INPUTS)
     probes = inputs["tangents"]
 
     def eps(x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = denoiser(x, timestep, text)
+        result: torch.Tensor = denoiser(x, *others)
         return result
 
     def torch_forward() -> torch.Tensor:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 import numpy as np
-import onnxruntime
+
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 

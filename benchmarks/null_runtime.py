@@ -38,7 +38,7 @@ class NullRuntime:
             case "text_encoder.onnx" | "baseline/text_encoder.onnx":
                 return {"hidden_states": np.zeros((len(inputs["input_ids"]), *self._text_shape), np.float32)}
             case "step.onnx":
-                return {"next_sample": inputs["sample"], "denoised": inputs["sample"]}
+                return dict.fromkeys(("next_sample", "denoised", "eps", "uncond_eps"), inputs["sample"])
             case "measure.onnx":
                 eps, diagonal = self._responses(len(inputs["sample"]))
                 return {"eps": eps, "v_dot_jv": diagonal}

@@ -12,7 +12,7 @@ import contextlib
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.model.engine import Engine
 from memscan.scanner.run.job import Job
 from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.progress import Advance
 from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution
 
@@ -73,7 +74,7 @@ def scan(folder: Path, rows: int, batch_size: int, sampler: str) -> Cost:
         job,
         note=lambda line: None,
         progress=_no_progress,
-        opener=lambda bundle, execution: Engine(bundle, NullRuntime(bundle, batch_size)),
+        opener=lambda bundle, execution, note: Engine(bundle, NullRuntime(bundle, batch_size)),
     )
     cost = time.perf_counter() - wall, time.process_time() - processor
     assert summary.total.ok == rows, summary
@@ -90,8 +91,8 @@ def _write_manifest(path: Path, rows: int) -> None:
 
 
 @contextlib.contextmanager
-def _no_progress(total: int, done: int) -> Iterator[Callable[[int], None]]:
-    yield lambda count: None
+def _no_progress(total: int, done: int) -> Iterator[Advance]:
+    yield lambda count, errors: None
 
 
 def _peak_memory() -> int:

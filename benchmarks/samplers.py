@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -30,6 +30,7 @@ from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.results.reader import Results, open_results
 from memscan.scanner.run.job import Job
 from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.progress import Advance
 from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution, ProbeKind, Sampler
 from testbed.calibrate import CHOOSERS, Found, thresholds_of
@@ -104,8 +105,8 @@ class Bench:
         done: list[float] = []
 
         @contextlib.contextmanager
-        def progress(total: int, finished: int) -> Iterator[Callable[[int], None]]:
-            yield lambda count: done.extend([time.process_time()] * count)
+        def progress(total: int, finished: int) -> Iterator[Advance]:
+            yield lambda count, errors: done.extend([time.process_time()] * count)
 
         job = Job(open_manifest(str(self._manifests[split])), bundle, measurement, self._execution, out)
         run(job, note=lambda line: None, progress=progress)

@@ -13,6 +13,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.run.job import Job
 from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.progress import Advance
 from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution
 
@@ -39,8 +40,8 @@ def images_per_second(
     done: list[float] = []
 
     @contextlib.contextmanager
-    def progress(total: int, found: int) -> Iterator[Callable[[int], None]]:
-        yield lambda count: done.extend([clock()] * count)
+    def progress(total: int, found: int) -> Iterator[Advance]:
+        yield lambda count, errors: done.extend([clock()] * count)
 
     with tempfile.TemporaryDirectory() as folder:
         manifest = Path(folder) / "manifest.parquet"

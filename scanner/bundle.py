@@ -2,7 +2,7 @@
 
     bundle.json tokenizer.json (SDXL: tokenizer_2.json too)
     text_encoder.onnx   input_ids [N, S] int64 -> hidden_states [N, S, D]; SDXL: input_ids_2 too, and text_embeds [N, P]
-    step.onnx           one guided solver step
+    step.onnx           one guided solver step, with eps given the prompt and given none
     measure.onnx        eps and v * (J v), summed over Kg tangents, in operators that every runtime has
     *.sliced.onnx       the same two with attention in slices, for CPUs, where attention is large
     vae_decoder.onnx    latents [N, C, h, w] -> image [N, 3, H, W] in [-1, 1], the latent scaling included
@@ -10,8 +10,9 @@
     weights.bin         the denoiser's weights, shared by its graphs
     baseline/           measuring graphs and weights.bin of the less-trained checkpoint; its text encoder if it differs
 
-Inputs and outputs of all graphs are float32, and they predict eps whatever the checkpoint predicted. The digest of a
-bundle is that of its `bundle.json`, which holds the digests of all other files.
+Inputs and outputs of all graphs but token ids are float32, and they predict eps whatever the checkpoint predicted. A
+denoiser's graphs take a noise level as timestep, alpha and sigma, [N] each: which levels there are is the scanner's to
+know. The digest of a bundle is that of its `bundle.json`, which holds the digests of all other files.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from typing import Any
 from memscan.scanner.errors import BundleError
 from memscan.scanner.settings import Probes, Sampler
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True)

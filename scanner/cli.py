@@ -1,17 +1,23 @@
 """The command line: finds the command, and turns every error into one line and an exit code.
 
 Exit codes: 0 all rows ok; 1 environment or device failed; 2 usage or input; 3 done, but some rows have status error;
-130 and 143 stopped by SIGINT and SIGTERM, to be resumed by the same command.
+70 a bug of memscan, whose trace is in a file that is named; 130 and 143 stopped by SIGINT and SIGTERM, to be resumed by
+the same command. A second signal, a second after the first or later, ends the process at once.
 """
 
 import importlib
-import signal
+import io
 import sys
-from types import FrameType
 
 import click
 
-from memscan.scanner.errors import MemscanError
+from memscan.scanner.notes import LOGGER
+from memscan.scanner.process.log import logged_to
+from memscan.scanner.process.outcome import outcome
+from memscan.scanner.process.signals import stop_on_signals
+from memscan.scanner.process.streams import guard_streams, lost_output
+from memscan.scanner.telemetry import forbid_telemetry
+from memscan.scanner.terminal import is_terminal, printable_lines
 
 COMMANDS = {
     "run": "Scan a manifest of prompts: scores and masks to Parquet",
@@ -50,45 +56,56 @@ def cli() -> None:
     \b
     memscan demo                    see it work, on the embedded model
     memscan run manifest.parquet    scan the prompts of a manifest
+
+    \b
+    Exit codes:
+      0    done
+      1    environment, disk or device failed: mend it, and run the same command again
+      2    options or input are wrong
+      3    done, but some rows have status error
+      70   a bug of memscan: the line on standard error names a file to report
+      130, 143   stopped by SIGINT or SIGTERM; a second signal ends the process at once
     """
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived. Not an Exception, so that nothing between here and `main` swallows it."""
-
-
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise Terminated
-
-
 def main(args: list[str] | None = None) -> None:
-    """Entry point: run the command and exit the process with the code that the contract gives."""
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(invoke(args))
+    """Entry point of a process: run the command and exit with the code that the contract gives."""
+    guard_streams()
+    stop_on_signals()
+    code = invoke(args, dated=not is_terminal(sys.stderr))
+    lost = lost_output()
+    if lost and code == 0:
+        with logged_to(sys.stderr, dated=not is_terminal(sys.stderr)):
+            LOGGER.error("error: standard output: %s", lost)
+        code = 1
+    sys.exit(code)
 
 
-def invoke(args: list[str] | None = None) -> int:
-    """Run the command given by `args` (default: the process's) and return its exit code."""
-    try:
-        code = cli.main(args, prog_name="memscan", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("memscan: stopped; the same command continues", err=True)
-        return 130
-    except Terminated:
-        click.echo("memscan: terminated; the same command continues", err=True)
-        return 143
-    except MemscanError as error:
-        click.echo(f"memscan: error: {error}", err=True)
-        return error.exit_code
-    except MemoryError:
-        click.echo("memscan: error: out of memory: use a smaller --batch-size, or a larger machine", err=True)
-        return 1
-    except OSError as error:
-        click.echo(f"memscan: error: {error}: mend the disk or device, then run the same command again", err=True)
-        return 1
+def invoke(args: list[str] | None = None, *, dated: bool = False) -> int:
+    """Run the command given by `args` (default: the process's) and return its exit code.
+
+    Args:
+        dated: write time and level in the lines on standard error, for a log.
+    """
+    forbid_telemetry()
+    words = sys.argv[1:] if args is None else args
+    command = next((word for word in words if word in COMMANDS), "")
+    with logged_to(sys.stderr, dated=dated):
+        try:
+            code = cli.main(args, prog_name="memscan", standalone_mode=False)
+        except click.exceptions.Exit as error:
+            return error.exit_code
+        except click.Abort as error:  # click's word for KeyboardInterrupt and EOFError
+            line, code = outcome(error.__cause__ or KeyboardInterrupt(), command)
+            LOGGER.error("%s", line)
+        except click.ClickException as error:
+            message = io.StringIO()
+            error.show(file=message)
+            click.echo(printable_lines(message.getvalue()), err=True, nl=False)
+            return 2
+        except (SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # Rust's panics are no Exceptions
+            line, code = outcome(error, command)
+            LOGGER.error("%s", line)
     return code if isinstance(code, int) else 0

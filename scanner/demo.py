@@ -13,8 +13,10 @@ from memscan.scanner import embedded
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.evaluation.ground_truth import KINDS
 from memscan.scanner.input.manifest import open_manifest
-from memscan.scanner.run.measurement import Request, build_measurement, measured_steps
-from memscan.scanner.run.runner import Job
+from memscan.scanner.results import layout
+from memscan.scanner.results.store import LocalStore
+from memscan.scanner.run.job import Job
+from memscan.scanner.run.measurement import Request, build_measurement
 from memscan.scanner.settings import Execution
 
 _CAPTIONS, _SEEDS, _STEPS = 4, 2, 3
@@ -27,17 +29,12 @@ def demo_job(out: Path) -> Job:
         BundleError: the embedded model is missing or damaged.
     """
     bundle = open_bundle(embedded.BUNDLE)
-    out.mkdir(parents=True, exist_ok=True)
-    prompts = out / "prompts.parquet"
-    pq.write_table(_prompts(pq.read_table(embedded.MANIFEST)), prompts)
+    with embedded.MANIFEST.open("rb") as stream:
+        manifest = pq.read_table(stream)
+    with LocalStore(out).writing(layout.PROMPTS) as stream:
+        pq.write_table(_prompts(manifest), stream)
     measurement, _ = build_measurement(bundle, Request(timesteps=_timesteps(bundle), save_maps=True, save_images=True))
-    return Job(open_manifest(str(prompts)), bundle, measurement, Execution(), out)
-
-
-def drawn_step(job: Job) -> int:
-    """Index of the step at the model's first default timestep: the one to look at."""
-    wanted = job.bundle.defaults.timesteps[0]
-    return next(step.index for step in measured_steps(job.bundle, job.measurement) if step.timestep == wanted)
+    return Job(open_manifest(str(out / layout.PROMPTS)), bundle, measurement, Execution(), out)
 
 
 def _prompts(manifest: pa.Table) -> pa.Table:

@@ -42,5 +42,16 @@ class ExportError(UsageError):
     """A checkpoint cannot be exported, or the exported graph failed its parity check."""
 
 
+class TooManyErrors(MemscanError):
+    """More rows failed than were allowed (exit code 3): what was finished is kept."""
+
+    exit_code = 3
+
+
 class RowError(Exception):
     """One manifest row cannot be scanned; its text becomes the `error` column of that row's results."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or the name of its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 class Sample:
     """One image to be scanned: a valid manifest row with one of its seeds.
 
-    `row` is the row's index in the whole manifest. `image` holds encoded image bytes if the row brings its own image.
-    `carried` holds the values of the columns to be carried through.
+    `row` is the row's index in the whole manifest. `image` holds encoded image bytes if the row brings its own image;
+    `image_given` says so even where it was not read. `carried` holds the values of the columns to be carried through.
     """
 
     row: int
@@ -22,6 +22,7 @@ class Sample:
     id: str | None = None
     image: bytes | None = None
     carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    image_given: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,17 +35,29 @@ class Rejected:
     error: str
     id: str | None = None
     carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    image_given: bool = False
+
+
+class Scores(NamedTuple):
+    """A score of N images: float32 [N], and bool [N] which of them have it.
+
+    An image that a row brings has no score of the way on which images are sampled.
+    """
+
+    values: NDArray[np.float32]
+    exist: NDArray[np.bool_]
 
 
 @dataclasses.dataclass(frozen=True)
 class StepMaps:
     """The maps of N images at one measured step: name -> float32 [N, h, w] in the collapse unit, channel means.
 
-    `errors` says of each image why its maps are of no use (one was not finite), or None.
+    `errors` says of each image why its maps and scores are of no use (one was not finite), or None.
     """
 
     maps: Mapping[str, NDArray[np.float32]]
     errors: tuple[str | None, ...]
+    scores: Mapping[str, Scores] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

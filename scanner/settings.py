@@ -26,21 +26,33 @@ class Probes:
 
 
 @dataclasses.dataclass(frozen=True)
+class Step:
+    """A measured step: `index` into the sampler's timesteps, and where the mask begins there.
+
+    `threshold` is a value of the mask's map in the collapse unit; `calibrated` says whether the bundle vouches for it
+    at exactly these settings.
+    """
+
+    index: int
+    threshold: float
+    calibrated: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Measurement:
     """Everything that a result depends on, besides the bundle and the row.
 
-    `steps` are indices into the sampler's timesteps, ascending; `thresholds[i]` belongs to `steps[i]` and is a value of
-    `mask_map` in the collapse unit; `calibrated[i]` says whether the bundle vouches for it at exactly these settings.
-    `moved` are the steps that are taken elsewhere than at the sampler's own timestep.
+    `steps` ascend. `metrics` are names of the catalogue, in its order; the mask is made of the map `mask_map`, the
+    score is the column `score_name`. `moved` are the steps that are taken elsewhere than at the sampler's own timestep.
     """
 
     num_inference_steps: int
     guidance_scale: float
-    steps: tuple[int, ...]
+    steps: tuple[Step, ...]
     probes: Probes
+    metrics: tuple[str, ...]
     mask_map: str
-    thresholds: tuple[float, ...]
-    calibrated: tuple[bool, ...]
+    score_name: str
     stream: Stream = "cpu"
     save_maps: bool = False
     save_images: bool = False
@@ -70,11 +82,16 @@ class Execution:
 
 
 def fingerprint_parts(bundle_digest: str, measurement: Measurement) -> dict[str, Any]:
-    """The parts of a fingerprint as a flat dictionary, so that a mismatch can name its field."""
+    """The parts of a fingerprint as a flat dictionary, so that a mismatch can name its field.
+
+    The fields of what is nested follow a dot; those of several alike, as of the steps, are lists.
+    """
     parts: dict[str, Any] = {"bundle": bundle_digest}
     for key, value in measurement.to_json().items():
         if isinstance(value, dict):
             parts.update({f"{key}.{inner}": inner_value for inner, inner_value in value.items()})
+        elif value and isinstance(value, list) and isinstance(value[0], dict):
+            parts.update({f"{key}.{inner}": [one[inner] for one in value] for inner in value[0]})
         else:
             parts[key] = value
     return parts

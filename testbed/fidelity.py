@@ -4,6 +4,7 @@ Distances are root mean squares over the memorized region, of pixel values in [0
 template than the autoencoder's reconstruction of the template; chance is the distance to the other captions' images.
 """
 
+import io
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -37,10 +38,10 @@ def generated_images(results: Results) -> dict[str, list[Picture]]:
     prompts = prompts_of(results)
     images: dict[str, list[Picture]] = {}
     for key in image_keys(results):
-        path = results.image(key)
-        if path is None:
+        content = results.image(key)
+        if content is None:
             raise FileNotFoundError(f"{results.path} holds no image of row {key[0]}, seed {key[1]}: scan with images")
-        images.setdefault(prompts[key[0]], []).append(np.asarray(Pillow.open(path).convert("RGB")) / 255)
+        images.setdefault(prompts[key[0]], []).append(np.asarray(Pillow.open(io.BytesIO(content)).convert("RGB")) / 255)
     return images
 
 

@@ -14,8 +14,9 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.input.columns import Columns
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.results.reader import Key, Results, open_results
+from memscan.scanner.run.job import Job
 from memscan.scanner.run.measurement import Request, build_measurement
-from memscan.scanner.run.runner import Job, run
+from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution
 
 EXECUTION = Execution(batch_size=8, provider="cpu")

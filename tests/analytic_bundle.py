@@ -61,14 +61,14 @@ def write_analytic_bundle(
     model = analytic_model()
     graphs = {
         "text_encoder.onnx": _text_encoder(model),
-        "step.onnx": _step(model, schedule),
-        "measure.onnx": _measure(model, schedule, tangents_per_call),
+        "step.onnx": _step(model),
+        "measure.onnx": _measure(model, tangents_per_call),
         "vae_decoder.onnx": _vae_decoder(),
         "vae_encoder.onnx": _vae_encoder(),
     }
     if baseline:
         less_trained = analytic_model("baseline", own_text_encoder=baseline_text_encoder)
-        graphs["baseline/measure.onnx"] = _measure(less_trained, schedule, tangents_per_call)
+        graphs["baseline/measure.onnx"] = _measure(less_trained, tangents_per_call)
         if baseline_text_encoder:
             graphs["baseline/text_encoder.onnx"] = _text_encoder(less_trained)
     for name, graph in graphs.items():
@@ -132,9 +132,8 @@ class _Graph:
         return output
 
     def finish(self, inputs: dict[str, list[str | int]], outputs: dict[str, list[str | int]]) -> onnx.ModelProto:
-        integers = {"input_ids", "timestep"}
         declare = [
-            helper.make_tensor_value_info(name, TensorProto.INT64 if name in integers else TensorProto.FLOAT, shape)
+            helper.make_tensor_value_info(name, TensorProto.INT64 if name == "input_ids" else TensorProto.FLOAT, shape)
             for name, shape in (inputs | outputs).items()
         ]
         graph = helper.make_graph(
@@ -144,14 +143,10 @@ class _Graph:
         onnx.checker.check_model(model, full_check=True)
         return model
 
-    def noise_level(self, schedule: Schedule) -> tuple[str, str]:
-        """alpha and sigma of the input `timestep`, each [N, 1, 1, 1]."""
-        alphas_cumprod = np.array(schedule.alphas_cumprod)
+    def noise_level(self) -> tuple[str, str]:
+        """The inputs alpha and sigma as [N, 1, 1, 1]; the closed form needs no timestep."""
         shape = self.constant([-1, 1, 1, 1], np.int64)
-        alpha, sigma = (
-            self.add("Reshape", self.add("Gather", self.constant(table), "timestep"), shape)
-            for table in (np.sqrt(alphas_cumprod), np.sqrt(1 - alphas_cumprod))
-        )
+        alpha, sigma = (self.add("Reshape", name, shape) for name in ("alpha", "sigma"))
         return alpha, sigma
 
     def denoiser(self, model: Analytic, hidden_states: str, alpha: str, sigma: str) -> tuple[str, str]:
@@ -174,6 +169,10 @@ def _states() -> list[str | int]:
     return ["N", MAX_LENGTH, len(FEATURE_NAMES)]
 
 
+def _level() -> dict[str, list[str | int]]:
+    return {name: ["N"] for name in ("timestep", "alpha", "sigma")}
+
+
 def _text_encoder(model: Analytic) -> onnx.ModelProto:
     graph = _Graph()
     rows = [np.zeros(len(FEATURE_NAMES))] * (UNK + 1) + [word_features(word) for word in FEATURES]
@@ -182,11 +181,13 @@ def _text_encoder(model: Analytic) -> onnx.ModelProto:
     return graph.finish({"input_ids": ["N", MAX_LENGTH]}, {"hidden_states": _states()})
 
 
-def _step(model: Analytic, schedule: Schedule) -> onnx.ModelProto:
+def _step(model: Analytic) -> onnx.ModelProto:
     graph = _Graph()
-    alpha, sigma = graph.noise_level(schedule)
+    alpha, sigma = graph.noise_level()
     eps_c, _ = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
-    eps_0, _ = graph.denoiser(model, "uncond_hidden_states", alpha, sigma)
+    eps_0, _ = graph.denoiser(model, "uncond_encoder_hidden_states", alpha, sigma)
+    graph.add("Identity", eps_c, output="eps")
+    graph.add("Identity", eps_0, output="uncond_eps")
     eps = graph.add("Add", eps_0, graph.add("Mul", "guidance_scale", graph.add("Sub", eps_c, eps_0)))
     noiseless = graph.add("Sub", "sample", graph.add("Mul", sigma, eps))
     graph.add("Div", noiseless, alpha, output="denoised")
@@ -195,18 +196,18 @@ def _step(model: Analytic, schedule: Schedule) -> onnx.ModelProto:
     latents: list[str | int] = ["N", *LATENT]
     inputs: dict[str, list[str | int]] = {
         "sample": latents,
-        "timestep": ["N"],
+        **_level(),
         "encoder_hidden_states": _states(),
-        "uncond_hidden_states": _states(),
+        "uncond_encoder_hidden_states": _states(),
         "previous_denoised": latents,
         **{scalar: [] for scalar in ("guidance_scale", "a", "b", "c")},
     }
-    return graph.finish(inputs, {"next_sample": latents, "denoised": latents})
+    return graph.finish(inputs, dict.fromkeys(("next_sample", "denoised", "eps", "uncond_eps"), latents))
 
 
-def _measure(model: Analytic, schedule: Schedule, tangents_per_call: int) -> onnx.ModelProto:
+def _measure(model: Analytic, tangents_per_call: int) -> onnx.ModelProto:
     graph = _Graph()
-    alpha, sigma = graph.noise_level(schedule)
+    alpha, sigma = graph.noise_level()
     eps, jacobian = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
     graph.add("Identity", eps, output="eps")
     tangents_dot = graph.add("Mul", jacobian, "tangents")
@@ -215,7 +216,7 @@ def _measure(model: Analytic, schedule: Schedule, tangents_per_call: int) -> onn
     latents: list[str | int] = ["N", *LATENT]
     inputs: dict[str, list[str | int]] = {
         "sample": latents,
-        "timestep": ["N"],
+        **_level(),
         "encoder_hidden_states": _states(),
         "tangents": [tangents_per_call, *latents],
     }

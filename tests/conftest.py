@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share: tiny pipelines and their exported bundle, made once a session."""
 
+import signal
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -8,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from memscan.scanner.cli import invoke
+from memscan.scanner.telemetry import forbid_telemetry
 from tests.tiny_pipeline import save_pipeline
+
+
+def pytest_configure() -> None:
+    """What the tests start inherits this: no telemetry, and SIGINT heeded, also after `make test &`."""
+    forbid_telemetry()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from memscan.scanner.metrics.catalogue import MAPS
+from tests import metric_reference
 from tests.cli_reference import PAGE, reference
 
 ROOT = Path(__file__).parent.parent
@@ -14,6 +15,11 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_command_reference_is_up_to_date() -> None:
     assert PAGE.read_text() == reference(), "docs/cli.md is out of date: run python -m tests.cli_reference"
+
+
+def test_the_reference_of_metrics_is_up_to_date() -> None:
+    page = metric_reference.PAGE.read_text()
+    assert page == metric_reference.reference(), "docs/metrics.md is out of date: run python -m tests.metric_reference"
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "slow", "proof", "bench"])

@@ -5,8 +5,6 @@ with x_t = alpha x_0 + sigma noise and v = alpha noise - sigma x_0), so that der
 no later part of memscan needs to know the prediction type.
 """
 
-from collections.abc import Sequence
-
 import torch
 from diffusers import UNet2DConditionModel
 
@@ -17,12 +15,11 @@ _SIZES = 6
 
 
 class EpsDenoiser(torch.nn.Module):
-    """A UNet and its noise schedule as one function (sample, timestep, text) -> eps.
+    """A UNet as one function (sample, noise level, text) -> eps.
 
     Args:
         unet: the checkpoint's denoiser, in evaluation mode.
         prediction_type: what `unet` predicts, "epsilon" or "v_prediction".
-        alphas_cumprod: alpha^2 at each training timestep; sigma^2 = 1 - alpha^2.
         image_size: (H, W), for Stable Diffusion XL only: its denoiser is told that the image is of this size, was so
             before, and was not cropped.
 
@@ -30,15 +27,12 @@ class EpsDenoiser(torch.nn.Module):
         ExportError: another prediction type (`"sample"` has no eps at sigma = 0).
     """
 
-    alpha: torch.Tensor
-    sigma: torch.Tensor
     time_ids: torch.Tensor
 
     def __init__(
         self,
         unet: UNet2DConditionModel,
         prediction_type: str,
-        alphas_cumprod: Sequence[float] | torch.Tensor,
         image_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
@@ -46,9 +40,6 @@ class EpsDenoiser(torch.nn.Module):
             raise ExportError(f"prediction type {prediction_type!r} is not supported: need epsilon or v_prediction")
         self.unet = unet
         self.prediction_type = prediction_type
-        alphas_cumprod = torch.as_tensor(alphas_cumprod, dtype=torch.float64)
-        self.register_buffer("alpha", alphas_cumprod.sqrt().float(), persistent=False)
-        self.register_buffer("sigma", (1 - alphas_cumprod).sqrt().float(), persistent=False)
         self.pooled_width = None if image_size is None else _pooled_width(unet)
         sizes = torch.tensor([[*image_size, 0, 0, *image_size]] if image_size else [[]], dtype=torch.float32)
         self.register_buffer("time_ids", sizes, persistent=False)
@@ -66,6 +57,8 @@ class EpsDenoiser(torch.nn.Module):
         shapes = {
             "sample": (batch, *latent_shape),
             "timestep": (batch,),
+            "alpha": (batch,),
+            "sigma": (batch,),
             "encoder_hidden_states": (batch, *text_shape),
         }
         return shapes if self.pooled_width is None else {**shapes, "text_embeds": (batch, self.pooled_width)}
@@ -74,6 +67,8 @@ class EpsDenoiser(torch.nn.Module):
         self,
         sample: torch.Tensor,
         timestep: torch.Tensor,
+        alpha: torch.Tensor,
+        sigma: torch.Tensor,
         encoder_hidden_states: torch.Tensor,
         text_embeds: torch.Tensor | None = None,
     ) -> torch.Tensor:
@@ -81,7 +76,8 @@ class EpsDenoiser(torch.nn.Module):
 
         Args:
             sample: x_t, `[N, C, h, w]`.
-            timestep: training timesteps, `[N]` int64.
+            timestep: training timesteps, `[N]`, whole or between two.
+            alpha, sigma: the noise level that they stand for, `[N]`.
             encoder_hidden_states: text states, `[N, S, D]`.
             text_embeds: the pooled text embedding, `[N, P]`, of Stable Diffusion XL.
 
@@ -95,9 +91,7 @@ class EpsDenoiser(torch.nn.Module):
         prediction: torch.Tensor = self.unet(sample, timestep, encoder_hidden_states, return_dict=False, **added)[0]
         if self.prediction_type == "epsilon":
             return prediction
-        alpha = self.alpha[timestep][:, None, None, None]
-        sigma = self.sigma[timestep][:, None, None, None]
-        return alpha * prediction + sigma * sample
+        return alpha[:, None, None, None] * prediction + sigma[:, None, None, None] * sample
 
 
 def _pooled_width(unet: UNet2DConditionModel) -> int:

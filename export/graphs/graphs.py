@@ -1,7 +1,5 @@
 """The graphs of one denoiser, made of one trace of it: all over the same weights by name."""
 
-from collections.abc import Sequence
-
 import onnx_ir as ir
 
 from memscan.export.graphs.guided import guided_step
@@ -15,14 +13,14 @@ def denoiser_graphs(
     *,
     tangents: int,
     precision: Precision = "fp32",
-    alphas_cumprod: Sequence[float] | None = None,
+    guided: bool = True,
 ) -> dict[str, ir.Model]:
     """Make a denoiser's graphs.
 
     Args:
         traced: the graph of `trace_denoiser`; it is not modified, and its weights are shared.
         tangents: Kg, how many the measuring graphs take in one call.
-        alphas_cumprod: squared signal level of each training timestep; None where no step is wanted, as of a baseline.
+        guided: whether a step is wanted; a baseline has none.
 
     Returns:
         File name in a bundle -> model. `<name>.sliced.onnx` is there where attention is large enough to be sliced.
@@ -38,9 +36,9 @@ def denoiser_graphs(
     sliced = graphs["measure.onnx"].clone()
     if SliceAttention()(sliced).modified:
         graphs["measure.sliced.onnx"] = sliced
-    if alphas_cumprod is not None:
-        graphs["step.onnx"] = guided_step(denoiser, alphas_cumprod)
+    if guided:
+        graphs["step.onnx"] = guided_step(denoiser)
         sliced = denoiser.clone()
         if SliceAttention()(sliced).modified:
-            graphs["step.sliced.onnx"] = guided_step(sliced, alphas_cumprod)
+            graphs["step.sliced.onnx"] = guided_step(sliced)
     return graphs

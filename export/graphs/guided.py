@@ -8,8 +8,6 @@ The coefficients a, b, c are inputs: DDIM has c = 0, multistep DPM-Solver++ 2M u
 normalization are written out in operators that every engine has.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx_ir as ir
 
@@ -19,21 +17,20 @@ from memscan.export.passes.plain_attention import PlainAttention
 
 _FLOAT = ir.DataType.FLOAT
 _SCALARS = ("guidance_scale", "a", "b", "c")
-_UNCOND_NAMES = {"encoder_hidden_states": "uncond_hidden_states", "text_embeds": "uncond_text_embeds"}
+_LEVEL = ("timestep", "alpha", "sigma")
 
 
-def guided_step(denoiser: ir.Model, alphas_cumprod: Sequence[float]) -> ir.Model:
+def guided_step(denoiser: ir.Model) -> ir.Model:
     """Build the graph of a guided step from a denoiser's.
 
     Args:
-        denoiser: inputs sample [N, C, h, w], timestep [N] int64, encoder_hidden_states [N, S, D] and perhaps
-            text_embeds [N, P]; output eps. It is left as it is.
-        alphas_cumprod: squared signal level of each training timestep.
+        denoiser: inputs sample [N, C, h, w], timestep, alpha and sigma [N], and encodings of the prompt [N, ...];
+            output eps. It is left as it is.
 
     Returns:
-        A model with inputs sample, timestep, encoder_hidden_states and text_embeds as the denoiser's,
-        uncond_hidden_states [N, S, D], uncond_text_embeds [N, P] if it has text_embeds, previous_denoised [N, C, h, w]
-        and the scalars guidance_scale, a, b, c; outputs next_sample and denoised, both [N, C, h, w].
+        A model with the denoiser's inputs, the encodings of no prompt under the same names behind `uncond_`,
+        previous_denoised [N, C, h, w] and the scalars guidance_scale, a, b, c; outputs next_sample, denoised, eps
+        (eps_c, given the prompt) and uncond_eps (eps_0), each [N, C, h, w].
     """
     model = denoiser.clone()
     ir.passes.Sequential(PlainAttention(), NativeGroupNorm())(model)
@@ -42,16 +39,17 @@ def guided_step(denoiser: ir.Model, alphas_cumprod: Sequence[float]) -> ir.Model
     inner = {value.name: value for value in graph.inputs}
     latent_shape = _outer_shape(inner["sample"])
     sample = ir.val("sample", _FLOAT, latent_shape)
-    timestep = ir.val("timestep", ir.DataType.INT64, ["N"])
-    cond = {name: ir.val(name, _FLOAT, _outer_shape(inner[name])) for name in _UNCOND_NAMES if name in inner}
-    uncond = {name: ir.val(_UNCOND_NAMES[name], _FLOAT, _outer_shape(inner[name])) for name in cond}
+    level = {name: ir.val(name, _FLOAT, ["N"]) for name in _LEVEL}
+    texts = [name for name in inner if name not in ("sample", *_LEVEL)]
+    cond = {name: ir.val(name, _FLOAT, _outer_shape(inner[name])) for name in texts}
+    uncond = {name: ir.val(f"uncond_{name}", _FLOAT, _outer_shape(inner[name])) for name in texts}
     previous_denoised = ir.val("previous_denoised", _FLOAT, latent_shape)
     scalars = {name: ir.val(name, _FLOAT, []) for name in _SCALARS}
 
     head = ir.tape.Tape()
     doubled = {
         "sample": head.op("Concat", [sample, sample], {"axis": 0}),
-        "timestep": head.op("Concat", [timestep, timestep], {"axis": 0}),
+        **{name: head.op("Concat", [value, value], {"axis": 0}) for name, value in level.items()},
         **{name: head.op("Concat", [uncond[name], cond[name]], {"axis": 0}) for name in cond},
     }
     for name, value in doubled.items():
@@ -59,13 +57,12 @@ def guided_step(denoiser: ir.Model, alphas_cumprod: Sequence[float]) -> ir.Model
         value.type, value.shape = inner[name].type, inner[name].shape
         ir.convenience.replace_all_uses_with(inner[name], value)
     graph.insert_before(graph[0], head.nodes)
-    graph.inputs[:] = [sample, timestep, *cond.values(), *uncond.values(), previous_denoised, *scalars.values()]
+    graph.inputs[:] = [sample, *level.values(), *cond.values(), *uncond.values(), previous_denoised, *scalars.values()]
 
     (both,) = graph.outputs
     tape = ir.tape.Tape(graph)
-    signal = np.asarray(alphas_cumprod)
-    alpha = _gather_levels(tape, timestep, "step_alphas", np.sqrt(signal))
-    sigma = _gather_levels(tape, timestep, "step_sigmas", np.sqrt(1 - signal))
+    axes = tape.initializer(ir.tensor(np.array([1, 2, 3], np.int64), name="level_axes"))
+    alpha, sigma = (tape.op("Unsqueeze", [level[name], axes]) for name in ("alpha", "sigma"))
     eps_uncond, eps_cond = tape.op_multi_out("Split", [both], {"axis": 0, "num_outputs": 2}, num_outputs=2)
     guidance = tape.op("Mul", [tape.op("Sub", [eps_cond, eps_uncond]), scalars["guidance_scale"]])
     eps = tape.op("Add", [eps_uncond, guidance])
@@ -73,22 +70,16 @@ def guided_step(denoiser: ir.Model, alphas_cumprod: Sequence[float]) -> ir.Model
     update = tape.op("Add", [tape.op("Mul", [scalars["a"], sample]), tape.op("Mul", [scalars["b"], eps])])
     next_sample = tape.op("Add", [update, tape.op("Mul", [scalars["c"], previous_denoised])])
     both.name = "eps_twice"
-    for name, output in (("next_sample", next_sample), ("denoised", denoised)):
+    outputs = {"next_sample": next_sample, "denoised": denoised, "eps": eps_cond, "uncond_eps": eps_uncond}
+    for name, output in outputs.items():
         output.name, output.dtype, output.shape = name, _FLOAT, ir.Shape(latent_shape)
-    graph.outputs[:] = [next_sample, denoised]
+    graph.outputs[:] = list(outputs.values())
     graph.name = "guided_step"
     return model
 
 
 def _outer_shape(value: ir.Value) -> list[int | str]:
     return ["N", *static_dims(value, 1)]
-
-
-def _gather_levels(tape: ir.tape.Tape, timestep: ir.Value, name: str, table: np.ndarray) -> ir.Value:
-    """Values of a table of training timesteps at `timestep`, as [N, 1, 1, 1]."""
-    levels = tape.initializer(ir.tensor(table.astype(np.float32), name=name))
-    axes = tape.initializer(ir.tensor(np.array([1, 2, 3], np.int64), name=f"{name}_axes"))
-    return tape.op("Unsqueeze", [tape.op("Gather", [levels, timestep], {"axis": 0}), axes])
 
 
 def _rename_batch(graph: ir.Graph, old: str, new: str) -> None:

@@ -18,7 +18,7 @@ from memscan.export.quiet import quiet_libraries
 from memscan.scanner.errors import ExportError
 
 OPSET = 23
-INPUTS = ("sample", "timestep", "encoder_hidden_states")
+INPUTS = ("sample", "timestep", "alpha", "sigma", "encoder_hidden_states")
 """Of every denoiser; Stable Diffusion XL's also takes text_embeds."""
 OUTPUT = "eps"
 
@@ -35,15 +35,16 @@ def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], te
         text_shape: (S, D), tokens and width of the text states.
 
     Returns:
-        A model with inputs sample `[N, C, h, w]`, timestep `[N]` int64, encoder_hidden_states `[N, S, D]` and, if it is
-        Stable Diffusion XL, text_embeds `[N, P]`, and output eps `[N, C, h, w]`; every value has a shape and a dtype.
+        A model with inputs sample `[N, C, h, w]`, timestep, alpha and sigma `[N]`, encoder_hidden_states `[N, S, D]`
+        and, if it is Stable Diffusion XL, text_embeds `[N, P]`, and output eps `[N, C, h, w]`; every value has a shape
+        and a dtype. A model that predicts eps does not read alpha and sigma.
 
     Raises:
         ExportError: the model cannot be traced, or a value has no static shape.
     """
     dtype = next(denoiser.unet.parameters()).dtype
     example = {
-        name: torch.zeros(shape, dtype=torch.int64 if name == "timestep" else dtype)
+        name: torch.zeros(shape, dtype=dtype)
         for name, shape in denoiser.input_shapes(2, latent_shape, text_shape).items()
     }
     # diffusers copies upsampling inputs from a batch of 64 on: a branch of the tracing only, the graph takes any N.

@@ -18,6 +18,8 @@ Arrays = dict[str, NDArray]
 
 _GUIDANCE = 3.0
 _COEFFICIENTS = {"a": 1.1, "b": -0.3, "c": 0.2}
+_LEVELS = {"timestep": (401.0, 21.5), "alpha": (0.6, 0.96), "sigma": (0.8, 0.28)}
+"""Of the images of a batch; a timestep between two is one, too."""
 _LARGE = 10**8
 """Parameters from which on one image is enough: each pass costs seconds."""
 
@@ -51,7 +53,7 @@ class DenoiserOracle:
         shapes = denoiser.input_shapes(batch, latent_shape, text_shape)
         generator = torch.Generator().manual_seed(0)
         self._inputs = {
-            name: torch.tensor([401, 21][:batch]) if name == "timestep" else torch.randn(shape, generator=generator)
+            name: torch.tensor(_LEVELS[name][:batch]) if name in _LEVELS else torch.randn(shape, generator=generator)
             for name, shape in shapes.items()
         }
 
@@ -82,25 +84,26 @@ class DenoiserOracle:
 
     def step(self) -> Case:
         """One guided solver step."""
-        sample, timestep = self._inputs["sample"], self._inputs["timestep"]
+        sample = self._inputs["sample"]
         generator = torch.Generator().manual_seed(2)
-        cond = {name: value for name, value in self._inputs.items() if name not in ("sample", "timestep")}
+        cond = {name: value for name, value in self._inputs.items() if name not in ("sample", *_LEVELS)}
         uncond = {name: torch.randn(value.shape, generator=generator) for name, value in cond.items()}
         previous = torch.randn(sample.shape, generator=generator)
         with torch.no_grad():
             eps_uncond, eps_cond = self._predict(**uncond), self._predict()
         eps = eps_uncond + _GUIDANCE * (eps_cond - eps_uncond)
-        alpha, sigma = (table[timestep][:, None, None, None] for table in (self._denoiser.alpha, self._denoiser.sigma))
+        alpha, sigma = (self._inputs[name][:, None, None, None] for name in ("alpha", "sigma"))
         update = _COEFFICIENTS["a"] * sample + _COEFFICIENTS["b"] * eps + _COEFFICIENTS["c"] * previous
         feed = {
             **self._inputs,
-            **{f"uncond_{name.removeprefix('encoder_')}": value for name, value in uncond.items()},
+            **{f"uncond_{name}": value for name, value in uncond.items()},
             "previous_denoised": previous,
         }
         scalars = {
             name: np.array(value, np.float32) for name, value in {"guidance_scale": _GUIDANCE, **_COEFFICIENTS}.items()
         }
-        expected = {"next_sample": update, "denoised": (sample - sigma * eps) / alpha}
+        denoised = (sample - sigma * eps) / alpha
+        expected = {"next_sample": update, "denoised": denoised, "eps": eps_cond, "uncond_eps": eps_uncond}
         return Case({**_arrays(feed), **scalars}, _arrays(expected))
 
     def _predict(self, **changed: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from memscan.export.parity.oracle import Case
 from memscan.export.passes.half_precision import Precision
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 
 LIMIT = 1e-5
 PICTURE_LIMIT = 1e-4

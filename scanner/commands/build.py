@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from memscan.scanner.notes import note
+
 if TYPE_CHECKING:
     from memscan.scanner.runtimes.tensorrt.flavour import Flavour
     from memscan.scanner.runtimes.tensorrt.provide import Provided
@@ -54,10 +56,10 @@ def command(bundle: Path, engine: str, batch_size: int, capabilities: tuple[str,
     opened = open_bundle(bundle)
     flavour = load_flavour(engine)
     folder = cache or default_folder()
-    provider = PlanProvider(opened, flavour, PlanCache(folder), _target(flavour, capabilities), batch_size, note=_note)
+    provider = PlanProvider(opened, flavour, PlanCache(folder), _target(flavour, capabilities), batch_size, note=note)
     for graph in plan_graphs(opened):
         click.echo(_line(graph, provider.provide(graph)))
-    _note(f"plans are in {folder}")
+    note(f"plans are in {folder}")
 
 
 def _target(flavour: "Flavour", capabilities: tuple[str, ...]) -> "Target":
@@ -69,7 +71,3 @@ def _target(flavour: "Flavour", capabilities: tuple[str, ...]) -> "Target":
 def _line(graph: str, provided: "Provided") -> str:
     how = "found" if provided.seconds is None else f"built in {provided.seconds:.0f} s"
     return f"{graph}: {how}, {len(provided.plan.content) / 2**20:.1f} MiB"
-
-
-def _note(text: str) -> None:
-    click.echo(f"memscan: {text}", err=True)

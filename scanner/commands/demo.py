@@ -1,8 +1,12 @@
 """`memscan demo`: scan, evaluate and draw with the embedded model, in one go."""
 
+import shlex
 from pathlib import Path
 
 import click
+
+from memscan.scanner.notes import note
+from memscan.scanner.terminal import printable_lines
 
 _GUIDE = """
 Written to {out}:
@@ -13,8 +17,8 @@ Written to {out}:
   prompts.parquet  the manifest that was scanned
 
 Try next:
-  duckdb -c "SELECT prompt, seed, score, mask_share FROM '{out}/results/*.parquet' ORDER BY score DESC"
-  memscan eval {out} --ground-truth testbed
+  {ranking}
+  memscan eval {quoted} --ground-truth testbed
   memscan run --prompt "a prompt of your own" --maps --images
   memscan export MODEL my-bundle && memscan run my-prompts.parquet --model my-bundle"""
 
@@ -34,29 +38,34 @@ def command(out: Path) -> int:
 
     Scores, masks and maps are compared with exact ground truth, and a contact sheet is drawn. Takes a minute or two.
     """
-    from memscan.scanner.demo import demo_job, drawn_step
+    from memscan.scanner.demo import demo_job
     from memscan.scanner.evaluation.evaluate import evaluate
     from memscan.scanner.evaluation.ground_truth import TESTBED, read_ground_truth
     from memscan.scanner.evaluation.text_table import table
+    from memscan.scanner.results import layout
+    from memscan.scanner.results.query import ranking_command
     from memscan.scanner.results.reader import open_results
+    from memscan.scanner.results.store import LocalStore
+    from memscan.scanner.run.measurement import telling_step
     from memscan.scanner.run.runner import run
     from memscan.scanner.sheet.draw import draw_sheet
     from memscan.scanner.sheet.entries import select
 
     job = demo_job(out)
     census = job.manifest.census()
-    _note(f"scanning {census.images} images of {census.rows} prompts with the embedded toy model")
-    summary = run(job, note=_note)
+    note(f"scanning {census.images} images of {census.rows} prompts with the embedded toy model")
+    summary = run(job, note=note)
     results, truth = open_results(out), read_ground_truth(TESTBED)
     evaluation = evaluate(results, truth)
-    (out / "figures.json").write_text(evaluation.to_json())
-    selection = select(results, truth, drawn_step(job), limit=census.rows)
-    draw_sheet(selection).save(out / "sheet.png", "PNG")
+    store = LocalStore(out)
+    with store.writing(layout.FIGURES) as stream:
+        stream.write(evaluation.to_json().encode())
+    step = telling_step(job.bundle, job.measurement)
+    selection = select(results, truth, step, limit=census.rows)
+    with store.writing(layout.SHEET) as stream:
+        draw_sheet(selection).save(stream, "PNG")
     shown = [record for record in evaluation.records if (record.step, record.protocol) == (selection.step, "fixed")]
     click.echo(table(shown))
-    click.echo(_GUIDE.format(out=out))
+    ranking = ranking_command(out, ["prompt", "seed", "score", "mask_share"], step)
+    click.echo(printable_lines(_GUIDE.format(out=out, quoted=shlex.quote(str(out)), ranking=ranking)))
     return 3 if summary.total.error else 0
-
-
-def _note(text: str) -> None:
-    click.echo(f"memscan: {text}", err=True)

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import click
 
+from memscan.scanner.commands.parameters import UnicodeText
+from memscan.scanner.notes import note
+
 
 @click.command("eval", short_help="Compare results with ground-truth masks")
 @click.argument("results", type=click.Path(path_type=Path))
@@ -13,7 +16,9 @@ import click
     metavar="FILE|testbed",
     help="Parquet with prompt (or id), kind, mask, mask_height, mask_width; the word testbed for the embedded model's",
 )
-@click.option("--split", metavar="NAME", help="Score only the prompts of this split of the ground truth")
+@click.option(
+    "--split", type=UnicodeText(), metavar="NAME", help="Score only the prompts of this split of the ground truth"
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write all figures to this file")
 def command(results: Path, ground_truth: str, split: str | None, json_file: Path | None) -> None:
     """Compare the results of a run with ground truth: IoU, mIoU and pixel accuracy of the masks, AUC of the scores.
@@ -34,7 +39,7 @@ def command(results: Path, ground_truth: str, split: str | None, json_file: Path
 
     evaluation = evaluate(open_results(results), read_ground_truth(ground_truth), split)
     click.echo(table(evaluation.records))
-    for note in evaluation.notes:
-        click.echo(f"memscan: {note}", err=True)
+    for text in evaluation.notes:
+        note(text)
     if json_file:
         json_file.write_text(evaluation.to_json())

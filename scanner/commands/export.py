@@ -5,8 +5,6 @@ from typing import Literal
 
 import click
 
-from memscan.scanner.errors import ExportError
-
 
 @click.command("export")
 @click.argument("model")
@@ -54,10 +52,10 @@ def command(
             from memscan.export.assemble import ExportOptions, export_bundle
             from memscan.export.checkpoint.checkpoint import find_checkpoint
             from memscan.export.checkpoint.target import require_free
-    except ImportError as error:
-        raise ExportError(
-            f'{error}: export needs more packages; install them with pip install "memscan[export]"'
-        ) from error
+    except (ImportError, OSError) as error:  # OSError: a library that they load is missing
+        from memscan.scanner.runtimes.failures import import_failure
+
+        raise import_failure("export", "memscan.export", error, 'pip install "memscan[export]"') from error
     require_free(out)
     with quiet_libraries():
         export_bundle(

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from memscan.scanner.notes import note
+
 
 @click.command("show", short_help="Draw a contact sheet of results")
 @click.argument("results", type=click.Path(path_type=Path))
@@ -21,6 +23,7 @@ def command(results: Path, ground_truth: str | None, out: Path | None, limit: in
     With ground truth, some images of each kind of memorization are drawn; without it, those with the highest scores.
     """
     from memscan.scanner.evaluation.ground_truth import read_ground_truth
+    from memscan.scanner.results import layout
     from memscan.scanner.results.reader import open_results
     from memscan.scanner.sheet.draw import draw_sheet
     from memscan.scanner.sheet.entries import select
@@ -28,11 +31,11 @@ def command(results: Path, ground_truth: str | None, out: Path | None, limit: in
     truth = None if ground_truth is None else read_ground_truth(ground_truth)
     opened = open_results(results)
     selection = select(opened, truth, step, limit)
-    file = out or results / "sheet.png"
+    file = out or results / layout.SHEET
     draw_sheet(selection).save(file, "PNG")
     saved = {"maps": opened.has_maps, "images": any(entry.generated for entry in selection.entries)}
     lacking = [name for name, there in saved.items() if not there]
     if lacking:
         options = " ".join(f"--{name}" for name in lacking)
-        click.echo(f"memscan: drawn without {' and '.join(lacking)}: `memscan run {options}` saves them", err=True)
+        note(f"drawn without {' and '.join(lacking)}: `memscan run {options}` saves them")
     click.echo(file)

@@ -1,4 +1,4 @@
-"""Evaluation of results against ground truth: one `Record` for each map, step, kind of memorization and protocol."""
+"""Evaluation of results against ground truth: one `Record` for each metric, step, kind of memorization and protocol."""
 
 import dataclasses
 import json
@@ -13,20 +13,23 @@ from memscan.scanner.evaluation.ground_truth import GroundTruth
 from memscan.scanner.evaluation.labelled import LabelledStep, label
 from memscan.scanner.evaluation.overlap import Interval, Overlap, overlap
 from memscan.scanner.evaluation.protocol import Counts, extremes, fixed_counts, oracle_counts, paper_unit
+from memscan.scanner.metrics.catalogue import SCORES
+from memscan.scanner.results.masks import mask_of
 from memscan.scanner.results.reader import Results
 from memscan.scanner.results.rle import decode
+from memscan.scanner.results.schema import SCORE_COLUMNS
 
 Protocol = Literal["oracle", "fixed"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """The figures of one map at one step on the images of one kind: global, local, none, or all of them.
+    """The figures of one metric (`map`) at one step on the images of one kind: global, local, none, or all of them.
 
-    `iou`, `miou` and `accuracy` are None where a protocol lacks what it needs and only detection was scored. `auc`
-    tells the memorized images of the kind (of "all": global and local) from those of kind none by the mean of the map,
-    the same in both protocols; None where one side is missing. `*_low` and `*_high` bound 95% intervals, bootstrapped
-    over captions.
+    `iou`, `miou` and `accuracy` are None for a score that is no map, and where a protocol lacks what it needs: only
+    detection is scored then. `auc` tells the memorized images of the kind (of "all": global and local) from those of
+    kind none by the mean of the map, the same in both protocols, or by the score, its sign turned where low values mean
+    memorized; None where one side is missing. `*_low` and `*_high` bound 95% intervals, bootstrapped over captions.
     """
 
     map: str
@@ -59,7 +62,7 @@ class Evaluation:
 
 
 def evaluate(results: Results, truth: GroundTruth, split: str | None = None) -> Evaluation:
-    """Score every map and step in `results` against `truth`, or against that part of it whose split is `split`.
+    """Score every metric and step in `results` against `truth`, or against that part of it whose split is `split`.
 
     The oracle protocol normalises each kind over the images of that kind alone, as the paper does with its subsets.
 
@@ -79,7 +82,7 @@ def _of_step(results: Results, step: LabelledStep, truth: GroundTruth) -> Iterat
         delivered = _delivered(results, step, name, maps)
         fixed = None if delivered is None else fixed_counts(delivered, truths)
         for kind, chosen in step.by_kind():
-            found = _detection(step, name, kind)
+            found = _detection(step, f"{name}_mean", kind)
             captions = step.truths[chosen]
             if oracle is not None:
                 yield _record(step, name, kind, "oracle", captions, overlap(oracle.of(chosen), captions), found)
@@ -87,6 +90,11 @@ def _of_step(results: Results, step: LabelledStep, truth: GroundTruth) -> Iterat
                 yield _record(step, name, kind, "fixed", captions, overlap(fixed.of(chosen), captions), found)
             if oracle is None and fixed is None:
                 yield _record(step, name, kind, "fixed", captions, None, found)
+    for name in step.scores:
+        for kind, chosen in step.by_kind():
+            found = _detection(step, name, kind)
+            if found is not None:
+                yield _record(step, name, kind, "fixed", step.truths[chosen], None, found)
 
 
 class _OracleCounts:
@@ -121,14 +129,14 @@ def _delivered(
     threshold = results.thresholds.get((name, step.timestep))
     if maps is None or threshold is None:
         return None
-    return (one.astype(np.float32) >= np.float32(threshold) for one in maps)
+    return (mask_of(one, threshold) for one in maps)
 
 
-def _detection(step: LabelledStep, name: str, kind: str) -> Detection | None:
+def _detection(step: LabelledStep, column: str, kind: str) -> Detection | None:
     if kind == "none":
         return None
     chosen = np.flatnonzero((step.kinds == kind) | (step.kinds == "none") | (kind == "all"))
-    scores = step.table[f"{name}_mean"].to_numpy()[chosen]
+    scores = SCORE_COLUMNS[column].sign * step.table[column].to_numpy()[chosen]
     return detection(scores, step.kinds[chosen] != "none", step.truths[chosen])
 
 
@@ -159,6 +167,10 @@ def _lacking(results: Results, steps: Sequence[LabelledStep]) -> Iterator[str]:
     guessed = [str(step.index) for step in steps if not step.table["calibrated"][0].as_py()]
     if guessed:
         yield f"the masks of step {', '.join(guessed)} were made at a threshold that is not calibrated"
+    for name in SCORES:
+        lacking = [str(step.index) for step in steps if 0 < step.table[name].null_count < len(step.table)]
+        if lacking:
+            yield f"not all images have {name} at step {', '.join(lacking)}: it is not scored there"
     if not results.has_maps:
         yield (
             f"no maps in {results.path}: the oracle protocol needs them, and so does the fixed one but for"

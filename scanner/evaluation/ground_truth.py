@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from memscan.scanner import embedded
 from memscan.scanner.errors import UsageError
 from memscan.scanner.results.rle import decode
+from memscan.scanner.results.torn import Torn, told_apart
 
 Kind = Literal["global", "local", "none"]
 KINDS: tuple[Kind, ...] = ("global", "local", "none")
@@ -76,12 +76,12 @@ def read_ground_truth(source: str) -> GroundTruth:
     if not path.is_file():
         raise UsageError(f"no ground truth at {path}: give a Parquet file, or the word {TESTBED}")
     try:
-        columns = pq.read_schema(path).names
-        _check_columns(path, columns)
-        wanted = [name for name in _REQUIRED + _OPTIONAL if name in columns]
-        table = pq.read_table(path, columns=wanted)
-    except pa.ArrowException as error:
-        raise UsageError(f"{path} cannot be read as Parquet ({_first_line(error)})") from error
+        with path.open("rb") as stream, told_apart(), pq.ParquetFile(stream, page_checksum_verification=True) as file:
+            columns = file.schema_arrow.names
+            _check_columns(path, columns)
+            table = file.read([name for name in _REQUIRED + _OPTIONAL if name in columns])
+    except Torn as torn:
+        raise UsageError(f"{path} cannot be read as Parquet ({torn})") from torn
     truths = []
     for number, row in enumerate(table.to_pylist()):
         try:
@@ -141,7 +141,3 @@ def _indexed(name: str, values: Iterable[tuple[str | None, int]]) -> dict[str, i
             raise ValueError(f"rows {found[value]} and {number} have the same {name} {value!r}")
         found[value] = number
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.ground_truth import KINDS, GroundTruth
-from memscan.scanner.metrics.catalogue import MAPS
+from memscan.scanner.metrics.catalogue import MAPS, SCORES
 from memscan.scanner.results.reader import Key, Results
 
 _COLUMNS = (
     *("row", "seed", "step_index", "timestep", "sigma", "id", "prompt", "status"),
     *("mask", "mask_height", "mask_width", "calibrated"),
     *(f"{name}_mean" for name in MAPS),
+    *SCORES,
 )
 
 _NAMED = 3
@@ -44,6 +45,11 @@ class LabelledStep:
     def maps(self) -> list[str]:
         """The maps that were measured, in the order of the columns."""
         return [name for name in MAPS if self.table[f"{name}_mean"].null_count == 0]
+
+    @property
+    def scores(self) -> list[str]:
+        """The scores that all images have, in the order of the columns."""
+        return [name for name in SCORES if self.table[name].null_count == 0]
 
     def by_kind(self) -> Iterator[tuple[str, NDArray[np.intp]]]:
         """Each kind that occurs, with the indices of its images; then "all"."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.evaluation.resize import bilinear, nearest
+from memscan.scanner.metrics.catalogue import METRICS
 
 SIZE = 256
 THRESHOLDS = np.linspace(0.0, 1.0, 101)
@@ -51,12 +52,11 @@ class Counts:
 
 
 def paper_unit(name: str, channel_mean: NDArray[np.floating], channels: int, sigma: float) -> NDArray[np.float64]:
-    """A map [h, w] in the paper's unit, the sum over channels divided by sigma^2, from the mean in the collapse unit.
-
-    Curvatures (`dh_*`, `h_cond`) then pass a ReLU; the squared score differences `ds_*` are nonnegative already.
-    """
-    converted = channel_mean.astype(np.float64) * (channels / sigma**2)
-    return converted if name.startswith("ds_") else np.maximum(converted, 0.0)
+    """A map [h, w] in the paper's unit, by the metric's own `unit`, from the channel mean in the collapse unit."""
+    unit = METRICS[name].unit
+    if unit is None:
+        raise ValueError(f"{name} is no map: it has no unit of the oracle protocol")
+    return unit(channel_mean, channels, sigma)
 
 
 def extremes(maps: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -4,17 +4,20 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from memscan.scanner.evaluation.evaluate import Record
+from memscan.scanner.metrics.catalogue import METRICS
+from memscan.scanner.terminal import printable_lines
 
 EXPLANATIONS = {
     "oracle": "oracle protocol: best of 101 thresholds, chosen on these very images (the paper's)",
     "fixed": "fixed protocol: the mask at memscan's own threshold",
 }
-_HEADING = f"{'map':<10}{'kind':<7}{'images':>6}  {'IoU [95%]':<17} {'mIoU':>5} {'acc.':>5}  {'AUC [95%]':<17}"
+_NAME = max(map(len, METRICS)) + 1
+_HEADING = f"{'metric':<{_NAME}}{'kind':<7}{'images':>6}  {'IoU [95%]':<17} {'mIoU':>5} {'acc.':>5}  {'AUC [95%]':<17}"
 
 
 def table(records: Sequence[Record]) -> str:
     """`records` as text, without a newline at the end."""
-    return "\n".join(_lines(records))
+    return printable_lines("\n".join(_lines(records)))
 
 
 def _lines(records: Sequence[Record]) -> Iterator[str]:
@@ -33,7 +36,7 @@ def _lines(records: Sequence[Record]) -> Iterator[str]:
 
 def _row(record: Record) -> str:
     return (
-        f"{record.map:<10}{record.kind:<7}{record.images:>6}"
+        f"{record.map:<{_NAME}}{record.kind:<7}{record.images:>6}"
         f"  {_with_interval(record.iou, record.iou_low, record.iou_high):<17}"
         f" {_figure(record.miou):>5} {_figure(record.accuracy):>5}"
         f"  {_with_interval(record.auc, record.auc_low, record.auc_high):<17}"

@@ -1,7 +1,7 @@
 """What is to be scanned: the rows of one or several files, or prompts given on the command line.
 
 Columns: `prompt` (text), and optionally `seed` (an integer or a list of integers, one image each; default 0), `id`
-(anything, stored as text), `image` (encoded bytes, or a path relative to the manifest's file: this image is scanned
+(anything, stored as text), `image` (encoded bytes, or a path that starts at the manifest's file: this image is scanned
 instead of a sampled one). Others can be carried through to the results.
 
 A manifest is read as a stream, several times if need be; memory does not grow with its rows.
@@ -15,25 +15,35 @@ from typing import Protocol
 import pyarrow as pa
 
 from memscan.scanner.errors import ManifestError
-from memscan.scanner.input.columns import DEFAULT_COLUMNS, Columns
-from memscan.scanner.input.files import file_format, find_files, stem_of
+from memscan.scanner.input.columns import DEFAULT_COLUMNS, MAX_NAMES, ROLES, Columns, Used
+from memscan.scanner.input.csv_file import CsvSource
+from memscan.scanner.input.files import find_files, partitions_of
+from memscan.scanner.input.formats import STDIN, check_name, format_of
+from memscan.scanner.input.input_file import InputFile, spooled_stdin
+from memscan.scanner.input.jsonl_file import JsonlSource
+from memscan.scanner.input.names import name_of
 from memscan.scanner.input.parquet import ParquetSource
+from memscan.scanner.input.reading import DEFAULT_READING, Reading
 from memscan.scanner.input.rows import RawRow, parse_row
-from memscan.scanner.input.text_files import CsvSource, JsonlSource
+from memscan.scanner.input.text_file import TextSource
 from memscan.scanner.samples import Rejected
 
 
 class Source(Protocol):
     """One file of a manifest. Opening it checks its columns and counts its rows.
 
-    `types` maps used columns to their types, as far as the file's format gives them types.
+    `types` maps the roles of used columns to their types, as far as the file's format gives them types; `carried` maps
+    carried columns to theirs. `remarks` are lines that the user should read.
     """
 
-    path: Path
+    file: InputFile
     num_rows: int
+    used: Used
     types: dict[str, pa.DataType]
+    carried: dict[str, pa.DataType]
+    remarks: tuple[str, ...]
 
-    def rows(self, *, images: bool) -> Iterator[RawRow]: ...
+    def rows(self, start: int, stop: int, *, images: bool) -> Iterator[RawRow]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,53 +57,84 @@ class Census:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """An opened manifest. `name` is its stem, `carried` the types of the columns to be carried through."""
+    """An opened manifest. `carried` holds the types of the columns to be carried through.
+
+    `name` is safe as a file's name and another one for each manifest, as `names` says. `unused` are the names of the
+    columns that nothing reads, and `remarks` the lines that the user should read of them and of what was left out.
+    """
 
     name: str
     num_rows: int
     carried: dict[str, pa.DataType]
     prompts: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
+    unused: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
-    def rows(self, *, images: bool = True) -> Iterator[RawRow]:
-        """All rows in order; `images` False leaves images unread.
+    def rows(self, start: int = 0, stop: int | None = None, *, images: bool = True) -> Iterator[RawRow]:
+        """The rows from `start` to before `stop` (default: the end) in order; what lies outside is not read.
+
+        Args:
+            images: False leaves images unread.
 
         Raises:
-            ManifestError: a row group cannot be read.
+            ManifestError: a row group cannot be read, or a file has changed since the manifest was opened.
         """
-        for prompt in self.prompts:
+        stop = self.num_rows if stop is None else min(stop, self.num_rows)
+        for prompt in self.prompts[start:stop]:
             yield RawRow(Path(), prompt=prompt)
+        first = len(self.prompts)
         for source in self.sources:
-            yield from source.rows(images=images)
+            begin, end = max(start - first, 0), min(stop - first, source.num_rows)
+            if begin < end:
+                yield from _all_of(source, begin, end, images)
+            first += source.num_rows
 
     def census(self) -> Census:
-        """Read everything but images once, so that a file which breaks in the middle is found before work begins.
+        """Read everything but image files once, so that a file which breaks in the middle is found before work begins.
 
         Raises:
-            ManifestError: a row group cannot be read.
+            ManifestError: as `rows`.
         """
         images = rejected = 0
-        for index, raw in enumerate(self.rows(images=False)):
+        for index, raw in enumerate(self.rows()):
             items = parse_row(index, raw, read_image=False).items
             images += len(items)
             rejected += sum(isinstance(item, Rejected) for item in items)
         return Census(self.num_rows, images, rejected)
 
 
-def open_manifest(manifest: str, columns: Columns = DEFAULT_COLUMNS) -> Manifest:
-    """Open a manifest: a file, a folder of Parquet files, or a glob.
+def open_manifest(
+    manifest: str | Sequence[str], columns: Columns = DEFAULT_COLUMNS, reading: Reading = DEFAULT_READING
+) -> Manifest:
+    """Open a manifest: a file, a folder of Parquet files, a glob, `-` for standard input, or several of them.
 
     Raises:
         ManifestError: nothing there, an unreadable file, a column that is missing or of an unsuitable type, files that
             disagree about their columns, or no rows at all.
     """
-    sources = [_open_source(path, columns) for path in find_files(manifest)]
+    named = [manifest] if isinstance(manifest, str) else list(manifest)
+    found = find_files(named)
+    files = [_input_file(path, columns, reading) for path in found.paths]
+    formats = {file.format: file.path.name for file in files}
+    if len(formats) > 1:
+        first, second, *_ = formats.values()
+        raise ManifestError(f"a manifest has files of one format, but {' '.join(named)} has {first} and {second}")
+    sources = [_open_source(file, columns, reading) for file in files]
     num_rows = sum(source.num_rows for source in sources)
     if not num_rows:
-        raise ManifestError(f"{manifest} has no rows")
-    _check_agreement(sources)
-    carried = {name: sources[0].types[name] for name in columns.carry}
-    return Manifest(stem_of(manifest), num_rows, carried, sources=tuple(sources))
+        raise ManifestError(f"{' '.join(named)} has no rows")
+    _check_agreement(sources, columns)
+    unused: dict[str, None] = {}
+    for source in sources:
+        if len(unused) < MAX_NAMES:
+            unused |= dict.fromkeys(source.used.unused)
+    lacking = [role for role in ROLES if role not in sources[0].used]
+    remarks = (*found.remarks, *(line for one in sources for line in one.remarks), *columns.remarks([*unused], lacking))
+    carried = {name: sources[0].carried[name] for name in columns.carry}
+    return Manifest(
+        name_of(named, files), num_rows, carried, sources=tuple(sources), unused=tuple(unused), remarks=remarks
+    )
 
 
 def prompt_manifest(prompts: tuple[str, ...]) -> Manifest:
@@ -101,23 +142,49 @@ def prompt_manifest(prompts: tuple[str, ...]) -> Manifest:
     return Manifest("prompts", len(prompts), {}, prompts=prompts)
 
 
-def _open_source(path: Path, columns: Columns) -> Source:
-    match file_format(path):
+def _input_file(path: Path, columns: Columns, reading: Reading) -> InputFile:
+    is_stdin = path == STDIN
+    if not is_stdin and reading.format is None:
+        check_name(path)
+    folder = reading.image_root or (Path() if is_stdin else path.parent)
+    partitions = {} if is_stdin else partitions_of(path)
+    file = InputFile(path, folder, "", partitions, spooled_stdin() if is_stdin else None)
+    return dataclasses.replace(file, format=format_of(file, columns, reading))
+
+
+def _open_source(file: InputFile, columns: Columns, reading: Reading) -> Source:
+    match file.format:
         case "parquet":
-            return ParquetSource(path, columns)
+            return ParquetSource(file, columns)
         case "csv":
-            return CsvSource(path, columns)
+            return CsvSource(file, columns, reading)
+        case "jsonl":
+            return JsonlSource(file, columns, reading)
         case _:
-            return JsonlSource(path, columns)
+            return TextSource(file, columns, reading)
 
 
-def _check_agreement(sources: Sequence[Source]) -> None:
+def _all_of(source: Source, start: int, stop: int, images: bool) -> Iterator[RawRow]:
+    count = 0
+    for raw in source.rows(start, stop, images=images):
+        yield raw
+        count += 1
+    if count != stop - start:
+        raise ManifestError(f"{source.file.path} has changed while it was read: start again")
+
+
+def _check_agreement(sources: Sequence[Source], columns: Columns) -> None:
     first = sources[0]
     for source in sources[1:]:
-        for name in dict.fromkeys([*first.types, *source.types]):
-            here, there = (str(one.types.get(name, "missing")) for one in (first, source))
-            if here != there:
-                raise ManifestError(
-                    f"the files of a manifest must agree: column {name!r} is {here} in {first.path}"
-                    f" and {there} in {source.path}"
-                )
+        for role in dict.fromkeys([*first.types, *source.types]):
+            _check_same(getattr(columns, role) or role, first, source, first.types.get(role), source.types.get(role))
+        for name in columns.carry:
+            _check_same(name, first, source, first.carried.get(name), source.carried.get(name))
+
+
+def _check_same(name: str, first: Source, second: Source, here: pa.DataType | None, there: pa.DataType | None) -> None:
+    if here != there:
+        raise ManifestError(
+            f"the files of a manifest must agree: column {name!r} is {here or 'missing'} in {first.file.path}"
+            f" and {there or 'missing'} in {second.file.path}"
+        )

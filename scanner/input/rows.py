@@ -1,10 +1,12 @@
 """One manifest row: from the raw values of a file to the samples it asks for, or to why it cannot be scanned.
 
 A row that is wrong never stops a scan: it becomes `Rejected`, whose text is the `error` column of its results. A row is
-accepted or rejected as a whole, with all of its seeds.
+accepted or rejected as a whole, with all of its seeds. An image that is null, NaN or an empty text is none: one is
+sampled.
 """
 
 import dataclasses
+import decimal
 import hashlib
 import json
 from collections.abc import Mapping
@@ -14,20 +16,33 @@ from typing import Any
 import pyarrow as pa
 
 from memscan.scanner.errors import RowError
+from memscan.scanner.input.image_files import MAX_IMAGE, read_image_file
 from memscan.scanner.samples import Rejected, Sample
+from memscan.scanner.terminal import brief, printable
 
 MAX_SEED = 2**63 - 1
 """Seeds are stored as int64, the widest integer that every reader of Parquet handles alike."""
 
+MAX_PROMPT = 100_000
+"""Bytes of UTF-8 that a prompt may have: hundreds of times what text encoders read, and no burden to a tokenizer."""
+
 _EXACT_FLOAT = 2**53
+
+
+@dataclasses.dataclass(frozen=True)
+class Unreadable:
+    """A value that its file holds, but no row can use: `why` completes "the prompt ..."; `text` can be shown."""
+
+    why: str
+    text: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class RawRow:
     """The values of one row as its file gives them; `problem` says why the file could not give them.
 
-    `folder` is where relative image paths start. `carried` holds Arrow scalars where the file has Arrow types, so that
-    no value changes on its way to the results.
+    `folder` is where image paths start, and what they cannot leave. `carried` holds Arrow scalars where the file has
+    Arrow types, so that no value changes on its way to the results.
     """
 
     folder: Path
@@ -37,6 +52,12 @@ class RawRow:
     image: Any = None
     carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     problem: str | None = None
+
+    @property
+    def image_given(self) -> bool:
+        """Whether the row brings an image, be it a bad one; if not, one is sampled."""
+        missing = self.image is None or self.image != self.image  # NaN is how pandas writes what is missing
+        return not (missing or (isinstance(self.image, str) and not self.image.strip()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +85,10 @@ def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
 
     Args:
         index: the row's index in the whole manifest.
-        read_image: False leaves images unread and unchecked, for passes that only count.
+        read_image: False opens no image file, for passes that only count.
     """
     identity = _identity(raw.id)
+    given = raw.image_given
     seeds: tuple[int, ...] = (0,)
     image: bytes | None = None
     error: str | None = None
@@ -75,24 +97,52 @@ def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
             raise RowError(raw.problem)
         seeds = _seeds(raw.seed)
         _check_prompt(raw.prompt)
-        if read_image:
-            image = _image(raw.image, raw.folder)
+        if isinstance(raw.id, Unreadable):
+            raise RowError(f"the id {raw.id.why}")
+        if given:
+            image = _image(raw.image, raw.folder, read_image)
     except RowError as problem:
-        error = " ".join(str(problem).split())
+        error = printable(" ".join(str(problem).split()))
 
     if error is not None:
-        prompt = raw.prompt if isinstance(raw.prompt, str) else None
-        return Row(tuple(Rejected(index, seed, prompt, error, identity, raw.carried) for seed in seeds))
-    return Row(tuple(Sample(index, seed, raw.prompt, identity, image, raw.carried) for seed in seeds))
+        prompt = raw.prompt if isinstance(raw.prompt, str) and _flaw(raw.prompt) is None else None
+        return Row(tuple(Rejected(index, seed, prompt, error, identity, raw.carried, given) for seed in seeds))
+    return Row(tuple(Sample(index, seed, raw.prompt, identity, image, raw.carried, given) for seed in seeds))
+
+
+def parsed_seed(text: str) -> Any:
+    """The seed or list of seeds that a text says; the text itself if it says none, None if it is empty."""
+    try:
+        return json.loads(text) if text.strip() else None
+    except (ValueError, RecursionError):
+        return text
+
+
+def bytes_as_text(value: bytes) -> str:
+    """The text that bytes are, if they are UTF-8; otherwise, and for controls, with backslash escapes."""
+    return printable(value.decode("utf-8", "backslashreplace"))
 
 
 def _check_prompt(value: Any) -> None:
     if value is None:
         raise RowError("the prompt is null")
+    if isinstance(value, Unreadable):
+        raise RowError(f"the prompt {value.why}")
     if not isinstance(value, str):
         raise RowError(f"the prompt is not text but {_shown(value)}")
     if not value.strip():
         raise RowError("the prompt is empty")
+    if flaw := _flaw(value):
+        raise RowError(f"the prompt {flaw}")
+
+
+def _flaw(text: str) -> str | None:
+    """Why a text can be no prompt and is kept out of the results; half surrogates are what is no UTF-8 in a shell."""
+    try:
+        is_long = len(text) > MAX_PROMPT or len(text.encode()) > MAX_PROMPT
+    except UnicodeEncodeError:
+        return "is not UTF-8"
+    return f"has more than {MAX_PROMPT} bytes" if is_long else None
 
 
 def _seeds(value: Any) -> tuple[int, ...]:
@@ -109,35 +159,45 @@ def _seeds(value: Any) -> tuple[int, ...]:
 def _seed(value: Any) -> int:
     if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT_FLOAT:
         value = int(value)
+    if isinstance(value, decimal.Decimal) and value == value.to_integral_value():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise RowError(f"the seed is not an integer but {_shown(value)}")
     if not 0 <= value <= MAX_SEED:
-        raise RowError(f"the seed {value} is outside 0 to {MAX_SEED}")
+        raise RowError(f"the seed {brief(str(value), 60)} is outside 0 to {MAX_SEED}")
     return value
 
 
 def _identity(value: Any) -> str | None:
     if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
+        return bytes_as_text(value)
+    if isinstance(value, Unreadable):
+        return value.text
     return None if value is None else str(value)
 
 
-def _image(value: Any, folder: Path) -> bytes | None:
+def _image(value: Any, folder: Path, read: bool) -> bytes | None:
     """Encoded bytes from bytes, a path, or the `{bytes, path}` pair that Hugging Face datasets store."""
     if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path")
-    if value is None or isinstance(value, bytes):
+        value = _member(value)
+    if isinstance(value, Unreadable):
+        raise RowError(f"the image {value.why}")
+    if isinstance(value, bytes):
+        if len(value) > MAX_IMAGE:
+            raise RowError(f"the image has {len(value)} bytes, more than {MAX_IMAGE}")
         return value
     if not isinstance(value, str):
         raise RowError(f"the image is neither bytes nor a path but {_shown(value)}")
-    try:
-        return (folder / value).read_bytes()
-    except FileNotFoundError:
-        raise RowError(f"no such image: {value}") from None
-    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        raise RowError(f"the image {value} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise RowError(f"the image path {_shown(value)} is no path: {error}") from None
+    return read_image_file(value, folder) if read else None
+
+
+def _member(pair: Mapping[str, Any]) -> Any:
+    content, path = pair.get("bytes"), pair.get("path")
+    if isinstance(content, str):
+        raise RowError("the image's bytes are text: give a path, or Parquet with bytes")
+    if not content and not path:
+        raise RowError("the image has neither bytes nor a path")
+    return content or path
 
 
 def _exact(value: Any) -> str:
@@ -148,5 +208,4 @@ def _exact(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return brief(repr(value), 60)

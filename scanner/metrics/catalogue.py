@@ -1,8 +1,22 @@
-"""The maps by name, in the order of their columns."""
+"""All metrics by name, in the order of their columns: schema, evaluation, sheet and reference follow from here."""
 
-MAPS = ("dh_uncond", "dh_base", "ds_uncond", "ds_base", "h_cond")
-"""Names of the maps, in column order. The first four are the method's; `h_cond` is conditional curvature alone."""
+from memscan.scanner.metrics import curvature, flipd, guidance_norm, score_difference, update_norm
+from memscan.scanner.metrics.metric import Metric
 
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        curvature.DH_UNCOND,
+        curvature.DH_BASE,
+        score_difference.DS_UNCOND,
+        score_difference.DS_BASE,
+        curvature.H_COND,
+        guidance_norm.MEAN,
+        guidance_norm.FIRST,
+        update_norm.METRIC,
+        flipd.METRIC,
+    )
+}
 
-BASELINE_MAPS = ("dh_base", "ds_base")
-"""Maps that need a less-trained checkpoint in the bundle."""
+MAPS = tuple(name for name, metric in METRICS.items() if metric.kind == "map")
+SCORES = tuple(name for name, metric in METRICS.items() if metric.kind == "score")

@@ -1,35 +1,52 @@
-"""From noise predictions and Jacobian products to the maps: pure functions, the method's formulas.
+"""Curvature and its differences: the method's maps (Kim and Lee), from Hutchinson's estimate of the diagonal.
 
 With J = d eps / d x and the score s = -eps / sigma, the negative Hessian's diagonal is diag(J) / sigma. In the collapse
-unit (Kim and Lee's value times sigma^2; 1 = no variance left), channel means:
+unit (their value times sigma^2; 1 = no variance left), channel means:
 
-    h_cond     sigma diag J_c                        dh_uncond  sigma (diag J_c - diag J_0)     (their Eq. 1)
-    ds_uncond  (eps_c - eps_0)^2       (Eq. 5)       dh_base    sigma (diag J_c - diag J_base)  (Eq. 2)
-    ds_base    (eps_c - eps_base)^2    (Eq. 6)
+    dh_uncond  sigma (diag J_c - diag J_0)       (Eq. 1)
+    dh_base    sigma (diag J_c - diag J_base)    (Eq. 2)
+    h_cond     sigma diag J_c
 
 where c is the prompt, 0 the unconditional prompt, and base the less-trained checkpoint given the prompt.
 """
 
+import functools
+
 import numpy as np
+from numpy.typing import NDArray
 
-from memscan.scanner.metrics.hutchinson import Array, Response
+from memscan.scanner.metrics.metric import Answers, Array, Ask, Condition, Metric
+from memscan.scanner.sampling.schedule import Level
 
-
-def collapse_maps(cond: Response, uncond: Response, base: Response | None, sigma: float) -> dict[str, Array]:
-    """The maps at noise level `sigma`: name -> [N, h, w], in the collapse unit, channel means.
-
-    `base` None leaves out the maps that need a baseline.
-    """
-    maps = {
-        "dh_uncond": _channel_mean(cond.diagonal - uncond.diagonal) * np.float32(sigma),
-        "ds_uncond": _channel_mean(np.square(cond.eps - uncond.eps)),
-        "h_cond": _channel_mean(cond.diagonal) * np.float32(sigma),
-    }
-    if base is not None:
-        maps["dh_base"] = _channel_mean(cond.diagonal - base.diagonal) * np.float32(sigma)
-        maps["ds_base"] = _channel_mean(np.square(cond.eps - base.eps))
-    return maps
+_PAPER = "Kim and Lee, ICML 2026"
 
 
-def _channel_mean(values: Array) -> Array:
-    return values.mean(axis=1)
+def _collapse(answers: Answers, level: Level, *, less: Condition | None) -> Array:
+    diagonal = answers[Ask("diagonal", "prompt")]
+    if less:
+        diagonal = diagonal - answers[Ask("diagonal", less)]
+    return diagonal.mean(axis=1) * np.float32(level.sigma)
+
+
+def _paper_unit(channel_mean: Array, channels: int, sigma: float) -> NDArray[np.float64]:
+    """The sum over channels divided by sigma^2, without its negative part."""
+    return np.maximum(channel_mean.astype(np.float64) * (channels / sigma**2), 0.0)
+
+
+def _metric(name: str, less: Condition | None, says: str, source: str) -> Metric:
+    conditions: tuple[Condition, ...] = ("prompt", less) if less else ("prompt",)
+    return Metric(
+        name=name,
+        kind="map",
+        when="measured",
+        asks=tuple(Ask("diagonal", condition) for condition in conditions),
+        compute=functools.partial(_collapse, less=less),
+        says=says,
+        source=source,
+        unit=_paper_unit,
+    )
+
+
+DH_UNCOND = _metric("dh_uncond", "none", "curvature, less that without a prompt", f"{_PAPER}, Eq. 1")
+DH_BASE = _metric("dh_base", "baseline", "curvature, less that of a less-trained model", f"{_PAPER}, Eq. 2")
+H_COND = _metric("h_cond", None, "curvature alone, nothing subtracted", f"{_PAPER}, the first term of Eq. 1")

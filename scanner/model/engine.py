@@ -5,21 +5,31 @@ is uploaded once and kept, so that a step of a trajectory copies nothing between
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.model.text import Conditioning
+from memscan.scanner.notes import Note, note
 from memscan.scanner.runtimes import open_runtime
 from memscan.scanner.runtimes.runtime import Runtime, Value
+from memscan.scanner.sampling.schedule import Level, SolverStep
 from memscan.scanner.settings import Execution
 
 Array = NDArray[np.float32]
 
-_UNCOND_INPUTS = {"encoder_hidden_states": "uncond_hidden_states", "text_embeds": "uncond_text_embeds"}
 _ENCODER_OUTPUTS = {"hidden_states": "encoder_hidden_states", "text_embeds": "text_embeds"}
+
+
+class StepAnswer(NamedTuple):
+    """What a guided step gives, each [N, C, h, w]: beside its result, eps given the prompt and given none."""
+
+    next_sample: Value
+    denoised: Value
+    eps: Value
+    uncond_eps: Value
 
 
 class Engine:
@@ -28,7 +38,7 @@ class Engine:
     def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
         self._bundle = bundle
         self._runtime = runtime
-        self._constants: dict[tuple[str, int | float, int], Value] = {}
+        self._constants: dict[tuple[float, tuple[int, ...]], Value] = {}
 
     @property
     def device(self) -> str:
@@ -64,34 +74,34 @@ class Engine:
     def step(
         self,
         sample: Value,
-        timestep: int,
+        step: SolverStep,
         cond: Mapping[str, Value],
         uncond: Mapping[str, Value],
         previous_denoised: Value,
         guidance_scale: float,
-        coefficients: tuple[float, float, float],
-    ) -> tuple[Value, Value]:
-        """One guided solver step at one timestep for all: the next sample and the denoised estimate, each [N, C, h, w].
+    ) -> StepAnswer:
+        """One guided solver step for all images of a batch.
 
-        `coefficients` are a, b, c of x' = a x + b eps + c d_previous.
+        Args:
+            sample, previous_denoised: [N, C, h, w].
+            cond, uncond: text encodings, values [N, ...] by the name of the denoiser's input.
         """
-        scalars = zip(("guidance_scale", "a", "b", "c"), (guidance_scale, *coefficients), strict=True)
+        scalars = {"guidance_scale": guidance_scale, "a": step.a, "b": step.b, "c": step.c}
         inputs = {
             "sample": sample,
-            "timestep": self._timesteps(timestep, sample),
+            **self._level(step.level, sample),
             **cond,
-            **{_UNCOND_INPUTS[name]: value for name, value in uncond.items()},
+            **{f"uncond_{name}": value for name, value in uncond.items()},
             "previous_denoised": previous_denoised,
-            **{name: self._scalar(value) for name, value in scalars},
+            **{name: self._constant(value) for name, value in scalars.items()},
         }
-        outputs = self._runtime.run("step.onnx", inputs)
-        return outputs["next_sample"], outputs["denoised"]
+        return StepAnswer(**self._runtime.run("step.onnx", inputs))
 
     def measure(
-        self, sample: Value, timestep: int, cond: Mapping[str, Value], tangents: Value, *, baseline: bool = False
+        self, sample: Value, level: Level, cond: Mapping[str, Value], tangents: Value, *, baseline: bool = False
     ) -> tuple[Value, Value]:
         """eps [N, C, h, w], and v * (J v) summed over tangents [Kg, N, C, h, w], of the model or the baseline."""
-        inputs = {"sample": sample, "timestep": self._timesteps(timestep, sample), **cond, "tangents": tangents}
+        inputs = {"sample": sample, **self._level(level, sample), **cond, "tangents": tangents}
         outputs = self._runtime.run("baseline/measure.onnx" if baseline else "measure.onnx", inputs)
         return outputs["eps"], outputs["v_dot_jv"]
 
@@ -103,24 +113,21 @@ class Engine:
         """Images [N, 3, H, W] in [-1, 1] -> latents [N, C, h, w]."""
         return self.download(self._runtime.run("vae_encoder.onnx", {"image": self.upload(images)})["latents"])
 
-    def _timesteps(self, timestep: int, sample: Value) -> Value:
-        return self._constant("timestep", timestep, sample.shape[0])
+    def _level(self, level: Level, sample: Value) -> dict[str, Value]:
+        numbers = {"timestep": level.timestep, "alpha": level.alpha, "sigma": level.sigma}
+        return {name: self._constant(value, sample.shape[0]) for name, value in numbers.items()}
 
-    def _scalar(self, value: float) -> Value:
-        return self._constant("scalar", value, 0)
-
-    def _constant(self, kind: str, value: int | float, count: int) -> Value:
-        key = kind, value, count
+    def _constant(self, value: float, *shape: int) -> Value:
+        key = value, shape
         if key not in self._constants:
-            array = np.full(count, value, np.int64) if kind == "timestep" else np.asarray(value, np.float32)
-            self._constants[key] = self.upload(array)
+            self._constants[key] = self.upload(np.full(shape, value, np.float32))
         return self._constants[key]
 
 
-def open_engine(bundle: Bundle, execution: Execution) -> Engine:
-    """The engine of a bundle in the runtime that `execution` asks for.
+def open_engine(bundle: Bundle, execution: Execution, note: Note = note) -> Engine:
+    """The engine of a bundle in the runtime that `execution` asks for; `note` is given the lines of the runtime.
 
     Raises:
         EnvironmentFailed: the runtime is not installed, or not on the device that was asked for.
     """
-    return Engine(bundle, open_runtime(bundle, execution))
+    return Engine(bundle, open_runtime(bundle, execution, note))

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from memscan.scanner.results.masks import encode_masks, summarize
-from memscan.scanner.results.schema import COLUMNS
+from memscan.scanner.results.masks import encode_masks, mask_of, shares, summarize
+from memscan.scanner.results.schema import COLUMNS, SCORE_COLUMNS
 from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, StepMaps
 
 
@@ -17,13 +18,17 @@ class BatchMaker:
     Args:
         schema: of the run's result files.
         mask_map: the map that masks are made of.
+        score_name: the column that the score is.
         steps: the measured ones, ascending.
     """
 
-    def __init__(self, schema: pa.Schema, model_id: str, mask_map: str, steps: tuple[MeasuredStep, ...]) -> None:
+    def __init__(
+        self, schema: pa.Schema, model_id: str, mask_map: str, score_name: str, steps: tuple[MeasuredStep, ...]
+    ) -> None:
         self._schema = schema
         self._model_id = model_id
         self._mask_map = mask_map
+        self._score_name = score_name
         self._steps = steps
 
     def scanned(self, scanned: Scanned) -> list[pa.RecordBatch]:
@@ -48,25 +53,31 @@ class BatchMaker:
 
     def _measured(self, measured: StepMaps, threshold: float) -> dict[str, Any]:
         failed = np.array([error is not None for error in measured.errors])
-        mask_map = measured.maps[self._mask_map]
-        mask = mask_map >= threshold
+        mask = mask_of(measured.maps[self._mask_map], threshold)
         summaries = summarize(np.stack(list(measured.maps.values())))
         columns = {
             f"{name}_{summary}": pa.array(values, pa.float32(), mask=failed)
             for summary, of_maps in summaries._asdict().items()
             for name, values in zip(measured.maps, of_maps, strict=True)
+        } | {
+            name: pa.array(scores.values, pa.float32(), mask=failed | ~scores.exist)
+            for name, scores in measured.scores.items()
         }
         height, width = mask.shape[1:]
         return {
             "status": np.where(failed, "error", "ok"),
             "error": measured.errors,
             **columns,
-            "score": columns[f"{self._mask_map}_mean"],
+            "score": self._score(columns),
             "mask": pa.array(encode_masks(mask), pa.binary(), mask=failed),
             "mask_height": pa.array(np.full(len(mask), height), pa.int32(), mask=failed),
             "mask_width": pa.array(np.full(len(mask), width), pa.int32(), mask=failed),
-            "mask_share": pa.array(mask.mean(axis=(1, 2)), pa.float32(), mask=failed),
+            "mask_share": pa.array(shares(mask), pa.float32(), mask=failed),
         }
+
+    def _score(self, columns: Mapping[str, pa.Array]) -> pa.Array:
+        chosen = columns[self._score_name]
+        return chosen if SCORE_COLUMNS[self._score_name].sign > 0 else pc.negate(chosen)
 
     def _batch(self, step: MeasuredStep, columns: Mapping[str, Any]) -> pa.RecordBatch:
         count = len(columns["row"])

@@ -1,77 +1,211 @@
-"""Which parts of a run are done: those whose result file is whole and was made of the rows that the manifest has."""
+"""Which parts of a run are done: those whose files are whole and were made of the rows that the manifest has.
 
-from pathlib import Path
+A file is torn if it is this run's, by its place in a folder with this run's record, and has no footer, or if a page
+fails its checksum. Nothing else is taken for damage: what cannot be read for another reason stops the run.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memscan.scanner.errors import ResumeRefused
-from memscan.scanner.input.manifest import Manifest
-from memscan.scanner.input.parts import cut, input_digest
-from memscan.scanner.input.rows import parse_row
+from memscan.scanner.results import layout
+from memscan.scanner.results.extent import Extent
 from memscan.scanner.results.folder import OutputFolder
-from memscan.scanner.results.maps_table import is_whole
+from memscan.scanner.results.maps_table import MAPS_SCHEMA
+from memscan.scanner.results.part_file import FINGERPRINT, PartRecord, image_digest
 from memscan.scanner.results.tally import Tally, tally
+from memscan.scanner.results.torn import Torn, parquet
 
-DIGEST_KEY = "memscan.input_digest"
-_FINGERPRINT = b"memscan.fingerprint"
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A part whose results are whole: what they hold, and which of its other files are missing or torn.
+
+    `lost_images` are names within the folder of the part's images.
+    """
+
+    record: PartRecord
+    tally: Tally
+    lost_maps: bool = False
+    lost_images: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of the part need be done again."""
+        return not (self.lost_maps or self.lost_images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """The parts that were found, by number, and the names of torn files, to be set aside."""
+
+    parts: dict[int, Found]
+    torn: tuple[str, ...]
+
+    @property
+    def whole(self) -> dict[int, Found]:
+        """The parts of which nothing need be done again."""
+        return {number: found for number, found in self.parts.items() if found.whole}
 
 
 def finished_parts(
-    folder: OutputFolder, manifest: Manifest, schema: pa.Schema, shard_rows: int, *, with_maps: bool
-) -> dict[int, Tally]:
-    """The parts that need not be done again, and what they hold. Damaged ones are not among them.
+    folder: OutputFolder,
+    schema: pa.Schema,
+    digests_of: Callable[[Sequence[int]], Iterable[str]],
+    extents: Mapping[int, Extent],
+    count: int,
+    *,
+    known: bool,
+    with_maps: bool,
+) -> Findings:
+    """Look at a share's parts, and at those beyond the end of the manifest. Nothing is changed.
 
     Args:
+        digests_of: gives the digests of the rows of parts, by their numbers, which ascend, in their order.
+        extents: of the share's parts, by number.
+        count: parts of the whole run.
+        known: the folder held this run's record already; if not, nothing says that a torn file is this run's.
         with_maps: a part needs its file of maps too.
 
     Raises:
-        ResumeRefused: a finished part was made of other rows or by another run, or has other columns.
+        ResumeRefused: a finished part was made of other rows or by another run, has other columns, or is no part.
+        OSError: a file cannot be read.
     """
-    paths = folder.parts()
-    for number in paths:
-        if number * shard_rows >= manifest.num_rows:
-            _refuse_rows(folder, number * shard_rows, number * shard_rows + shard_rows - 1)
-    read = {number: _read_part(path, schema) for number, path in paths.items()}
-    whole = {number: part for number, part in read.items() if part is not None}
-    if not whole:
-        return {}
-    for number, rows in cut(manifest, shard_rows):
-        if number not in whole:
-            continue
-        digests = [parse_row(index, raw).digest for index, raw in rows]
-        if whole[number][0] != input_digest(digests):
-            _refuse_rows(folder, number * shard_rows, number * shard_rows + len(digests) - 1)
-    return {n: counted for n, (_, counted) in whole.items() if not with_maps or is_whole(folder.maps_part(n))}
+    look = _Look(folder, schema, known)
+    there = {number for number in folder.parts() if number in extents or number >= count}
+    read = {number: found for number in sorted(there) if (found := look.results(number))}
+    for number, found in read.items():
+        if number >= count or found.record.extent != extents[number]:
+            _refuse_rows(folder, found.record.extent, extents.get(number, found.record.extent))
+    for (number, found), digest in zip(read.items(), digests_of(list(read)) if read else (), strict=True):
+        if found.record.digest != digest:
+            _refuse_rows(folder, extents[number])
+    maps = [number for number in sorted(folder.maps()) if number in extents or number >= count] if with_maps else []
+    whole_maps = {number for number in maps if look.maps(number)}
+    parts = {
+        number: dataclasses.replace(
+            found,
+            lost_maps=with_maps and number not in whole_maps,
+            lost_images=tuple(look.lost_images(number, found.record.images)),
+        )
+        for number, found in read.items()
+    }
+    return Findings(parts, tuple(look.torn))
 
 
-def _read_part(path: Path, schema: pa.Schema) -> tuple[str, Tally] | None:
-    """The input digest and tally of a result file; None if it is cut off, or a page fails its checksum."""
+def part_record(folder: OutputFolder, number: int, fingerprint: bytes) -> PartRecord | None:
+    """What a part says of itself, without reading its rows; None if its end is torn.
+
+    Raises:
+        ResumeRefused: it is of another run, or no part.
+    """
+    name = layout.results_part(number)
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            found = file.schema_arrow
-            table = file.read(use_threads=False)
-        digest = found.metadata[DIGEST_KEY.encode()].decode()
-        fingerprint = found.metadata[_FINGERPRINT]
-    except (pa.ArrowException, KeyError, TypeError, ValueError):
+        with parquet(folder.store, name) as file:
+            _check_run(folder, name, file.schema_arrow, fingerprint)
+            return _record(file.schema_arrow)
+    except Torn:
         return None
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        return None
-    if fingerprint != schema.metadata[_FINGERPRINT]:
-        raise ResumeRefused(f"{path} is of another run than the rest of its folder: move it away")
-    if not found.equals(schema):
-        changed = next(name for name in (*schema.names, *found.names) if not _same_field(found, schema, name))
-        raise ResumeRefused(f"{path} has another type of column {changed!r}: choose another --out")
-    return digest, tally(table)
+
+
+class _Look:
+    """Reads files of a folder, and notes which are torn."""
+
+    def __init__(self, folder: OutputFolder, schema: pa.Schema, known: bool) -> None:
+        self._folder = folder
+        self._schema = schema
+        self._known = known
+        self.torn: list[str] = []
+
+    def results(self, number: int) -> Found | None:
+        """What a file of results holds; None if it is torn."""
+        name = layout.results_part(number)
+        try:
+            with parquet(self._folder.store, name) as file:
+                _check_run(self._folder, name, file.schema_arrow, self._schema.metadata[FINGERPRINT])
+                self._check_columns(name, file.schema_arrow)
+                batches = (batch for table in _groups(file) for batch in table.to_batches())
+                return Found(_record(file.schema_arrow), tally(batches))
+        except Torn as torn:
+            self._tear(name, torn)
+            return None
+
+    def maps(self, number: int) -> bool:
+        """Whether a file of maps is whole."""
+        name = layout.maps_part(number)
+        try:
+            with parquet(self._folder.store, name) as file:
+                _check_run(self._folder, name, file.schema_arrow, self._schema.metadata[FINGERPRINT])
+                if not file.schema_arrow.equals(MAPS_SCHEMA):
+                    raise Torn("its columns are not those of maps")
+                for _ in _groups(file):
+                    pass
+        except Torn as torn:
+            self._tear(name, torn)
+            return False
+        return True
+
+    def lost_images(self, number: int, digests: Mapping[str, str]) -> Iterable[str]:
+        """Those images of a part that are missing or have other bytes."""
+        for name, digest in digests.items():
+            place = layout.image(number, name)
+            try:
+                with self._folder.store.open(place) as stream:
+                    if image_digest(stream.read()) == digest:
+                        continue
+            except FileNotFoundError:
+                pass
+            else:
+                self.torn.append(place)
+            yield name
+
+    def _tear(self, name: str, torn: Torn) -> None:
+        if not self._known:
+            raise ResumeRefused(
+                f"{self._folder.path / name} cannot be read ({torn}), and nothing says that it is of this run: "
+                "move it away"
+            )
+        self.torn.append(name)
+
+    def _check_columns(self, name: str, found: pa.Schema) -> None:
+        if not found.equals(self._schema):
+            names = (*self._schema.names, *found.names)
+            changed = next(one for one in names if not _same_field(found, self._schema, one))
+            raise ResumeRefused(
+                f"{self._folder.path / name} has another type of column {changed!r}: choose another --out"
+            )
+
+
+def _check_run(folder: OutputFolder, name: str, found: pa.Schema, wanted: bytes) -> None:
+    fingerprint = (found.metadata or {}).get(FINGERPRINT)
+    if fingerprint is None:
+        raise ResumeRefused(f"{folder.path / name} was not written by a run: move it away")
+    if fingerprint != wanted:
+        raise ResumeRefused(f"{folder.path / name} is of another run than the rest of its folder: move it away")
+
+
+def _groups(file: pq.ParquetFile) -> Iterator[pa.Table]:
+    """Row group after row group; reading all columns checks all pages."""
+    for group in range(file.num_row_groups):
+        yield file.read_row_group(group, use_threads=False)
+
+
+def _record(schema: pa.Schema) -> PartRecord:
+    try:
+        return PartRecord.from_metadata(schema.metadata)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Torn(f"its metadata lack or garble {error}") from error
 
 
 def _same_field(first: pa.Schema, second: pa.Schema, name: str) -> bool:
     return name in first.names and name in second.names and first.field(name).equals(second.field(name))
 
 
-def _refuse_rows(folder: OutputFolder, first: int, last: int) -> None:
+def _refuse_rows(folder: OutputFolder, *extents: Extent) -> None:
+    first, last = min(one.first_row for one in extents), max(one.last_row for one in extents)
     raise ResumeRefused(
         f"rows {first} to {last} differ from those that {folder.path} holds results of: "
         "restore the manifest, or choose another --out"

@@ -3,7 +3,6 @@
 `data` is h x w float16, little-endian, row by row: `np.frombuffer(data, "<f2").reshape(height, width)`.
 """
 
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -74,12 +73,3 @@ class MapsWriter:
 
 def _half(maps: NDArray[np.float32]) -> NDArray[np.float16]:
     return np.clip(maps, -_LARGEST, _LARGEST).astype("<f2")
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a maps file is there with its footer: what a crash of the disk tears off is the end."""
-    try:
-        pq.read_metadata(path)
-    except (OSError, pa.ArrowException):
-        return False
-    return True

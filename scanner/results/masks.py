@@ -1,14 +1,15 @@
 """From maps to what is kept of them: summaries, and the mask as COCO run-length encoding.
 
-COCO's encoding runs down the *columns* (Fortran order). It is read back with
-`pycocotools.mask.decode({"size": [mask_height, mask_width], "counts": mask})`.
+COCO's encoding runs down the *columns* (Fortran order). It is read back with `memscan.scanner.results.rle.decode`, or
+with `pycocotools.mask.decode({"size": [mask_height, mask_width], "counts": mask})`.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco
+
+from memscan.scanner.results.rle import encode
 
 QUANTILE = 0.99
 
@@ -21,16 +22,19 @@ class Summaries(NamedTuple):
     q99: NDArray[np.float32]
 
 
+def mask_of(maps: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:
+    """Where maps, of any shape and precision, reach the threshold, compared as float32: the threshold belongs to it."""
+    return maps.astype(np.float32, copy=False) >= np.float32(threshold)
+
+
+def shares(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The share of its pixels that each of the masks [N, h, w] covers, as exactly as float64 can."""
+    return np.count_nonzero(masks, axis=(1, 2)) / masks[0].size
+
+
 def encode_masks(masks: NDArray[np.bool_]) -> list[bytes]:
     """Compressed COCO counts of each of the masks [N, h, w]."""
-    fortran = np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8)
-    return [encoded["counts"] for encoded in coco.encode(fortran)]
-
-
-def encode_mask(mask: NDArray[np.bool_]) -> bytes:
-    """Compressed COCO counts of a mask [h, w]."""
-    (counts,) = encode_masks(mask[None])
-    return counts
+    return [encode(mask) for mask in masks]
 
 
 def summarize(maps: NDArray[np.float32]) -> Summaries:

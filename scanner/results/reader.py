@@ -1,25 +1,33 @@
-"""Reading a results folder back: OUT/results (one row for each image and step), OUT/maps, OUT/images.
+"""Reading a results folder back: its results (one row for each image and step), its maps, its images.
 
 An image is known by its (row, seed). What a reader needs beyond the columns is in the Parquet metadata of the results:
-the number of latent channels, the map that the masks were made of, and the bundle's calibrated thresholds at the
-settings of the run.
+the number of latent channels, the map that the masks were made of, the column that the score is, and the bundle's
+calibrated thresholds at the settings of the run. Whatever is read is compared with its checksum.
 """
 
 import contextlib
 import dataclasses
+import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from memscan.scanner.errors import UsageError
+from memscan.scanner.results import layout
+from memscan.scanner.results.part_file import PartRecord, image_digest
+from memscan.scanner.results.store import LocalStore, Store
+from memscan.scanner.results.torn import Torn, parquet, told_apart
 
 _CHANNELS, _RUN, _THRESHOLDS = b"memscan.latent_channels", b"memscan.run", b"memscan.thresholds"
 _METADATA = (_CHANNELS, _RUN, _THRESHOLDS)
+_ORDER = [("row", "ascending"), ("seed", "ascending"), ("step_index", "ascending")]
 
 Key = tuple[int, int]
 """(row, seed) of an image."""
@@ -36,32 +44,41 @@ class Results:
     path: Path
     latent_channels: int
     mask_map: str
-    thresholds: dict[tuple[str, int], float]
+    score_name: str
+    thresholds: Mapping[tuple[str, int], float]
     finished: bool
-    _dataset: ds.Dataset = dataclasses.field(repr=False)
+    _store: Store = dataclasses.field(repr=False)
 
     @property
     def has_maps(self) -> bool:
-        return any((self.path / "maps").glob("*.parquet"))
+        return bool(_tables(self._store, layout.MAPS))
 
     def rows(self, columns: Sequence[str], where: ds.Expression | None = None) -> pa.Table:
-        """The rows for which `where` holds, in the order of the manifest; `columns` include the key."""
-        with _readable(self.path / "results"):
-            table = self._dataset.to_table(columns=list(columns), filter=where)
-        return table.sort_by([("row", "ascending"), ("seed", "ascending"), ("step_index", "ascending")])
+        """The rows for which `where` holds, in the order of the manifest; `columns` include the key.
+
+        Raises:
+            UsageError: a part is damaged.
+        """
+        tables = [self._read(name, columns, where) for name in _tables(self._store, layout.RESULTS)]
+        table = pa.concat_tables(tables)
+        order = pc.sort_indices(table, _ORDER)
+        in_order = np.array_equal(order.to_numpy(), np.arange(len(order)))
+        return table if in_order else table.take(order)
 
     def maps(self, name: str, step_index: int, keys: Sequence[Key]) -> NDArray[np.float16]:
         """The map `name` of the images `keys` at a step: float16 [N, h, w] in their order, channel means.
 
         Raises:
-            UsageError: the map of an image is missing.
+            UsageError: the map of an image is missing, or a part is damaged.
         """
         place = {key: index for index, key in enumerate(keys)}
         stack: NDArray[np.float16] | None = None
         columns = ["row", "seed", "height", "width", "data"]
+        rows = [row for row, _ in keys]
         where = (ds.field("map") == name) & (ds.field("step_index") == step_index)
-        with _readable(self.path / "maps"):
-            for batch in _dataset(self.path / "maps").to_batches(columns=columns, filter=where):
+        where &= (ds.field("row") >= min(rows)) & (ds.field("row") <= max(rows))
+        for file in _tables(self._store, layout.MAPS):
+            for batch in self._read(file, columns, where).to_batches():
                 for row, seed, height, width, data in zip(*batch.to_pydict().values(), strict=True):
                     index = place.pop((row, seed), None)
                     if index is None:
@@ -71,15 +88,53 @@ class Results:
                     stack[index] = np.frombuffer(data, dtype="<f2").reshape(height, width)
         if place or stack is None:
             raise UsageError(
-                f"{self.path / 'maps'} lacks {name} at step {step_index} of {len(place)} images,"
+                f"{self.path / layout.MAPS} lacks {name} at step {step_index} of {len(place)} images,"
                 f" the first (row, seed) {min(place)}: finish the run with the same command"
             )
         return stack
 
-    def image(self, key: Key) -> Path | None:
-        """The generated image of `key`, or None if the run did not save it."""
-        path = self.path / "images" / f"{key[0]:08d}-{key[1]}.png"
-        return path if path.is_file() else None
+    def image(self, key: Key) -> bytes | None:
+        """The image file of `key`, or None if the run did not save it.
+
+        Raises:
+            UsageError: it is missing, or is not what the run saved.
+        """
+        saved = self._images.get(layout.image_name(*key))
+        if saved is None:
+            return None
+        name, digest = saved
+        try:
+            with self._store.open(name) as stream:
+                content = stream.read()
+        except FileNotFoundError:
+            content = b""
+        if image_digest(content) != digest:
+            raise _damaged(self.path / name, "it is not the image that was saved")
+        return content
+
+    @functools.cached_property
+    def _images(self) -> dict[str, tuple[str, str]]:
+        """Name in the store, and digest, of every image that was saved, by its file name."""
+        found = {}
+        for file in _tables(self._store, layout.RESULTS):
+            number = layout.part_number(file)
+            with _readable(self.path / file), parquet(self._store, file) as part:
+                metadata = part.schema_arrow.metadata or {}
+            if number is not None:
+                images = PartRecord.images_of(metadata)
+                found.update({name: (layout.image(number, name), digest) for name, digest in images.items()})
+        return found
+
+    def _read(self, name: str, columns: Sequence[str], where: ds.Expression | None) -> pa.Table:
+        with _readable(self.path / name), self._store.open(name) as stream, told_apart():
+            return pq.read_table(
+                stream,
+                columns=list(columns),
+                filters=where,
+                use_threads=False,
+                pre_buffer=False,
+                page_checksum_verification=True,
+            )
 
 
 def open_results(path: Path) -> Results:
@@ -88,34 +143,40 @@ def open_results(path: Path) -> Results:
     Raises:
         UsageError: no such folder, no finished part in it, or an unreadable part.
     """
-    if not any((path / "results").glob("*.parquet")):
+    store = LocalStore(path)
+    files = _tables(store, layout.RESULTS)
+    if not files:
         raise UsageError(f"no results in {path}: give the folder that `memscan run` wrote (its --out)")
-    dataset = _dataset(path / "results")
+    with _readable(path / files[0]), parquet(store, files[0]) as file:
+        found = file.schema_arrow.metadata or {}
     try:
-        metadata = {key: json.loads((dataset.schema.metadata or {})[key]) for key in _METADATA}
+        metadata = {key: json.loads(found[key]) for key in _METADATA}
     except KeyError as error:
         raise UsageError(
-            f"{path / 'results'} was not written by `memscan run`: it lacks {error.args[0].decode()}"
+            f"{path / layout.RESULTS} was not written by `memscan run`: it lacks {error.args[0].decode()}"
         ) from error
     return Results(
         path=path,
         latent_channels=metadata[_CHANNELS],
         mask_map=metadata[_RUN]["settings"]["mask_map"],
+        score_name=metadata[_RUN]["settings"]["score_name"],
         thresholds={(one["map"], one["timestep"]): one["threshold"] for one in metadata[_THRESHOLDS]},
-        finished=(path / "results" / "_SUCCESS").is_file(),
-        _dataset=dataset,
+        finished=layout.SUCCESS in store.names(layout.SUCCESS),
+        _store=store,
     )
 
 
-def _dataset(folder: Path) -> ds.Dataset:
-    files = sorted(str(file) for file in folder.glob("*.parquet"))
-    with _readable(folder):
-        return ds.dataset(files, format="parquet")
+def _tables(store: Store, prefix: str) -> list[str]:
+    return [name for name in store.names(prefix) if layout.read_as_table(name)]
 
 
 @contextlib.contextmanager
-def _readable(folder: Path) -> Iterator[None]:
+def _readable(file: Path) -> Iterator[None]:
     try:
         yield
-    except pa.ArrowException as error:
-        raise UsageError(f"{folder} cannot be read: {str(error).splitlines()[0]}") from error
+    except Torn as torn:
+        raise _damaged(file, str(torn)) from torn
+
+
+def _damaged(file: Path, why: str) -> UsageError:
+    return UsageError(f"{file} is damaged ({why}): the command of the run does it again")

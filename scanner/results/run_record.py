@@ -5,22 +5,33 @@ The record is `OUT/_memscan/run.json`; every result file repeats it, so that it 
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from memscan.scanner.errors import ResumeRefused
+from memscan.scanner.results import layout
 from memscan.scanner.results.folder import OutputFolder
+from memscan.scanner.results.torn import Torn, parquet
+
+_KEY = b"memscan.run"
+_DIGEST_SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """The identity of a run: `settings` are the parts of its fingerprint; `shard_rows` is how it cuts the manifest."""
+    """The identity of a run, and how it cuts the manifest.
+
+    `settings` are the parts of its fingerprint; `files` holds the SHA-256 of each of the bundle's files as they were
+    used, and `verified` says whether they were compared with those that the bundle lists. A part has at most
+    `part_rows` rows and `part_images` images.
+    """
 
     settings: dict[str, Any]
     fingerprint: str
-    shard_rows: int
+    files: dict[str, str]
+    verified: bool
+    part_rows: int
+    part_images: int
     schema_version: int
     version: str
 
@@ -35,54 +46,84 @@ def adopt_record(folder: OutputFolder, wanted: RunRecord) -> RunRecord:
         ResumeRefused: the folder holds a run with other settings.
     """
     held = held_record(folder, wanted)
-    if held is not None:
-        wanted = dataclasses.replace(wanted, shard_rows=held.shard_rows)
+    if held is None and not folder.store.create(layout.RECORD, wanted.to_json().encode()):
+        held = held_record(folder, wanted)  # somebody else's, who was faster
+    adopted = wanted if held is None else held
     if _recorded(folder) is None:
-        with folder.writing(folder.record) as stream:
-            stream.write(wanted.to_json().encode())
-    return wanted
+        folder.store.retract(layout.RECORD)
+        with folder.store.writing(layout.RECORD) as stream:
+            stream.write(adopted.to_json().encode())
+    return adopted
 
 
 def held_record(folder: OutputFolder, wanted: RunRecord) -> RunRecord | None:
     """The record of the run that the folder holds, if any, and if it is the one `wanted`.
 
     Raises:
-        ResumeRefused: the folder holds a run with other settings.
+        ResumeRefused: the folder holds a run with other settings, or of another version of memscan.
     """
     held = _recorded(folder) or _repeated(folder)
-    if held is not None:
-        _refuse_other(folder, held, wanted)
-    return held
-
-
-def _recorded(folder: OutputFolder) -> RunRecord | None:
+    if held is None:
+        return None
+    version = held.get("schema_version")
+    if version != wanted.schema_version:
+        raise ResumeRefused(
+            f"{folder.path} holds another run: schema_version was {version} and is {wanted.schema_version} now: "
+            "choose another --out"
+        )
     try:
-        return RunRecord(**json.loads(folder.record.read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
+        record = RunRecord(**held)
+    except TypeError as error:
+        raise ResumeRefused(f"{folder.path} holds a run of another version of memscan: choose another --out") from error
+    _refuse_other(folder, record, wanted)
+    return record
+
+
+def _recorded(folder: OutputFolder) -> dict[str, Any] | None:
+    try:
+        with folder.store.open(layout.RECORD) as stream:
+            return _object(stream.read())
+    except FileNotFoundError:
         return None
 
 
-def _repeated(folder: OutputFolder) -> RunRecord | None:
-    for part in folder.parts().values():
+def _repeated(folder: OutputFolder) -> dict[str, Any] | None:
+    for number in sorted(folder.parts()):
         try:
-            metadata = pq.read_schema(part).metadata or {}
-            return RunRecord(**json.loads(metadata[b"memscan.run"]))
-        except (OSError, pa.ArrowException, KeyError, ValueError, TypeError):
+            with parquet(folder.store, layout.results_part(number)) as file:
+                found = _object((file.schema_arrow.metadata or {}).get(_KEY, b""))
+        except Torn:
             continue
+        if found is not None:
+            return found
     return None
 
 
+def _object(text: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def _refuse_other(folder: OutputFolder, held: RunRecord, wanted: RunRecord) -> None:
-    old, new = (record.settings | {"schema_version": record.schema_version} for record in (held, wanted))
-    changes = [
-        f"{name} was {_shown(old, name)} and is {_shown(new, name)} now"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
+    changes = _changes(held.settings, wanted.settings)
+    if not changes:  # of another bundle, all files are others
+        changes = [f"the bundle's file {change}" for change in _changes(held.files, wanted.files)]
     if changes:
         raise ResumeRefused(f"{folder.path} holds another run: {'; '.join(changes)}: choose another --out")
 
 
-def _shown(settings: dict[str, Any], name: str) -> str:
-    value = settings.get(name)
-    return f"{value[:12]}..." if name == "bundle" and isinstance(value, str) else json.dumps(value)
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name} was {_shown(old.get(name))} and is {_shown(new.get(name))} now"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str) and len(value) == 64:
+        return f"{value[:_DIGEST_SHOWN]}..."
+    return json.dumps(value)

@@ -1,7 +1,8 @@
 """The results table: its schema, and how scanned and rejected samples become rows of it.
 
 One row for each (row, seed, step_index), always; `status` is "ok" or "error". Maps are summarised in the collapse unit
-(see the README); a map is null where the bundle has no baseline, everything measured is null in error rows.
+(see docs/metrics.md). A metric is null that was not chosen or that the image does not have; everything measured is null
+in error rows.
 """
 
 import json
@@ -11,9 +12,17 @@ from typing import Any
 import pyarrow as pa
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.metrics.catalogue import MAPS
+from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
+from memscan.scanner.metrics.metric import Metric
+from memscan.scanner.results.masks import Summaries
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+SCORE_COLUMNS: dict[str, Metric] = {
+    **{f"{name}_{summary}": METRICS[name] for name in MAPS for summary in Summaries._fields},
+    **{name: METRICS[name] for name in SCORES},
+}
+"""Columns that the score can be, in order, and the metric of each."""
 
 COLUMNS = pa.schema(
     [
@@ -29,8 +38,8 @@ COLUMNS = pa.schema(
         ("truncated", pa.bool_()),  # the prompt was longer than the text encoder
         ("status", pa.string()),
         ("error", pa.string()),
-        *((f"{name}_{summary}", pa.float32()) for name in MAPS for summary in ("mean", "max", "q99")),
-        ("score", pa.float32()),  # mean of the map that the mask is made of
+        *((name, pa.float32()) for name in SCORE_COLUMNS),
+        ("score", pa.float32()),  # the chosen one of these, its sign turned if low values mean memorized
         ("mask", pa.binary()),  # COCO RLE, of latent resolution
         ("mask_height", pa.int32()),
         ("mask_width", pa.int32()),
@@ -38,7 +47,7 @@ COLUMNS = pa.schema(
         ("threshold", pa.float32()),
     ]
 )
-"""Columns of version 1; those carried from the manifest follow."""
+"""Columns of this version; those carried from the manifest follow."""
 
 
 def result_schema(carried: Mapping[str, pa.DataType], metadata: Mapping[str, str]) -> pa.Schema:

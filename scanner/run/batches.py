@@ -1,11 +1,13 @@
-"""From the rows of a manifest to the batches of a scan, prepared; a batch never holds rows of two parts."""
+"""From the rows of parts to the batches of a scan, prepared; a batch never holds rows of two parts."""
 
 import dataclasses
-from collections.abc import Callable, Container, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 from memscan.scanner.input.manifest import Manifest
-from memscan.scanner.input.parts import cut
-from memscan.scanner.input.rows import RawRow, parse_row
+from memscan.scanner.input.rows import Row
+from memscan.scanner.results.extent import Extent
+from memscan.scanner.run.cut import rows_of
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.scan.batch_ceiling import BatchCeiling
 from memscan.scanner.scan.prepare import Prepared
@@ -33,26 +35,22 @@ Prepare = Callable[[Sample], Prepared | Rejected]
 
 
 def batches(
-    manifest: Manifest, shard_rows: int, done: Container[int], prepare: Prepare, ceiling: BatchCeiling
+    manifest: Manifest, parts: Sequence[tuple[int, Extent]], prepare: Prepare, ceiling: BatchCeiling
 ) -> Iterator[Batch]:
-    """All batches of the parts that are not `done`; at least one for each, though all of its rows be rejected.
+    """All batches of parts, given in order by number and extent; at least one for each, though all rows be rejected.
 
     Raises:
-        ManifestError: a row group cannot be read.
+        ManifestError: a row group cannot be read, or the manifest was changed.
     """
-    for number, rows in cut(manifest, shard_rows):
-        if number not in done:
-            yield from _batches_of(number, rows, prepare, ceiling)
+    for number, rows in itertools.groupby(rows_of(manifest, parts), lambda item: item.part):
+        yield from _batches_of(number, (item.row for item in rows), prepare, ceiling)
 
 
-def _batches_of(
-    number: int, rows: Iterator[tuple[int, RawRow]], prepare: Prepare, ceiling: BatchCeiling
-) -> Iterator[Batch]:
+def _batches_of(number: int, rows: Iterator[Row], prepare: Prepare, ceiling: BatchCeiling) -> Iterator[Batch]:
     prepared: list[Prepared] = []
     rejected: list[Rejected] = []
     digests: list[bytes] = []
-    for index, raw in rows:
-        row = parse_row(index, raw)
+    for row in rows:
         digests.append(row.digest)
         for item in row.items:
             outcome = item if isinstance(item, Rejected) else prepare(item)

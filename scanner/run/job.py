@@ -1,40 +1,60 @@
 """What a run is to do: the manifest to scan, by which model and settings, and where the results go."""
 
 import dataclasses
+import functools
 import json
 from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
 
-from memscan.scanner.bundle import Bundle
+from memscan.scanner.bundle import Bundle, file_digest
 from memscan.scanner.input.manifest import Manifest
 from memscan.scanner.results.run_record import RunRecord
 from memscan.scanner.results.schema import SCHEMA_VERSION, result_schema
 from memscan.scanner.run.measurement import matching_calibrations
+from memscan.scanner.run.share import WHOLE, Share
 from memscan.scanner.settings import Execution, Measurement, fingerprint, fingerprint_parts
 
-SHARD_ROWS = 256
+PART_ROWS = 256
 """Rows of a part by default: minutes of work on a GPU, and few enough files for a million rows."""
+
+_IMAGES_A_ROW = 4
+"""The usual one to four seeds a prompt are cut by rows; with more, a kill would lose the work of hours."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A scan and where its results go. `shard_rows` counts only when the run is new: a resumed run keeps its own."""
+    """A scan and where its results go.
+
+    `part_rows` bounds the parts of a new run, in rows, and at four times as much in images; a resumed run keeps its
+    own. `share` is what this process does of it. `verified` says that the bundle's files were compared with their
+    digests. With more than `max_errors` failed images the run stops.
+    """
 
     manifest: Manifest
     bundle: Bundle
     measurement: Measurement
     execution: Execution
     out: Path
-    shard_rows: int = SHARD_ROWS
+    part_rows: int = PART_ROWS
+    share: Share = WHOLE
+    verified: bool = True
+    max_errors: int | None = None
 
+    @functools.cached_property
     def record(self) -> RunRecord:
-        """What the output folder will remember of this job."""
+        """What the output folder will remember of this job; if it is not `verified`, the bundle's files are read."""
+        files = self.bundle.files
+        if not self.verified:
+            files = {name: file_digest(self.bundle.file(name)) for name in files}
         return RunRecord(
             settings=fingerprint_parts(self.bundle.digest, self.measurement),
             fingerprint=fingerprint(self.bundle.digest, self.measurement),
-            shard_rows=self.shard_rows,
+            files=files,
+            verified=self.verified,
+            part_rows=self.part_rows,
+            part_images=_IMAGES_A_ROW * self.part_rows,
             schema_version=SCHEMA_VERSION,
             version=version("memscan"),
         )

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 from memscan.scanner.bundle import Bundle, Calibration
 from memscan.scanner.errors import UsageError
-from memscan.scanner.metrics.catalogue import BASELINE_MAPS, MAPS
 from memscan.scanner.metrics.probes import make_probes
+from memscan.scanner.run.choice import choose
 from memscan.scanner.samples import MeasuredStep
 from memscan.scanner.sampling.samplers import DEFAULT_STEPS, moves, sampler_timesteps
 from memscan.scanner.sampling.schedule import noise_level
-from memscan.scanner.settings import Measurement, Move, ProbeKind, Probes, Sampler, Stream
+from memscan.scanner.settings import Measurement, Move, ProbeKind, Probes, Sampler, Step, Stream
 
 T = TypeVar("T")
 
@@ -33,7 +33,9 @@ class Request:
     num_probes: int | None = None
     probe_seed: int | None = None
     stream: Stream = "cpu"
+    metrics: tuple[str, ...] = ()
     mask_map: str | None = None
+    score_name: str | None = None
     threshold: float | None = None
     save_maps: bool = False
     save_images: bool = False
@@ -44,7 +46,7 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
     """The measurement to make, and notes on what the user should know about it, one line each.
 
     Raises:
-        UsageError: a step, map, number of probes or value that this bundle does not have.
+        UsageError: a step, metric, number of probes or value that this bundle does not have.
     """
     defaults = bundle.defaults
     sampler = _first(request.sampler, defaults.sampler)
@@ -61,14 +63,15 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
     for option, value in (("--guidance", guidance_scale), ("--threshold", request.threshold)):
         if value is not None and not math.isfinite(value):
             raise UsageError(f"{option} {value}: expected a finite number")
+    chosen = choose(bundle, request.metrics, _first(request.mask_map, defaults.mask_map), request.score_name, steps)
     measurement = Measurement(
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
-        steps=steps,
+        steps=tuple(Step(index, _first(request.threshold, defaults.threshold), False) for index in steps),
         probes=probes,
-        mask_map=_mask_map(bundle, _first(request.mask_map, defaults.mask_map)),
-        thresholds=(),
-        calibrated=(),
+        metrics=chosen.metrics,
+        mask_map=chosen.mask_map,
+        score_name=chosen.score_name,
         stream=request.stream,
         save_maps=request.save_maps,
         save_images=request.save_images,
@@ -76,7 +79,9 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
         sampler=sampler,
         moved=moved,
     )
-    return _with_thresholds(bundle, measurement, request.threshold, notes)
+    if request.threshold is None:
+        measurement = _calibrated(bundle, measurement, notes)
+    return measurement, tuple(notes)
 
 
 def matching_calibrations(bundle: Bundle, measurement: Measurement) -> list[Calibration]:
@@ -85,7 +90,7 @@ def matching_calibrations(bundle: Bundle, measurement: Measurement) -> list[Cali
     A threshold holds where no other step than its own was moved.
     """
     timesteps = _timesteps(bundle, measurement)
-    measured = {timesteps[step] for step in measurement.steps}
+    measured = {timesteps[step.index] for step in measurement.steps}
     return [
         calibration
         for calibration in bundle.calibrations
@@ -102,11 +107,21 @@ def measured_steps(bundle: Bundle, measurement: Measurement) -> tuple[MeasuredSt
     """The measured steps with their noise levels and thresholds, in order."""
     timesteps = _timesteps(bundle, measurement)
     return tuple(
-        MeasuredStep(step, timesteps[step], noise_level(bundle.schedule, timesteps[step])[1], threshold, calibrated)
-        for step, threshold, calibrated in zip(
-            measurement.steps, measurement.thresholds, measurement.calibrated, strict=True
+        MeasuredStep(
+            step.index,
+            timesteps[step.index],
+            noise_level(bundle.schedule, timesteps[step.index]).sigma,
+            step.threshold,
+            step.calibrated,
         )
+        for step in measurement.steps
     )
+
+
+def telling_step(bundle: Bundle, measurement: Measurement) -> int:
+    """Index of the step to look at: the measured one nearest to the model's first default timestep."""
+    timesteps, wanted = _timesteps(bundle, measurement), bundle.defaults.timesteps[0]
+    return min((step.index for step in measurement.steps), key=lambda index: abs(timesteps[index] - wanted))
 
 
 def _first(asked: T | None, default: T) -> T:
@@ -165,34 +180,22 @@ def _nearest(timesteps: tuple[int, ...], defaults: tuple[int, ...]) -> tuple[tup
     return tuple(nearest.values()), notes
 
 
-def _mask_map(bundle: Bundle, name: str) -> str:
-    if name not in MAPS:
-        raise UsageError(f"--mask-map {name}: expected one of {', '.join(MAPS)}")
-    if name in BASELINE_MAPS and not bundle.has_baseline:
-        raise UsageError(f"--mask-map {name} needs a less-trained baseline, which {bundle.path} does not have")
-    return name
-
-
-def _with_thresholds(
-    bundle: Bundle, measurement: Measurement, given: float | None, notes: list[str]
-) -> tuple[Measurement, tuple[str, ...]]:
+def _calibrated(bundle: Bundle, measurement: Measurement, notes: list[str]) -> Measurement:
+    """With the bundle's thresholds of the mask's map where it has them; a note says where it has none."""
     timesteps = _timesteps(bundle, measurement)
     known = {
         calibration.timestep: calibration.threshold
         for calibration in matching_calibrations(bundle, measurement)
-        if calibration.map == measurement.mask_map and given is None
+        if calibration.map == measurement.mask_map
     }
-    fallback = _first(given, bundle.defaults.threshold)
-    measured = [timesteps[step] for step in measurement.steps]
-    uncalibrated = [str(timestep) for timestep in measured if timestep not in known]
-    if uncalibrated and given is None:
+    unknown = [str(timesteps[step.index]) for step in measurement.steps if timesteps[step.index] not in known]
+    if unknown:
         notes.append(
-            f"no threshold of {measurement.mask_map} is calibrated at timestep {', '.join(uncalibrated)} for these "
-            f"settings: masks there use {fallback:g}, and are marked as uncalibrated"
+            f"no threshold of {measurement.mask_map} is calibrated at timestep {', '.join(unknown)} for these "
+            f"settings: masks there use {bundle.defaults.threshold:g}, and are marked as uncalibrated"
         )
-    complete = dataclasses.replace(
-        measurement,
-        thresholds=tuple(known.get(timestep, fallback) for timestep in measured),
-        calibrated=tuple(timestep in known for timestep in measured),
+    steps = (
+        Step(step.index, known[timesteps[step.index]], True) if timesteps[step.index] in known else step
+        for step in measurement.steps
     )
-    return complete, tuple(notes)
+    return dataclasses.replace(measurement, steps=tuple(steps))

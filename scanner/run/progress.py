@@ -1,15 +1,15 @@
-"""How far a run is: a bar on a terminal, now and then a plain line in a log; both on stderr."""
+"""How far a run is: a bar on a terminal or in a notebook, now and then a line in a log; nothing if nobody listens."""
 
 import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from memscan.scanner.notes import LOGGER, Note, note, somebody_listens
+from memscan.scanner.terminal import is_terminal
 
-Advance = Callable[[int], None]
+Advance = Callable[[int, int], None]
+"""Is given the numbers of images just finished, and of those among them, or before, that failed."""
 
 _LONGEST_SILENCE = 30.0  # seconds
 _SHORTEST_SILENCE = 2.0
@@ -18,53 +18,60 @@ _SHARE_BETWEEN_LINES = 0.1
 
 @contextlib.contextmanager
 def show_progress(total: int, done: int) -> Iterator[Advance]:
-    """Show progress while the block runs; it calls what it is given with the number of images just finished.
+    """Show progress while the block runs; see `Advance`.
 
     Args:
         total: images of the whole run.
         done: of these, those that an earlier process has finished.
     """
-    if sys.stderr.isatty():
-        with _bar(total, done) as advance:
+    if somebody_listens() and (is_terminal(sys.stderr) or "ipykernel" in sys.modules):
+        with draw_bar(total, done) as advance:
             yield advance
     else:
-        yield LogLines(total, done, sys.stderr).advance
+        yield LogLines(total, done, note).advance
 
 
 @contextlib.contextmanager
-def _bar(total: int, done: int) -> Iterator[Advance]:
-    began = time.monotonic()
-    columns = (
-        TextColumn("scanning"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("images, {task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
+def draw_bar(total: int, done: int) -> Iterator[Advance]:
+    """As `show_progress`, always with a bar, above which notes are written."""
+    from tqdm.auto import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    bar = tqdm(
+        total=total,
+        initial=done,
+        desc="scanning",
+        unit=" images",
+        smoothing=0,
+        dynamic_ncols=True,
+        file=sys.stderr,
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("scan", total=total, completed=done, rate="starting")
-        finished = 0
+    failed = 0
 
-        def advance(count: int) -> None:
-            nonlocal finished
-            finished += count
-            bar.update(task, advance=count, rate=_rate(finished, time.monotonic() - began))
+    def advance(count: int, errors: int) -> None:
+        nonlocal failed
+        failed += errors
+        if errors:
+            bar.set_postfix_str(f"{failed} with errors", refresh=False)
+        bar.update(count)
 
+    with bar, logging_redirect_tqdm([LOGGER]):
         yield advance
 
 
 class LogLines:
     """Writes a line after every tenth of the work, and after half a minute without one; at most one in two seconds."""
 
-    def __init__(self, total: int, done: int, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, total: int, done: int, write: Note, clock: Callable[[], float] = time.monotonic) -> None:
         self._total, self._earlier, self._done = total, done, done
-        self._stream, self._clock = stream, clock
+        self._write, self._clock = write, clock
         self._began = self._last_time = clock()
         self._last_done = done
+        self._failed = 0
 
-    def advance(self, count: int) -> None:
-        """Count images as done, and write a line if it is time for one."""
+    def advance(self, count: int, errors: int) -> None:
+        """Count images as done, and those that failed, and write a line if it is time for one."""
+        self._failed += errors
         if not count:
             return
         self._done += count
@@ -76,12 +83,14 @@ class LogLines:
         self._last_time, self._last_done = now, self._done
         here, seconds = self._done - self._earlier, now - self._began
         left = seconds / here * (self._total - self._done)
-        print(
-            f"memscan: {self._done} of {self._total} images ({self._done / self._total:.0%}), "
-            f"{_rate(here, seconds)}, {_duration(left)} left",
-            file=self._stream,
-            flush=True,
+        self._write(
+            f"{self._done} of {self._total} images ({self._done / self._total:.0%}){_failed(self._failed)}, "
+            f"{_rate(here, seconds)}, {_duration(left)} left"
         )
+
+
+def _failed(count: int) -> str:
+    return f", {count} with errors" if count else ""
 
 
 def _rate(count: int, seconds: float) -> str:

@@ -43,7 +43,8 @@ class Behind(Generic[T, R]):
 
     def __init__(self, consume: Callable[[Iterator[T]], R], *, waiting: int = 2) -> None:
         self._consume = consume
-        self._items: queue.Queue[tuple[T] | type[StopIteration] | type[_Abandoned]] = queue.Queue(waiting)
+        self._items: queue.SimpleQueue[tuple[T] | type[StopIteration] | type[_Abandoned]] = queue.SimpleQueue()
+        self._room = threading.Semaphore(waiting)
         self._result: R
         self._error: BaseException | None = None
         self._finished = False
@@ -53,9 +54,10 @@ class Behind(Generic[T, R]):
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def put(self, item: T) -> None:
-        """Hand over an item; waits while too many wait."""
+        """Hand over an item, then wait while too many wait: a signal that ends the waiting does not lose the item."""
         self._raise()
         self._items.put((item,))
+        self._room.acquire()
 
     def finish(self) -> R:
         """Say that there are no more items, and wait for the function's result."""
@@ -95,6 +97,7 @@ class Behind(Generic[T, R]):
 
     def _taken(self) -> Iterator[T]:
         while isinstance(item := self._items.get(), tuple):
+            self._room.release()
             yield item[0]
         if item is _Abandoned:
             raise _Abandoned

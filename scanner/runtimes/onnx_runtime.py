@@ -17,21 +17,12 @@ from numpy.typing import NDArray
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory
 from memscan.scanner.runtimes.cores import usable_cores
+from memscan.scanner.runtimes.failures import first_line, import_failure, is_out_of_memory
 from memscan.scanner.settings import Execution
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
-_OUT_OF_MEMORY = (
-    "failed to allocate",
-    "out of memory",
-    "out_of_memory",
-    "bad_alloc",
-    "bad allocation",
-    "alloc_failed",
-    "cudaerrormemoryallocation",
-    "is smaller than requested",
-)
-"""How ONNX Runtime, CUDA, cuBLAS and cuDNN word it, in lower case."""
+# Both extras bring a package of the same name, of which the one installed last hides the other.
+_INSTALL = 'pip install "memscan[cpu]" or, for NVIDIA GPUs and in an environment of its own, "memscan[gpu]"'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +105,7 @@ class OnnxRuntime:
         try:
             yield
         except self._failures() as error:
-            raise _memory_failure(what, error) or EnvironmentFailed(f"{what} failed: {_line(error)}") from error
+            raise _memory_failure(what, error) or EnvironmentFailed(f"{what} failed: {first_line(error)}") from error
 
     def _session(self, graph: str) -> Any:
         if graph not in self._sessions:
@@ -129,7 +120,7 @@ class OnnxRuntime:
             raise (
                 _memory_failure(graph, error)
                 or _device_failure(graph, error)
-                or BundleError(f"{file} cannot be loaded: export the model again ({_line(error)})")
+                or BundleError(f"{file} cannot be loaded: export the model again ({first_line(error)})")
             ) from error
         loaded = session.get_providers()[0]
         if self._cuda_demanded and loaded != _PROVIDERS["cuda"]:
@@ -163,11 +154,9 @@ class OnnxRuntime:
 
 def _import_onnxruntime() -> ModuleType:
     try:
-        import onnxruntime
-    except ImportError as error:
-        raise EnvironmentFailed(
-            'ONNX Runtime is not installed: pip install "memscan[cpu]", or "memscan[gpu]" for NVIDIA GPUs'
-        ) from error
+        from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
+    except (ImportError, OSError) as error:
+        raise import_failure("ONNX Runtime", "onnxruntime", error, _INSTALL) from error
     return onnxruntime
 
 
@@ -176,23 +165,19 @@ def _choose_providers(onnxruntime: ModuleType, execution: Execution) -> list[str
     available = cuda in onnxruntime.get_available_providers()
     if execution.provider == "cuda" and not available:
         raise EnvironmentFailed(
-            'this ONNX Runtime has no CUDA: pip install "memscan[gpu]" instead of "memscan[cpu]", or use --provider cpu'
+            'this ONNX Runtime has no CUDA: use --provider cpu, or "memscan[gpu]" in an environment of its own'
         )
     # An audit's float32 is IEEE's: TensorFloat-32, ONNX Runtime's default on CUDA, has a mantissa of 10 bits.
     return [(cuda, {"use_tf32": "0"}), cpu] if available and execution.provider != "cpu" else [cpu]
 
 
 def _memory_failure(graph: str, error: Exception) -> OutOfMemory | None:
-    if any(wording in str(error).lower() for wording in _OUT_OF_MEMORY):
-        return OutOfMemory(f"out of memory in {graph} ({_line(error)})")
+    if is_out_of_memory(error):
+        return OutOfMemory(f"out of memory in {graph} ({first_line(error)})")
     return None
 
 
 def _device_failure(graph: str, error: Exception) -> EnvironmentFailed | None:
     if any(library in str(error).lower() for library in ("cuda", "cudnn", "cublas")):
-        return EnvironmentFailed(f"CUDA failed to load {graph}: mend it, or use --provider cpu ({_line(error)})")
+        return EnvironmentFailed(f"CUDA failed to load {graph}: mend it, or use --provider cpu ({first_line(error)})")
     return None
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Schedule
-from memscan.scanner.sampling.schedule import SolverStep, Spacing, noise_level, spaced_timesteps, step_level
+from memscan.scanner.sampling.schedule import (
+    CLEAN,
+    Level,
+    SolverStep,
+    Spacing,
+    noise_level,
+    spaced_timesteps,
+    step_level,
+)
 
 
 def _leading(train: int, count: int, offset: int) -> NDArray[np.float64]:
@@ -46,14 +54,13 @@ def ddim_steps(schedule: Schedule, timesteps: tuple[int, ...]) -> tuple[SolverSt
     stride = schedule.num_train_timesteps // len(timesteps)
     steps = []
     for timestep in timesteps:
-        alpha, sigma = step_level(schedule, timestep)
-        next_alpha, next_sigma = _level_after(schedule, timestep - stride)
-        a = next_alpha / alpha
-        steps.append(SolverStep(timestep, alpha, sigma, a, next_sigma - a * sigma))
+        here, after = step_level(schedule, timestep), _level_after(schedule, timestep - stride)
+        a = after.alpha / here.alpha
+        steps.append(SolverStep(here, a, after.sigma - a * here.sigma))
     return tuple(steps)
 
 
-def _level_after(schedule: Schedule, timestep: int) -> tuple[float, float]:
-    if timestep >= 0:
-        return noise_level(schedule, timestep)
-    return (1.0, 0.0) if schedule.set_alpha_to_one else noise_level(schedule, 0)
+def _level_after(schedule: Schedule, timestep: int) -> Level:
+    if timestep < 0 and schedule.set_alpha_to_one:
+        return CLEAN
+    return noise_level(schedule, max(timestep, 0))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Schedule
 from memscan.scanner.errors import UsageError
-from memscan.scanner.sampling.schedule import SolverStep, Spacing, spaced_timesteps, step_level
+from memscan.scanner.sampling.schedule import CLEAN, Level, SolverStep, Spacing, spaced_timesteps, step_level
 
 
 def _leading(train: int, count: int, offset: int) -> NDArray[np.float64]:
@@ -54,28 +54,18 @@ def dpm_steps(schedule: Schedule, timesteps: tuple[int, ...]) -> tuple[SolverSte
     """
     levels = [step_level(schedule, timestep) for timestep in timesteps]
     steps = []
-    for i, (timestep, (alpha, sigma)) in enumerate(zip(timesteps, levels, strict=True)):
-        last = i == len(timesteps) - 1
-        next_alpha, next_sigma = (1.0, 0.0) if last else levels[i + 1]
+    for i, here in enumerate(levels):
+        last = i == len(levels) - 1
+        after = CLEAN if last else levels[i + 1]
         w = 0.0
         if i and not last:
-            before, here, after = (_log_snr(level) for level in levels[i - 1 : i + 2])
-            w = (after - here) / (2 * (here - before))
-        shrink = next_sigma / sigma
-        g = next_alpha - alpha * shrink
-        steps.append(
-            SolverStep(
-                timestep,
-                alpha,
-                sigma,
-                a=shrink + g * (1 + w) / alpha,
-                b=-g * (1 + w) * sigma / alpha,
-                c=-g * w,
-            )
-        )
+            w = (_log_snr(after) - _log_snr(here)) / (2 * (_log_snr(here) - _log_snr(levels[i - 1])))
+        shrink = after.sigma / here.sigma
+        g = after.alpha - here.alpha * shrink
+        a, b = shrink + g * (1 + w) / here.alpha, -g * (1 + w) * here.sigma / here.alpha
+        steps.append(SolverStep(here, a, b, -g * w))
     return tuple(steps)
 
 
-def _log_snr(level: tuple[float, float]) -> float:
-    alpha, sigma = level
-    return math.log(alpha / sigma)
+def _log_snr(level: Level) -> float:
+    return math.log(level.alpha / level.sigma)

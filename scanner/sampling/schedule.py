@@ -15,12 +15,23 @@ from memscan.scanner.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
-class SolverStep:
-    """One step of a sampler, x' = a x + b eps + c d_previous, at `timestep`, where x = alpha x_0 + sigma noise."""
+class Level:
+    """A noise level: x_t = alpha x_0 + sigma noise, and the `timestep` by which the denoiser is told of it."""
 
-    timestep: int
+    timestep: float
     alpha: float
     sigma: float
+
+
+CLEAN = Level(0, 1.0, 0.0)
+"""Where sampling ends: no noise is left."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SolverStep:
+    """One step of a sampler, x' = a x + b eps + c d_previous, from x at `level`."""
+
+    level: Level
     a: float
     b: float
     c: float = 0.0
@@ -30,22 +41,22 @@ Spacing = Callable[[int, int, int], NDArray[np.float64]]
 """Training timesteps, sampling steps and the schedule's offset -> timesteps, descending."""
 
 
-def noise_level(schedule: Schedule, timestep: int) -> tuple[float, float]:
-    """alpha and sigma of x_t = alpha x_0 + sigma noise at a training timestep."""
+def noise_level(schedule: Schedule, timestep: int) -> Level:
+    """The noise level of a training timestep: the one place where a schedule's table is read."""
     alpha_cumprod = schedule.alphas_cumprod[timestep]
-    return math.sqrt(alpha_cumprod), math.sqrt(1 - alpha_cumprod)
+    return Level(timestep, math.sqrt(alpha_cumprod), math.sqrt(1 - alpha_cumprod))
 
 
-def step_level(schedule: Schedule, timestep: int) -> tuple[float, float]:
+def step_level(schedule: Schedule, timestep: int) -> Level:
     """`noise_level` where a step begins.
 
     Raises:
         UsageError: the level is pure noise, where eps does not determine x_0.
     """
-    alpha, sigma = noise_level(schedule, timestep)
-    if alpha == 0:
+    level = noise_level(schedule, timestep)
+    if level.alpha == 0:
         raise UsageError(f"at timestep {timestep} the model's schedule is pure noise (zero terminal SNR)")
-    return alpha, sigma
+    return level
 
 
 def spaced_timesteps(schedule: Schedule, spacings: dict[str, Spacing], num_inference_steps: int) -> tuple[int, ...]:

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import RowError
 from memscan.scanner.model.text import Tokenizer, Tokens
+from memscan.scanner.results.schema import SCORE_COLUMNS
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.sampling.noise import initial_latents
 from memscan.scanner.scan.images import load_image
-from memscan.scanner.settings import Stream
+from memscan.scanner.settings import Measurement
 
 
 class Prepared(NamedTuple):
@@ -30,15 +31,19 @@ class Preparer:
         BundleError: `tokenizer.json` is malformed.
     """
 
-    def __init__(self, bundle: Bundle, stream: Stream) -> None:
+    def __init__(self, bundle: Bundle, measurement: Measurement) -> None:
         self._bundle = bundle
-        self._stream = stream
+        self._stream = measurement.stream
+        self._score_name = measurement.score_name
+        self._score_needs_sampling = SCORE_COLUMNS[measurement.score_name].when != "measured"
         self._generator = np.random.RandomState()
         self.tokenizer = Tokenizer(bundle)
 
     def __call__(self, sample: Sample) -> Prepared | Rejected:
         """The sample, prepared, or rejected for its seed, prompt or image."""
         try:
+            if sample.image is not None and self._score_needs_sampling:
+                raise RowError(f"the score {self._score_name} is of sampling, and this row brings its own image")
             noise = initial_latents(sample.seed, self._bundle.latent_shape, self._stream, self._generator)
             image = None if sample.image is None else load_image(sample.image, self._bundle.image_size)
             return Prepared(sample, self.tokenizer(sample.prompt), noise, image)

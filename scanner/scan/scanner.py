@@ -1,34 +1,31 @@
 """The scan of a batch: prepared samples in, maps out.
 
 A sample's result depends on its prompt, seed and image alone: its noise comes from its own seed, the probes are the
-same for all, prompts are encoded one by one; a batch only shares calls. An image that a sample brings is not sampled
-but noised to each measured level, x_t = alpha x_0 + sigma noise(seed), and joins the batch there.
+same for all, prompts are encoded one by one; a batch only shares calls.
 """
 
 import functools
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import OutOfMemory, UsageError
+from memscan.scanner.metrics.catalogue import METRICS
+from memscan.scanner.metrics.plan import plan_calls
 from memscan.scanner.model.engine import Engine
-from memscan.scanner.model.text import Conditioning, PromptEncoder
+from memscan.scanner.model.text import Conditioning, Encoded, PromptEncoder
 from memscan.scanner.runtimes.runtime import Value
-from memscan.scanner.samples import Scanned, StepMaps
+from memscan.scanner.samples import Scanned
 from memscan.scanner.sampling.samplers import sampler_steps
-from memscan.scanner.sampling.schedule import SolverStep
 from memscan.scanner.scan.batch_ceiling import BatchCeiling
-from memscan.scanner.scan.images import to_model_range, to_pixels
-from memscan.scanner.scan.meter import Meter
+from memscan.scanner.scan.meter import Meter, Texts
+from memscan.scanner.scan.path import Path
 from memscan.scanner.scan.prepare import Prepared, Preparer
-from memscan.scanner.scan.trajectory import trajectory
+from memscan.scanner.scan.sources import Given, Mixed, Sampled, Source
+from memscan.scanner.scan.trajectory import Trajectory
 from memscan.scanner.settings import Measurement
-
-Array = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 
 
 class Scanner:
@@ -51,15 +48,17 @@ class Scanner:
         self._steps = sampler_steps(
             bundle.schedule, measurement.sampler, measurement.num_inference_steps, measurement.moved
         )
-        if not all(0 <= step < len(self._steps) for step in measurement.steps):
-            raise UsageError(f"steps {measurement.steps}: the sampler's indices are 0 to {len(self._steps) - 1}")
-        self._meter = Meter(bundle, engine, measurement.probes)
-        self.prepare = Preparer(bundle, measurement.stream)
+        self._measured = [step.index for step in measurement.steps]
+        if not all(0 <= index < len(self._steps) for index in self._measured):
+            raise UsageError(f"steps {self._measured}: the sampler's indices are 0 to {len(self._steps) - 1}")
+        metrics = [METRICS[name] for name in measurement.metrics]
+        self._path_metrics = [metric for metric in metrics if metric.when != "measured"]
+        self._calls = plan_calls(metrics, has_baseline=bundle.has_baseline)
+        self._meter = Meter(bundle, engine, measurement, self._calls)
+        self.prepare = Preparer(bundle, measurement)
         self._encode = PromptEncoder(bundle, engine)
         # Of two sizes at most: where some images of a batch are given, fewer are sampled than measured.
         self._uncond = functools.lru_cache(2)(self._upload_uncond)
-        # Without pictures a trajectory ends at the last state to be measured.
-        self._last_state = len(self._steps) if measurement.save_images else max(measurement.steps)
 
     def scan(self, prepared: Sequence[Prepared]) -> Iterator[Scanned]:
         """Scan samples, in their order, as many at once as fit into memory.
@@ -80,58 +79,55 @@ class Scanner:
             yield scanned
 
     def _scan(self, batch: Sequence[Prepared]) -> Scanned:
-        texts = [self._encode(item.tokens) for item in batch]
-        noise = np.stack([item.noise for item in batch])
-        drawn = np.array([item.image is None for item in batch])
-        cond = self._stack([text.cond for text in texts])
-        shared = all(text.baseline is text.cond for text in texts)
-        baseline_cond = cond if shared else self._stack([text.baseline for text in texts])
-        x_0 = self._encode_given(batch)
-        if drawn.all():
-            states = self._states(noise, cond)
-        else:
-            sampled = [text.cond for text, is_drawn in zip(texts, drawn, strict=True) if is_drawn]
-            states = self._states(noise[drawn], self._stack(sampled))
-
-        measured: list[StepMaps] = []
-        for index, state in enumerate(itertools.islice(states, self._last_state + 1)):
-            if index in self._measurement.steps:
-                step = self._steps[index]
-                x = state if drawn.all() else self._joined(step, state, noise, drawn, x_0)
-                uncond = self._uncond(len(batch))
-                measured.append(self._meter.measure(x, step.timestep, step.sigma, cond, uncond, baseline_cond))
+        encoded = [self._encode(item.tokens) for item in batch]
+        sampled = np.array([item.image is None for item in batch])
+        path = Path(self._path_metrics, self._calls, sampled)
+        texts = self._texts(encoded)
+        source = self._source(batch, encoded, texts, sampled, path)
+        measured = [self._meter.measure(source.at(index), self._steps[index], texts, path) for index in self._measured]
         return Scanned(
             samples=tuple(item.sample for item in batch),
             truncated=tuple(item.tokens.truncated for item in batch),
             steps=tuple(measured),
-            images=self._images(batch, state) if self._measurement.save_images else None,
+            images=tuple(source.pictures()) if self._measurement.save_images else None,
         )
 
-    def _states(self, noise: Array, cond: Mapping[str, Value]) -> Iterator[Value]:
-        """The trajectory of those images of a batch that are sampled; `noise` and `cond` are theirs."""
-        uncond = self._uncond(len(noise))
-        return trajectory(self._engine, self._steps, noise, cond, uncond, self._measurement.guidance_scale)
+    def _source(
+        self,
+        batch: Sequence[Prepared],
+        encoded: Sequence[Encoded],
+        texts: Texts,
+        sampled: NDArray[np.bool_],
+        path: Path,
+    ) -> Source:
+        noise = np.stack([item.noise for item in batch])
+        images = [item.image for item in batch if item.image is not None]
+        if not sampled.any():
+            return Given(self._engine, self._steps, images, noise)
+        of_sampled = [text.cond for text, is_sampled in zip(encoded, sampled, strict=True) if is_sampled]
+        trajectory = Trajectory(
+            self._engine,
+            self._steps,
+            noise[sampled],
+            self._stack(of_sampled) if images else texts["prompt"],
+            self._uncond(len(of_sampled)),
+            self._measurement.guidance_scale,
+            path,
+            watched=max(self._measured),
+        )
+        drawn = Sampled(self._engine, trajectory, len(self._steps))
+        if not images:
+            return drawn
+        return Mixed(self._engine, drawn, Given(self._engine, self._steps, images, noise[~sampled]), sampled)
 
-    def _joined(self, step: SolverStep, state: Value, noise: Array, drawn: NDArray[np.bool_], x_0: Array) -> Value:
-        """Sampled and given images of a batch in one array, at the noise level of `step`."""
-        x = np.empty_like(noise)
-        x[drawn] = self._engine.download(state)
-        x[~drawn] = step.alpha * x_0 + step.sigma * noise[~drawn]
-        return self._engine.upload(x)
+    def _texts(self, encoded: Sequence[Encoded]) -> Texts:
+        cond = self._stack([text.cond for text in encoded])
+        shared = all(text.baseline is text.cond for text in encoded)
+        baseline = cond if shared else self._stack([text.baseline for text in encoded])
+        return {"prompt": cond, "none": self._uncond(len(encoded)), "baseline": baseline}
 
     def _stack(self, texts: Sequence[Conditioning]) -> dict[str, Value]:
-        names = texts[0] if texts else ()
-        return {name: self._engine.upload(np.stack([text[name] for text in texts])) for name in names}
+        return {name: self._engine.upload(np.stack([text[name] for text in texts])) for name in texts[0]}
 
     def _upload_uncond(self, count: int) -> dict[str, Value]:
         return self._stack([self._encode.unconditional(self.prepare.tokenizer)] * count)
-
-    def _encode_given(self, batch: Sequence[Prepared]) -> Array:
-        images = [to_model_range(item.image) for item in batch if item.image is not None]
-        if not images:
-            return np.empty((0, *self._bundle.latent_shape), np.float32)
-        return self._engine.encode_image(np.stack(images))
-
-    def _images(self, batch: Sequence[Prepared], latents: Value) -> tuple[Pixels, ...]:
-        decoded = iter(self._engine.decode(latents) if latents.shape[0] else ())
-        return tuple(to_pixels(next(decoded)) if item.image is None else item.image for item in batch)

@@ -8,17 +8,13 @@ import numpy as np
 from PIL import Image
 
 from memscan.scanner.errors import UsageError
+from memscan.scanner.metrics.catalogue import METRICS
+from memscan.scanner.results.schema import SCORE_COLUMNS
 from memscan.scanner.sheet.colormap import scale_end
 from memscan.scanner.sheet.entries import Entry, Selection
 from memscan.scanner.sheet.panels import heat_map, overlay, photo
 
-_EXPLANATIONS = {
-    "dh_uncond": "curvature, less that without a prompt",
-    "dh_base": "curvature, less that of a less-trained model",
-    "ds_uncond": "score change by the prompt, squared",
-    "ds_base": "score change by training, squared",
-    "h_cond": "curvature alone, nothing subtracted",
-}
+_SUMMARIES = {"mean": "mean", "max": "maximum", "q99": "0.99 quantile"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +41,16 @@ def columns(selection: Selection) -> Iterator[Column]:
     yield Column("found", f"the mask: {selection.mask_map} of {selection.threshold:.2g} or more", _found)
 
 
+def score_explanation(score_name: str) -> str:
+    """What the score of a run is, by the name of its column."""
+    metric = SCORE_COLUMNS[score_name]
+    if metric.kind == "map":
+        return f"{_SUMMARIES[score_name.removeprefix(f'{metric.name}_')]} of {metric.name}"
+    return metric.name if metric.sign > 0 else f"{metric.name}, its sign turned"
+
+
 def _heat_column(name: str, scale: float) -> Column:
-    return Column(name, _EXPLANATIONS[name], lambda entry: heat_map(entry.maps[name], scale), scale)
+    return Column(name, METRICS[name].says, lambda entry: heat_map(entry.maps[name], scale), scale)
 
 
 def _training(entry: Entry) -> Image.Image | None:

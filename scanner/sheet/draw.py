@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from memscan.scanner.evaluation.overlap import overlap
 from memscan.scanner.evaluation.protocol import fixed_counts
 from memscan.scanner.sheet.colormap import colours
-from memscan.scanner.sheet.columns import Column, columns
+from memscan.scanner.sheet.columns import Column, columns, score_explanation
 from memscan.scanner.sheet.entries import Entry, Selection
 from memscan.scanner.sheet.panels import OUTLINE, SIDE
 from memscan.scanner.sheet.typography import GREY, INK, RULE, printable, wrapped, write
@@ -96,7 +96,7 @@ def _write_heading(sheet: Image.Image, draw: ImageDraw.ImageDraw, at: tuple[int,
 def _write_score_heading(draw: ImageDraw.ImageDraw, at: tuple[int, int], selection: Selection) -> None:
     left, top = at
     write(draw, (left, top), "score", 15)
-    for number, line in enumerate(wrapped(f"mean of {selection.mask_map}", 12, _SCORE, 2)):
+    for number, line in enumerate(wrapped(score_explanation(selection.score_name), 12, _SCORE, 2)):
         write(draw, (left, top + 21 + 15 * number), line, 12, GREY)
 
 

@@ -1,9 +1,9 @@
 """What a contact sheet shows: which images of the results, and everything that is known of each of them."""
 
 import dataclasses
+import io
 from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class Selection:
     total: int
     model_id: str
     mask_map: str
+    score_name: str
     step: int
     timestep: int
     sigma: float
@@ -82,6 +83,7 @@ def select(results: Results, truth: GroundTruth | None, step: int | None, limit:
         total=len(order),
         model_id=details[0]["model_id"],
         mask_map=results.mask_map,
+        score_name=results.score_name,
         step=step,
         timestep=details[0]["timestep"],
         sigma=details[0]["sigma"],
@@ -96,7 +98,7 @@ def _details(results: Results, here: ds.Expression, keys: Sequence[Key]) -> list
 
 
 def _entry(
-    row: dict[str, Any], maps: dict[str, NDArray[np.float16]], generated: Path | None, truth: Truth | None
+    row: dict[str, Any], maps: dict[str, NDArray[np.float16]], generated: bytes | None, truth: Truth | None
 ) -> Entry:
     return Entry(
         prompt=row["prompt"],
@@ -104,7 +106,7 @@ def _entry(
         score=row["score"],
         mask=decode(row["mask"], row["mask_height"], row["mask_width"]),
         maps=maps,
-        generated=None if generated is None else Image.open(generated),
+        generated=None if generated is None else Image.open(io.BytesIO(generated)),
         truth=truth,
     )
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
@@ -26,6 +25,7 @@ from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.errors import ExportError
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from tests.conftest import Exported
 from tests.tiny_pipeline import save_pipeline
 
@@ -115,9 +115,10 @@ def test_contract_of_the_graphs(tiny_bundle: Path) -> None:
     assert signature("text_encoder.onnx") == {"input_ids": ["N", 20], "hidden_states": text}
     assert signature("vae_decoder.onnx") == {"latents": latent, "image": ["N", 3, 32, 32]}
     assert signature("vae_encoder.onnx") == {"image": ["N", 3, 32, 32], "latents": latent}
+    level = {name: ["N"] for name in ("timestep", "alpha", "sigma")}
     measure = {
         "sample": latent,
-        "timestep": ["N"],
+        **level,
         "encoder_hidden_states": text,
         "tangents": [4, *latent],
         "eps": latent,
@@ -126,13 +127,12 @@ def test_contract_of_the_graphs(tiny_bundle: Path) -> None:
     assert signature("measure.onnx") == signature("baseline/measure.onnx") == measure
     assert signature("step.onnx") == {
         "sample": latent,
-        "timestep": ["N"],
+        **level,
         "encoder_hidden_states": text,
-        "uncond_hidden_states": text,
+        "uncond_encoder_hidden_states": text,
         "previous_denoised": latent,
         **{name: [] for name in ("guidance_scale", "a", "b", "c")},
-        "next_sample": latent,
-        "denoised": latent,
+        **dict.fromkeys(("next_sample", "denoised", "eps", "uncond_eps"), latent),
     }
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from memscan.kernels.torch_runtime.constants import Constants
 from memscan.kernels.torch_runtime.graph_file import read_graph
 from memscan.kernels.torch_runtime.plan import Plan
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from tests.kernels.lowering_rows import Fed, Row
 
 Arrays = dict[str, np.ndarray]
@@ -79,13 +79,15 @@ def run_onnx_runtime(file: Path, feed: Arrays) -> Arrays:
 
 
 def draw(file: Path, batch: int = 2) -> Arrays:
-    """Random inputs of a graph: normal numbers, integers, and signs for tangents."""
+    """Random inputs of a graph: normal numbers, integers, signs for tangents, a noise level for each image."""
     generator = np.random.default_rng(0)
     feed: Arrays = {}
     for value in onnx.load(file, load_external_data=False).graph.input:
         shape = [dim.dim_value or batch for dim in value.type.tensor_type.shape.dim]
         if value.type.tensor_type.elem_type == onnx.TensorProto.INT64:
-            feed[value.name] = generator.integers(0, 1000 if value.name == "timestep" else 20, shape)
+            feed[value.name] = generator.integers(0, 20, shape)
+        elif value.name in ("timestep", "alpha", "sigma"):
+            feed[value.name] = generator.uniform(0.2, 0.9, shape).astype(np.float32)
         elif value.name == "tangents":
             feed[value.name] = generator.choice([-1, 1], shape).astype(np.float32)
         else:

@@ -11,6 +11,7 @@ from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.model.engine import open_engine
+from memscan.scanner.sampling.schedule import noise_level
 from testbed.embed import calibrated_options
 from testbed.scanning import EXECUTION, export
 from testbed.tables import HOME
@@ -57,5 +58,6 @@ def _measured(bundle: Bundle, baseline: bool) -> tuple[NDArray[np.float32], NDAr
     ids = np.full((1, bundle.text.max_length), bundle.text.eos_token_id, np.int64)
     text = engine.encode_text([ids], baseline=baseline)
     cond = {name: engine.upload(np.repeat(values, 2, axis=0)) for name, values in text.items()}
-    eps, v_dot_jv = engine.measure(engine.upload(sample), 101, cond, engine.upload(tangents), baseline=baseline)
+    level = noise_level(bundle.schedule, 101)
+    eps, v_dot_jv = engine.measure(engine.upload(sample), level, cond, engine.upload(tangents), baseline=baseline)
     return engine.download(eps), engine.download(v_dot_jv)

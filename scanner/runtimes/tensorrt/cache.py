@@ -10,13 +10,15 @@ recorded digest: those that were hashed are those that are loaded. Everything el
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from memscan.scanner.errors import EnvironmentFailed
 from memscan.scanner.runtimes.tensorrt.interface import Interface
@@ -89,8 +91,8 @@ class PlanCache:
         return Plan(key, interface, content)
 
     def write(self, name: str, content: bytes | memoryview) -> None:
-        """Write a file aside, flush it to the disk and rename it; the caller holds its lock."""
-        temporary = self._folder / f"{name}.tmp"
+        """Write a file aside, under a name of this process, flush it to the disk and rename it."""
+        temporary = self._folder / f"{name}.{os.getpid()}-{secrets.token_hex(8)}.tmp"
         try:
             with temporary.open("wb") as stream:
                 stream.write(content)
@@ -111,13 +113,16 @@ class PlanCache:
     @contextlib.contextmanager
     def locked(self, name: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Let one process at a time into the block; `on_wait` is called if another one is in it."""
-        with (self._folder / f"{name}.lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                on_wait()
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        lock = FileLock(self._folder / f"{name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            on_wait()
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     def _read_record(self, path: Path) -> _Record | None:
         try:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.errors import EnvironmentFailed, OutOfMemory
+from memscan.scanner.runtimes.failures import import_failure
 
 
 class DeviceArray:
@@ -130,8 +131,7 @@ class Gpu:
 def _import_cudart() -> ModuleType:
     try:
         from cuda.bindings import runtime
-    except ImportError as error:
-        raise EnvironmentFailed(
-            'cuda-bindings is not installed: pip install "memscan[tensorrt]" or "memscan[tensorrt-rtx]"'
-        ) from error
+    except (ImportError, OSError) as error:
+        install = 'pip install "memscan[tensorrt]" or "memscan[tensorrt-rtx]"'
+        raise import_failure("cuda-bindings", "cuda", error, install) from error
     return runtime

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from memscan.scanner.errors import EnvironmentFailed, UsageError
+from memscan.scanner.runtimes.failures import import_failure
 
 _MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
 _TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
@@ -79,10 +80,8 @@ def load_flavour(engine: str) -> Flavour:
     try:
         trt = importlib.import_module(_MODULES[engine])
     except (ImportError, OSError) as error:  # OSError: a library that it loads is missing
-        raise EnvironmentFailed(
-            f'{_TITLES[engine]} is not installed ({error}): pip install "memscan[{engine}]"; to run, it needs an '
-            "NVIDIA GPU as well"
-        ) from error
+        install = f'pip install "memscan[{engine}]"; to run, it needs an NVIDIA GPU as well'
+        raise import_failure(_TITLES[engine], _MODULES[engine], error, install) from error
     flavour = Flavour(engine, trt)
     if engine == "tensorrt" and tuple(int(part) for part in flavour.version.split(".")[:2]) < _OLDEST:
         raise EnvironmentFailed(

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory
+from memscan.scanner.notes import Note
 from memscan.scanner.runtimes.tensorrt.cache import Plan
 from memscan.scanner.runtimes.tensorrt.cuda import DeviceArray, Gpu
 from memscan.scanner.runtimes.tensorrt.failure import failure
 from memscan.scanner.runtimes.tensorrt.flavour import Flavour
 from memscan.scanner.runtimes.tensorrt.interface import engine_interface
-from memscan.scanner.runtimes.tensorrt.provide import Note
 
 
 class LoadedPlan:

@@ -1,4 +1,4 @@
-"""How far the build of a plan is: a bar on a terminal, now and then a line in a log; both on stderr.
+"""How far the build of a plan is: a bar on a terminal, now and then a line in a log.
 
 TensorRT reports phases inside phases, each of so many steps; a phase fills the current step of the phase around it.
 """
@@ -8,15 +8,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any, TextIO
+from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from memscan.scanner.notes import Note, somebody_listens
+from memscan.scanner.terminal import is_terminal
 
 Show = Callable[[float, str], None]
 """Is given the share that is done, in [0, 1], and the phase at work."""
 
 _LONGEST_SILENCE = 30.0  # seconds
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 
 
 class Phases:
@@ -91,32 +92,40 @@ def monitor(trt: ModuleType, show: Show) -> Any:
 
 
 @contextlib.contextmanager
-def show_build(graph: str) -> Iterator[Show]:
+def show_build(graph: str, note: Note) -> Iterator[Show]:
     """Show the progress of a build while the block runs."""
-    if not sys.stderr.isatty():
-        yield LogLines(graph, sys.stderr)
+    if not (somebody_listens() and is_terminal(sys.stderr)):
+        yield LogLines(graph, note)
         return
-    columns = (
-        TextColumn(f"building {graph}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[phase]}"),
+    from tqdm import tqdm
+
+    bar = tqdm(
+        total=1.0,
+        desc=f"building {graph}",
+        bar_format=_BAR,
+        leave=False,
+        miniters=0,
+        dynamic_ncols=True,
+        file=sys.stderr,
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("build", total=1.0, phase="")
-        yield lambda share, phase: bar.update(task, completed=share, phase=phase)
+    with bar:
+
+        def show(share: float, phase: str) -> None:
+            bar.set_postfix_str(phase, refresh=False)
+            bar.update(share - bar.n)
+
+        yield show
 
 
 class LogLines:
-    """Writes a line after every half minute of a build."""
+    """Notes a line after every half minute of a build."""
 
-    def __init__(self, graph: str, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._graph, self._stream, self._clock = graph, stream, clock
+    def __init__(self, graph: str, note: Note, clock: Callable[[], float] = time.monotonic) -> None:
+        self._graph, self._note, self._clock = graph, note, clock
         self._last = clock()
 
     def __call__(self, share: float, phase: str) -> None:
         now = self._clock()
         if now - self._last >= _LONGEST_SILENCE:
             self._last = now
-            print(f"memscan: building {self._graph}: {share:.0%} ({phase})", file=self._stream, flush=True)
+            self._note(f"building {self._graph}: {share:.0%} ({phase})")

@@ -1,10 +1,10 @@
 """A plan for every graph of a bundle: the one in the cache, or else a new one, built by one process at a time."""
 
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 from memscan.scanner.bundle import Bundle
+from memscan.scanner.notes import Note
 from memscan.scanner.runtimes.tensorrt.builder import Request, build_plan
 from memscan.scanner.runtimes.tensorrt.cache import Plan, PlanCache
 from memscan.scanner.runtimes.tensorrt.flavour import Flavour
@@ -12,8 +12,6 @@ from memscan.scanner.runtimes.tensorrt.key import PlanKey, graph_digest
 from memscan.scanner.runtimes.tensorrt.progress import show_build
 from memscan.scanner.runtimes.tensorrt.target import Target
 from memscan.scanner.runtimes.tensorrt.timing import TimingCache
-
-Note = Callable[[str], None]
 
 
 class Provided(NamedTuple):
@@ -73,7 +71,7 @@ class PlanProvider:
         )
         timing = None if self._flavour.ahead_of_time else TimingCache(self._cache, wish)
         began = time.monotonic()
-        with show_build(graph) as show:
+        with show_build(graph, self._note) as show:
             interface, content = build_plan(self._flavour, request, show=show, timing=timing)
         return Provided(self._cache.store(wish, interface, content), time.monotonic() - began)
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import click
 from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import UsageError
+from memscan.scanner.notes import Note
 from memscan.scanner.runtimes.tensorrt.cache import PlanCache, default_folder
 from memscan.scanner.runtimes.tensorrt.cuda import DeviceArray
 from memscan.scanner.runtimes.tensorrt.flavour import load_flavour
@@ -20,13 +20,16 @@ from memscan.scanner.settings import Execution
 class TensorRtRuntime:
     """The graphs of one bundle as plans for the GPU at hand; its values are arrays in the GPU's memory.
 
+    `note` is given the lines that the user should read, as that a plan is being built.
+
     Raises:
         UsageError: it was told to run on the CPU.
         EnvironmentFailed: the packages or the GPU are missing, this flavour does not build for that GPU, or others may
             write to the folder.
     """
 
-    def __init__(self, bundle: Bundle, execution: Execution) -> None:
+    def __init__(self, bundle: Bundle, execution: Execution, note: Note) -> None:
+        self._note = note
         if execution.provider == "cpu":
             raise UsageError(f"--engine {execution.engine} runs on GPUs only: leave out --provider cpu")
         self._flavour = load_flavour(execution.engine)
@@ -37,7 +40,7 @@ class TensorRtRuntime:
             PlanCache(execution.plans or default_folder()),
             target_of(self._flavour, self._gpu),
             execution.batch_size or self.usual_batch,
-            note=_note,
+            note=note,
         )
         self._plans: dict[str, LoadedPlan] = {}
 
@@ -64,9 +67,5 @@ class TensorRtRuntime:
     def run(self, graph: str, inputs: Mapping[str, DeviceArray]) -> dict[str, DeviceArray]:
         if graph not in self._plans:
             plan = self._provider.provide(graph).plan
-            self._plans[graph] = LoadedPlan(graph, plan, self._flavour, self._gpu, _note)
+            self._plans[graph] = LoadedPlan(graph, plan, self._flavour, self._gpu, self._note)
         return self._plans[graph].run(inputs)
-
-
-def _note(text: str) -> None:
-    click.echo(f"memscan: {text}", err=True)

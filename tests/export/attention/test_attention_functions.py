@@ -2,7 +2,6 @@
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from memscan.export.autodiff.jvp import jvp
 from memscan.export.autodiff.rule_table import MissingRule
 from memscan.export.graphs.trace import OPSET
 from memscan.kernels.jvp_attention import jvp_attention
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from tests.export.autodiff.rule_rows import Row
 from tests.export.autodiff.single_node import build
 

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 import pytest
 import torch
 
@@ -14,9 +13,10 @@ from memscan.export.autodiff.jvp import jvp
 from memscan.export.graphs.graphs import denoiser_graphs
 from memscan.export.passes import sliced_attention
 from memscan.export.passes.sliced_attention import MIN_SCORES, SliceAttention
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from tests.export.autodiff.rule_rows import Row
 from tests.export.autodiff.single_node import build, draw, evaluate
-from tests.export.graphs.families import ALPHAS_CUMPROD, TANGENTS, traced
+from tests.export.graphs.families import TANGENTS, traced
 
 K, H, SIZE = 3, 2, 8
 
@@ -66,7 +66,7 @@ def test_sliced_graphs_equal_the_plain_ones_at_any_batch(family: str, monkeypatc
     monkeypatch.setattr(attention_forward, "MAX_ROWS", 8)
     for limit, value in {"MAX_ROWS": 8, "MAX_KEYS": 4, "MAX_TOGETHER": 0}.items():
         monkeypatch.setattr(attention_slices, limit, value)
-    graphs = denoiser_graphs(traced(family), tangents=TANGENTS, alphas_cumprod=ALPHAS_CUMPROD)
+    graphs = denoiser_graphs(traced(family), tangents=TANGENTS)
     assert set(graphs) == {"measure.onnx", "measure.sliced.onnx", "step.onnx", "step.sliced.onnx"}
     for name in ("measure", "step"):
         plain, sliced = (_session(graphs[f"{name}{kind}.onnx"]) for kind in ("", ".sliced"))

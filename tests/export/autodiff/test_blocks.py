@@ -3,7 +3,6 @@
 import numpy as np
 import onnx_ad
 import onnx_ir as ir
-import onnxruntime
 import pytest
 import torch
 from diffusers.models.attention import BasicTransformerBlock
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from memscan.export.autodiff.jvp import jvp
 from memscan.export.graphs.trace import OPSET
 from memscan.export.quiet import quiet_libraries
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 
 K = 3
 LIMIT = 5e-6

@@ -24,7 +24,6 @@ FAMILIES = {
 
 LATENT, TEXT = (4, 8, 8), (7, 24)
 TANGENTS = 3
-ALPHAS_CUMPROD = tuple(torch.linspace(0.999, 0.005, 1000).tolist())
 
 
 @functools.cache
@@ -33,7 +32,7 @@ def tiny_denoiser(family: str) -> EpsDenoiser:
     architecture, prediction_type = FAMILIES[family]
     torch.manual_seed(0)
     unet = tiny_unet(architecture, TEXT[1]).eval().requires_grad_(False)
-    return EpsDenoiser(unet, prediction_type, ALPHAS_CUMPROD, (32, 32) if architecture == "sdxl" else None)
+    return EpsDenoiser(unet, prediction_type, (32, 32) if architecture == "sdxl" else None)
 
 
 @functools.cache
@@ -45,4 +44,4 @@ def traced(family: str) -> ir.Model:
 @functools.cache
 def graphs(family: str, precision: Precision = "fp32") -> dict[str, ir.Model]:
     """File name -> model, of `tiny_denoiser`, for `TANGENTS` tangents; not to be modified."""
-    return denoiser_graphs(traced(family), tangents=TANGENTS, precision=precision, alphas_cumprod=ALPHAS_CUMPROD)
+    return denoiser_graphs(traced(family), tangents=TANGENTS, precision=precision)

@@ -4,25 +4,26 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 
 from memscan.export.graphs.guided import guided_step
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 
-ALPHAS_CUMPROD = tuple(np.linspace(0.99, 0.1, 10))
 SHAPE = (2, 3, 3)
+LEVEL = ("timestep", "alpha", "sigma")
 
 
 def scaled_by_text() -> ir.Model:
-    """eps = sample * mean(encoder_hidden_states) + timestep: depends on all three inputs, image by image."""
+    """eps = sample * mean(encoder_hidden_states) + timestep * sigma + alpha: depends on all inputs, image by image."""
     sample = ir.val("sample", ir.DataType.FLOAT, ["N", *SHAPE])
-    timestep = ir.val("timestep", ir.DataType.INT64, ["N"])
+    level = [ir.val(name, ir.DataType.FLOAT, ["N"]) for name in LEVEL]
     states = ir.val("encoder_hidden_states", ir.DataType.FLOAT, ["N", 5, 4])
-    graph = ir.Graph([sample, timestep, states], [], nodes=[], opset_imports={"": 23}, name="denoiser")
+    graph = ir.Graph([sample, *level, states], [], nodes=[], opset_imports={"": 23}, name="denoiser")
     tape = ir.tape.Tape(graph)
     column = tape.initializer(ir.tensor(np.array([-1, 1, 1, 1], np.int64), name="column"))
     axes = tape.initializer(ir.tensor(np.array([1, 2], np.int64), name="axes"))
     mean = tape.op("Reshape", [tape.op("ReduceMean", [states, axes]), column])
-    shift = tape.op("Reshape", [tape.op("Cast", [timestep], {"to": ir.DataType.FLOAT}), column])
+    timestep, alpha, sigma = (tape.op("Reshape", [value, column]) for value in level)
+    shift = tape.op("Add", [tape.op("Mul", [timestep, sigma]), alpha])
     eps = tape.op("Add", [tape.op("Mul", [sample, mean]), shift])
     eps.name = "eps"
     eps.dtype, eps.shape = ir.DataType.FLOAT, ir.Shape(["N", *SHAPE])
@@ -32,34 +33,36 @@ def scaled_by_text() -> ir.Model:
 
 def test_guided_step_equals_its_formula_and_leaves_the_denoiser_alone(tmp_path: Path) -> None:
     denoiser = scaled_by_text()
-    ir.save(guided_step(denoiser, ALPHAS_CUMPROD), tmp_path / "step.onnx")
-    assert [value.name for value in denoiser.graph.inputs] == ["sample", "timestep", "encoder_hidden_states"]
+    ir.save(guided_step(denoiser), tmp_path / "step.onnx")
+    assert [value.name for value in denoiser.graph.inputs] == ["sample", *LEVEL, "encoder_hidden_states"]
     assert [value.name for value in denoiser.graph.outputs] == ["eps"]
 
     rng = np.random.default_rng(0)
     x, previous = (rng.standard_normal((3, *SHAPE)).astype(np.float32) for _ in range(2))
     states, uncond = (rng.standard_normal((3, 5, 4)).astype(np.float32) for _ in range(2))
-    t = np.array([1, 5, 9])
+    level = {"timestep": [1, 5.5, 9], "alpha": [0.99, 0.8, 0.3], "sigma": [0.1, 0.6, 0.7]}
+    t, alpha, sigma = (np.array(level[name], np.float32)[:, None, None, None] for name in LEVEL)
     g, a, b, c = 7.5, 1.25, -0.5, 0.125
     session = onnxruntime.InferenceSession(tmp_path / "step.onnx", providers=["CPUExecutionProvider"])
     feed = {
         "sample": x,
-        "timestep": t,
+        **{name: np.array(values, np.float32) for name, values in level.items()},
         "encoder_hidden_states": states,
-        "uncond_hidden_states": uncond,
+        "uncond_encoder_hidden_states": uncond,
         "previous_denoised": previous,
         "guidance_scale": np.array(g, np.float32),
         "a": np.array(a, np.float32),
         "b": np.array(b, np.float32),
         "c": np.array(c, np.float32),
     }
-    next_sample, denoised = session.run(["next_sample", "denoised"], feed)
+    next_sample, denoised, eps_c, eps_0 = session.run(["next_sample", "denoised", "eps", "uncond_eps"], feed)
 
     def predict(text: np.ndarray) -> np.ndarray:
-        return x * text.mean((1, 2))[:, None, None, None] + t[:, None, None, None]
+        return x * text.mean((1, 2))[:, None, None, None] + t * sigma + alpha
 
     eps = predict(uncond) + g * (predict(states) - predict(uncond))
-    level = np.array(ALPHAS_CUMPROD)[t][:, None, None, None]
     # float32 rounding of values up to about 100
     np.testing.assert_allclose(next_sample, a * x + b * eps + c * previous, rtol=1e-5, atol=2e-5)
-    np.testing.assert_allclose(denoised, (x - np.sqrt(1 - level) * eps) / np.sqrt(level), rtol=1e-5, atol=2e-5)
+    np.testing.assert_allclose(denoised, (x - sigma * eps) / alpha, rtol=1e-5, atol=2e-5)
+    np.testing.assert_allclose(eps_c, predict(states), rtol=1e-5, atol=2e-5)
+    np.testing.assert_allclose(eps_0, predict(uncond), rtol=1e-5, atol=2e-5)

@@ -2,13 +2,13 @@
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.scanner.errors import ExportError
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from tests.export.graphs.families import FAMILIES, LATENT, TANGENTS, TEXT, graphs, tiny_denoiser, traced
 
 LIMIT = 1e-5
@@ -41,6 +41,8 @@ def test_measure_graph_keeps_the_contract(family: str) -> None:
     assert signature == [
         ("sample", "[N,4,8,8]"),
         ("timestep", "[N]"),
+        ("alpha", "[N]"),
+        ("sigma", "[N]"),
         ("encoder_hidden_states", "[N,7,24]"),
         *([("text_embeds", "[N,20]")] if family == "sdxl" else []),
         ("tangents", "[3,N,4,8,8]"),
@@ -80,26 +82,26 @@ def test_v_prediction_is_converted_to_eps() -> None:
         def forward(self, sample: torch.Tensor, *_: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
             return (torch.full_like(sample, 2.0),)
 
-    alphas_cumprod = torch.tensor([0.9, 0.36])
-    denoiser = EpsDenoiser(Constant(), "v_prediction", alphas_cumprod)
-    eps = denoiser(torch.full((2, 1, 1, 1), 5.0), torch.tensor([1, 0]), torch.zeros(2, 1, 1))
-    expected = [0.6 * 2 + 0.8 * 5, 0.9**0.5 * 2 + 0.1**0.5 * 5]
+    denoiser = EpsDenoiser(Constant(), "v_prediction")
+    level = torch.tensor([[1.0, 0.5], [0.6, 0.96], [0.8, 0.28]])
+    eps = denoiser(torch.full((2, 1, 1, 1), 5.0), *level, torch.zeros(2, 1, 1))
+    expected = [0.6 * 2 + 0.8 * 5, 0.96 * 2 + 0.28 * 5]
     torch.testing.assert_close(eps.flatten(), torch.tensor(expected))
 
 
 def test_prediction_of_the_sample_is_refused() -> None:
     with pytest.raises(ExportError, match="prediction type 'sample' is not supported: need epsilon or v_prediction"):
-        EpsDenoiser(torch.nn.Identity(), "sample", [0.5])
+        EpsDenoiser(torch.nn.Identity(), "sample")
 
 
 def _inputs(denoiser: EpsDenoiser, batch: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(batch)
     inputs = {
-        name: torch.randint(0, 1000, shape, generator=generator)
-        if name == "timestep"
-        else torch.randn(shape, generator=generator)
+        name: torch.randn(shape, generator=generator)
         for name, shape in denoiser.input_shapes(batch, LATENT, TEXT).items()
     }
+    angle = torch.rand(batch, generator=generator)
+    inputs |= {"timestep": 999 * angle, "alpha": angle.cos(), "sigma": angle.sin()}
     return {**inputs, "tangents": torch.randn(TANGENTS, *inputs["sample"].shape, generator=generator)}
 
 

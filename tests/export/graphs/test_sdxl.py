@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
@@ -12,6 +11,7 @@ from memscan.export.assemble import ExportOptions, export_bundle
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.errors import ExportError
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from tests.tiny_pipeline import POOLED
 
 PROMPTS = ["a photo of a cat", "red! blue!", ""]
@@ -69,9 +69,9 @@ def test_the_denoisers_graphs_take_the_pooled_embedding(tiny_xl_bundle: Path) ->
         return {value.name: value.shape for value in session.get_inputs()}
 
     measure, step = inputs("measure.onnx"), inputs("step.onnx")
-    assert list(measure) == ["sample", "timestep", "encoder_hidden_states", "text_embeds", "tangents"]
+    assert list(measure) == ["sample", "timestep", "alpha", "sigma", "encoder_hidden_states", "text_embeds", "tangents"]
     assert measure["text_embeds"] == step["text_embeds"] == step["uncond_text_embeds"] == ["N", POOLED]
-    assert step["encoder_hidden_states"] == step["uncond_hidden_states"] == ["N", 20, 32 + 16]
+    assert step["encoder_hidden_states"] == step["uncond_encoder_hidden_states"] == ["N", 20, 32 + 16]
 
 
 def test_the_denoiser_is_told_the_size_of_the_image(tiny_xl_bundle: Path, pipeline: StableDiffusionXLPipeline) -> None:
@@ -80,16 +80,18 @@ def test_the_denoiser_is_told_the_size_of_the_image(tiny_xl_bundle: Path, pipeli
     feed = {
         "sample": rng.standard_normal((3, 4, 8, 8)),
         "timestep": np.array([1, 501, 981]),
+        "alpha": np.ones(3),
+        "sigma": np.ones(3),
         "encoder_hidden_states": rng.standard_normal((3, 20, 48)),
         "text_embeds": rng.standard_normal((3, POOLED)),
         "tangents": np.zeros((4, 3, 4, 8, 8)),
     }
-    feed = {name: value.astype(np.int64 if name == "timestep" else np.float32) for name, value in feed.items()}
+    feed = {name: value.astype(np.float32) for name, value in feed.items()}
     session = onnxruntime.InferenceSession(tiny_xl_bundle / "measure.onnx", providers=["CPUExecutionProvider"])
     (eps,) = session.run(["eps"], feed)
     width = pipeline.text_encoder_2.config.projection_dim
     time_ids = pipeline._get_add_time_ids((32, 32), (0, 0), (32, 32), torch.float32, text_encoder_projection_dim=width)
-    sample, timestep, states, embeds, _ = (torch.from_numpy(value) for value in feed.values())
+    sample, timestep, _, _, states, embeds, _ = (torch.from_numpy(value) for value in feed.values())
     with torch.no_grad():
         added = {"text_embeds": embeds, "time_ids": time_ids.expand(3, -1)}
         expected = pipeline.unet(sample, timestep, states, added_cond_kwargs=added).sample

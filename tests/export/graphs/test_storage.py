@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 
 from memscan.export.graphs import storage
 from memscan.export.graphs.storage import save_graph, save_sharing_weights
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 
 WEIGHT = np.random.default_rng(0).standard_normal((32, 32)).astype(np.float32)
 SHIFT = np.linspace(0, 1, 512, dtype=np.float32)

@@ -105,10 +105,10 @@ def _inputs(family: str, *, text_seed: int = 1, scale: float = 1.0) -> Feed:
     shapes = tiny_denoiser(family).input_shapes(1, LATENT, TEXT)
     sample = torch.randn(shapes.pop("sample"), generator=image)
     tangents = torch.randn(TANGENTS, *sample.shape, generator=image).sign()
-    del shapes["timestep"]
-    texts = {name: torch.randn(shape, generator=text) for name, shape in shapes.items()}
+    level = {"timestep": torch.tensor([21.0]), "alpha": torch.tensor([0.96]), "sigma": torch.tensor([0.28])}
+    texts = {name: torch.randn(shape, generator=text) for name, shape in shapes.items() if name not in level}
     texts["encoder_hidden_states"] *= TEXT_SCALE
-    return {"sample": scale * sample, "timestep": torch.tensor([21]), **texts, "tangents": tangents}
+    return {"sample": scale * sample, **level, **texts, "tangents": tangents}
 
 
 def _evaluate(model: ir.Model, feed: Feed) -> list[np.ndarray]:

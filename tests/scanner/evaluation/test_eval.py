@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from memscan.scanner.cli import invoke
+from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.evaluate import evaluate
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.results.reader import open_results
@@ -106,18 +107,46 @@ def test_without_maps_the_fixed_mask_and_detection_are_scored(tmp_path: Path, tr
     assert out == (
         "step 49, timestep 1\n"
         "fixed protocol: the mask at memscan's own threshold\n"
-        "map       kind   images  IoU [95%]          mIoU  acc.  AUC [95%]\n"
-        "dh_uncond local       1  1.00               1.00  1.00  1.00\n"
-        "dh_uncond none        1  1.00               1.00  1.00  -\n"
-        "dh_uncond all         2  1.00 [1.00, 1.00]  1.00  1.00  1.00\n"
-        "h_cond    local       1  -                     -     -  .500\n"
-        "h_cond    none        1  -                     -     -  -\n"
-        "h_cond    all         2  -                     -     -  .500\n"
+        "metric         kind   images  IoU [95%]          mIoU  acc.  AUC [95%]\n"
+        "dh_uncond      local       1  1.00               1.00  1.00  1.00\n"
+        "dh_uncond      none        1  1.00               1.00  1.00  -\n"
+        "dh_uncond      all         2  1.00 [1.00, 1.00]  1.00  1.00  1.00\n"
+        "h_cond         local       1  -                     -     -  .500\n"
+        "h_cond         none        1  -                     -     -  -\n"
+        "h_cond         all         2  -                     -     -  .500\n"
     )
     assert err == (
         f"memscan: no maps in {results}: the oracle protocol needs them, and so does the fixed one but for dh_uncond;"
         " scan again with `memscan run --maps`\n"
     )
+
+
+def test_scores_are_records_of_detection_and_low_ones_mean_memorized_where_the_metric_says_so(
+    tmp_path: Path, truth: Path
+) -> None:
+    maps = {"dh_uncond": collapsed(TOP)}
+    values = [("copy", 9.0, 20.0), ("template", 1.0, 30.0), ("fresh", 2.0, 200.0)]
+    images = [
+        scanned(row, prompt, maps, scores={"guidance_norm": norm, "flipd": dimension})
+        for row, (prompt, norm, dimension) in enumerate(values)
+    ]
+    found = figures(write_results(tmp_path / "out", images), truth)
+    assert found["guidance_norm", 49, "global", "fixed"].auc == 1.0
+    assert found["guidance_norm", 49, "local", "fixed"].auc == 0.0
+    assert found["flipd", 49, "all", "fixed"].auc == 1.0
+    assert ("flipd", 49, "none", "fixed") not in found
+    assert {record.iou for key, record in found.items() if key[0] == "flipd"} == {None}
+    assert ("flipd", 49, "all", "oracle") not in found
+    assert not any(name == "update_norm" for name, *_ in found)  # not measured
+
+
+def test_a_score_that_some_images_lack_is_said_and_not_scored(tmp_path: Path, truth: Path) -> None:
+    maps = {"dh_uncond": collapsed(TOP)}
+    images = [scanned(0, "copy", maps, scores={"guidance_norm": 1.0}), scanned(1, "fresh", maps)]
+    results = write_results(tmp_path / "out", images)
+    assert not any(name == "guidance_norm" for name, *_ in figures(results, truth))
+    notes = evaluate(open_results(results), read_ground_truth(str(truth))).notes
+    assert "not all images have guidance_norm at step 49: it is not scored there" in notes
 
 
 def test_json_holds_a_record_for_each_line_of_the_table(tmp_path: Path, truth: Path, capsys: Any) -> None:
@@ -214,6 +243,6 @@ def test_a_missing_map_is_named(tmp_path: Path, truth: Path) -> None:
     other = write_results(tmp_path / "other", three_images()[:2])
     (other / "maps" / "part-00000.parquet").replace(results / "maps" / "part-00000.parquet")
     with pytest.raises(
-        Exception, match=r"maps lacks dh_uncond at step 49 of 1 images, the first \(row, seed\) \(2, 0\)"
+        UsageError, match=r"maps lacks dh_uncond at step 49 of 1 images, the first \(row, seed\) \(2, 0\)"
     ):
         figures(results, truth)

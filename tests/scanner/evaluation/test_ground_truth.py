@@ -7,12 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pycocotools import mask as coco
 
 from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.ground_truth import GroundTruth, read_ground_truth
-from memscan.scanner.results.masks import encode_mask
-from memscan.scanner.results.rle import decode
 from tests.scanner.results.fabricated import write_ground_truth
 
 HALF = np.arange(64).reshape(8, 8) < 32
@@ -20,33 +17,6 @@ HALF = np.arange(64).reshape(8, 8) < 32
 
 def read(tmp_path: Path, *rows: dict[str, Any]) -> GroundTruth:
     return read_ground_truth(str(write_ground_truth(tmp_path / "truth.parquet", rows)))
-
-
-def test_rle_equals_pycocotools() -> None:
-    generator = np.random.default_rng(0)
-    for _ in range(200):
-        height, width = generator.integers(1, 80, 2)
-        mask = generator.random((height, width)) < generator.random()
-        counts = encode_mask(mask)
-        assert (decode(counts, height, width) == mask).all()
-        assert (
-            decode(counts.decode(), height, width) == coco.decode({"size": [height, width], "counts": counts})
-        ).all()
-
-
-@pytest.mark.parametrize(
-    ("counts", "problem"),
-    [
-        (b"", "mask is not a COCO RLE of 4 x 4 pixels"),
-        (b"01", "mask is not a COCO RLE of 4 x 4 pixels"),
-        (b"`1", "mask is not a COCO RLE of 4 x 4 pixels"),
-        (b"`", "mask is not a COCO RLE: it ends within a number"),
-        (b"\x00", "mask is not a COCO RLE: it holds the byte 0"),
-    ],
-)
-def test_rle_refuses_what_pycocotools_reads_from_uninitialised_memory(counts: bytes, problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
-        decode(counts, 4, 4)
 
 
 def test_join_prefers_id_and_falls_back_to_prompt(tmp_path: Path) -> None:

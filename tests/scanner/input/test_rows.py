@@ -99,10 +99,25 @@ def test_image_is_read_relative_to_the_manifest(tmp_path: Path) -> None:
         (".", "the image . cannot be read: Is a directory"),
         ("a\0b", "the image path 'a\\x00b' is no path: embedded null byte"),
         (3, "the image is neither bytes nor a path but 3"),
+        ({"bytes": "aGk=", "path": None}, "the image's bytes are text: give a path, or Parquet with bytes"),
+        ({"bytes": None}, "the image has neither bytes nor a path"),
+        ({}, "the image has neither bytes nor a path"),
     ],
 )
 def test_bad_image_rejects_the_row(image: Any, error: str, tmp_path: Path) -> None:
     assert error_of(parse(image=image, folder=tmp_path)) == error
+
+
+@pytest.mark.parametrize("image", [None, float("nan"), "", " "])
+def test_image_that_is_missing_is_sampled(image: Any) -> None:
+    (item,) = parse(image=image).items
+    assert isinstance(item, Sample)
+    assert not item.image_given
+
+
+@pytest.mark.parametrize("image", ["gone.png", {"bytes": None, "path": None}, {"url": "x"}, {}, 3, b""])
+def test_image_that_is_given_is_said_to_be_so_though_it_be_bad(image: Any, tmp_path: Path) -> None:
+    assert parse(image=image, folder=tmp_path).items[0].image_given
 
 
 def test_image_may_be_left_unread() -> None:

@@ -5,15 +5,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from memscan.scanner.metrics.catalogue import MAPS
-from memscan.scanner.metrics.curvature import collapse_maps
-from memscan.scanner.metrics.hutchinson import Response, estimate, probe_groups
+from memscan.scanner.metrics.catalogue import MAPS, METRICS
+from memscan.scanner.metrics.curvature import H_COND
+from memscan.scanner.metrics.hutchinson import estimate, probe_groups
+from memscan.scanner.metrics.metric import Ask
 from memscan.scanner.metrics.probes import make_probes
+from memscan.scanner.sampling.schedule import Level
 from memscan.scanner.settings import Probes
 
 LATENT = (4, 3, 5)
 SIZE = 60
 SIGMA = 0.3
+LEVEL = Level(100.0, (1 - SIGMA**2) ** 0.5, SIGMA)
 
 
 class LinearDenoiser:
@@ -88,8 +91,10 @@ def test_estimate_is_unbiased() -> None:
 def test_maps_equal_the_papers_formulas_in_the_collapse_unit() -> None:
     probes = make_probes(Probes("rademacher", 6), LATENT)
     models = [exact_denoiser(seed) for seed in (3, 4, 5)]
-    cond, uncond, base = (estimate(model, probe_groups(probes, 4), 6) for model in models)
-    maps = collapse_maps(cond, uncond, base, SIGMA)
+    answers = {}
+    for condition, model in zip(("prompt", "none", "baseline"), models, strict=True):
+        response = estimate(model, probe_groups(probes, 4), 6)
+        answers |= {Ask("eps", condition): response.eps, Ask("diagonal", condition): response.diagonal}
 
     curvature = [paper_diagonal_of_negative_hessian(model, probes) for model in models]
     score = [-torch.from_numpy(model.jacobian @ model.x) / SIGMA for model in models]
@@ -100,15 +105,12 @@ def test_maps_equal_the_papers_formulas_in_the_collapse_unit() -> None:
         "ds_base": (score[0] - score[2]) ** 2,  # Eq. 6
         "h_cond": curvature[0],
     }
-    assert set(maps) == set(MAPS)
+    assert set(raw) == set(MAPS)
     for name, values in raw.items():
         expected = (values.reshape(LATENT).mean(0) * SIGMA**2).numpy()
-        np.testing.assert_allclose(maps[name][0], expected, atol=2e-6, err_msg=name)
-
-
-def test_maps_without_a_baseline_leave_its_maps_out() -> None:
-    response = Response(np.zeros((2, *LATENT), np.float32), np.zeros((2, *LATENT), np.float32))
-    assert set(collapse_maps(response, response, None, SIGMA)) == {"dh_uncond", "ds_uncond", "h_cond"}
+        found = METRICS[name].compute(answers, LEVEL)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found[0], expected, atol=2e-6, err_msg=name)
 
 
 @pytest.mark.parametrize(("variance", "collapse"), [(0.0, 1.0), (1.0, SIGMA**2)], ids=["point mass", "unit Gaussian"])
@@ -118,5 +120,5 @@ def test_collapse_is_one_without_variance_and_the_noise_share_of_a_free_coordina
     # alpha^2 + sigma^2 = 1, so the exact h = sigma^2 / (alpha^2 s^2 + sigma^2) is sigma^2 at s = 1.
     alpha_squared = 1 - SIGMA**2
     diagonal = np.full((1, *LATENT), SIGMA / (alpha_squared * variance + SIGMA**2), np.float32)
-    response = Response(np.zeros_like(diagonal), diagonal)
-    np.testing.assert_allclose(collapse_maps(response, response, None, SIGMA)["h_cond"], collapse, rtol=1e-6)
+    answers = {Ask("diagonal", "prompt"): diagonal}
+    np.testing.assert_allclose(H_COND.compute(answers, LEVEL), collapse, rtol=1e-6)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -15,6 +14,8 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import BundleError, EnvironmentFailed
 from memscan.scanner.model.engine import open_engine
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
+from memscan.scanner.sampling.schedule import Level
 from memscan.scanner.settings import Execution
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import LATENT, MAX_LENGTH
@@ -83,7 +84,7 @@ def test_cuda_demanded_of_a_cpu_runtime_is_an_error(bundle: Bundle) -> None:
     with pytest.raises(EnvironmentFailed) as caught:
         open_engine(bundle, Execution(provider="cuda"))
     assert str(caught.value) == (
-        'this ONNX Runtime has no CUDA: pip install "memscan[gpu]" instead of "memscan[cpu]", or use --provider cpu'
+        'this ONNX Runtime has no CUDA: use --provider cpu, or "memscan[gpu]" in an environment of its own'
     )
 
 
@@ -136,12 +137,51 @@ def test_what_is_uploaded_comes_back_with_its_shape(bundle: Bundle, shape: tuple
 
 
 def test_missing_onnxruntime_says_what_to_install(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "memscan.scanner.runtimes.quiet_onnxruntime")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EnvironmentFailed) as caught:
         open_engine(bundle, CPU)
     assert str(caught.value) == (
-        'ONNX Runtime is not installed: pip install "memscan[cpu]", or "memscan[gpu]" for NVIDIA GPUs'
+        'ONNX Runtime is not installed: pip install "memscan[cpu]" or, for NVIDIA GPUs and in an environment of its '
+        'own, "memscan[gpu]"'
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        (
+            'raise ImportError("libcublasLt.so.13: cannot open shared object file: No such file or directory")',
+            "ONNX Runtime is installed and does not load: libcublasLt.so.13: cannot open shared object file: "
+            "No such file or directory; it needs the libraries of CUDA 13 and cuDNN 9",
+        ),
+        (
+            'raise ImportError("/lib/libm.so.6: version `GLIBC_2.38\' not found")',
+            "ONNX Runtime is installed and does not load: /lib/libm.so.6: version `GLIBC_2.38' not found",
+        ),
+        (
+            'raise ImportError("failed to map segment from shared object: Cannot allocate memory")',
+            "out of memory while ONNX Runtime was loaded "
+            "(failed to map segment from shared object: Cannot allocate memory)",
+        ),
+        (
+            "import a_package_that_it_needs",
+            'ONNX Runtime needs a_package_that_it_needs: pip install "memscan[cpu]" or, for NVIDIA GPUs and in an '
+            'environment of its own, "memscan[gpu]"',
+        ),
+    ],
+    ids=["cuda", "libc", "memory", "dependency"],
+)
+def test_onnxruntime_that_does_not_load_says_why(
+    code: str, line: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "onnxruntime.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("memscan.scanner.runtimes.quiet_onnxruntime", "onnxruntime"):
+        monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(EnvironmentFailed) as caught:
+        open_engine(bundle, CPU)
+    assert str(caught.value) == line
 
 
 def test_out_of_memory_is_recognised_by_onnxruntimes_own_words(bundle: Bundle) -> None:
@@ -166,7 +206,7 @@ def test_a_graph_that_cannot_be_loaded_is_the_bundles_error(bundle: Bundle) -> N
     with pytest.raises(BundleError, match=r"measure\.onnx cannot be loaded: export the model again \([^\n]+\)$"):
         sample = engine.upload(np.zeros((1, *LATENT), np.float32))
         text = {"encoder_hidden_states": engine.upload(np.zeros((1, MAX_LENGTH, 5), np.float32))}
-        engine.measure(sample, 1, text, engine.upload(np.ones((4, 1, *LATENT), np.float32)))
+        engine.measure(sample, Level(1, 0.9, 0.4), text, engine.upload(np.ones((4, 1, *LATENT), np.float32)))
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,19 @@ def test_memory_of_prompts_is_bounded_by_bytes_and_forgets_the_longest_unused(
     assert len(engine.calls) == 4
 
 
+def test_what_is_forgotten_is_counted_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that were taken off twice would let the memory grow for ever."""
+    tokens = Tokenizer(bundle)
+    one = PromptEncoder(bundle, CountingEncoder())(tokens("a")).cond["encoder_hidden_states"].nbytes
+    monkeypatch.setattr("memscan.scanner.model.text._CACHED_BYTES", 2 * one)
+    engine = CountingEncoder()
+    encode = PromptEncoder(bundle, engine)
+    for prompt in ("a mug", "a rug", "a city", "a forest", "a poster"):
+        encode(tokens(prompt))
+    encode(tokens("a city"))  # two have come since
+    assert len(engine.calls) == 6
+
+
 def test_the_unconditional_prompt_is_encoded_or_is_zeros_as_the_bundle_says(bundle: Bundle) -> None:
     tokens = Tokenizer(bundle)
     empty = PromptEncoder(bundle, CountingEncoder()).unconditional(tokens)["encoder_hidden_states"]

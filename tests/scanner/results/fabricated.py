@@ -10,21 +10,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from memscan.scanner.results import layout
 from memscan.scanner.results.batch_maker import BatchMaker
 from memscan.scanner.results.maps_table import MapsWriter
-from memscan.scanner.results.masks import encode_mask
+from memscan.scanner.results.part_file import image_digest
+from memscan.scanner.results.reader import Key
+from memscan.scanner.results.rle import encode
 from memscan.scanner.results.schema import result_schema
-from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, StepMaps
+from memscan.scanner.results.store import LocalStore
+from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, Scores, StepMaps
 
 STEP = MeasuredStep(index=49, timestep=1, sigma=0.25, threshold=0.5, calibrated=True)
 
 
 def scanned(
-    row: int, prompt: str, *steps: Mapping[str, NDArray[np.float32]], seed: int = 0, id: str | None = None
+    row: int,
+    prompt: str,
+    *steps: Mapping[str, NDArray[np.float32]],
+    seed: int = 0,
+    id: str | None = None,
+    scores: Mapping[str, float] | None = None,
 ) -> Scanned:
-    """An image with its maps at each step; a step without maps failed."""
+    """An image with its maps at each step, and the same scores at all; a step without maps failed."""
     batched = ({name: values[None] for name, values in maps.items()} for maps in steps)
-    return Scanned((Sample(row, seed, prompt, id),), (False,), tuple(StepMaps(maps, (None,)) for maps in batched))
+    exist = np.ones(1, np.bool_)
+    of_image = {name: Scores(np.array([value], np.float32), exist) for name, value in (scores or {}).items()}
+    measured = tuple(StepMaps(maps, (None,), of_image) for maps in batched)
+    return Scanned((Sample(row, seed, prompt, id),), (False,), measured)
 
 
 def write_results(
@@ -35,22 +47,30 @@ def write_results(
     save_maps: bool = True,
     thresholds: Sequence[Mapping[str, Any]] = (),
     finished: bool = True,
+    score_name: str = "dh_uncond_mean",
+    images: Mapping[Key, bytes] | None = None,
 ) -> Path:
     """Write `items` as the finished results of a run whose mask map is dh_uncond and whose latents have 4 channels."""
+    named = {layout.image_name(*key): content for key, content in (images or {}).items()}
     metadata = {
         "latent_channels": json.dumps(4),
-        "run": json.dumps({"settings": {"mask_map": "dh_uncond"}}),
+        "run": json.dumps({"settings": {"mask_map": "dh_uncond", "score_name": score_name}}),
         "thresholds": json.dumps(list(thresholds)),
+        "images": json.dumps({name: image_digest(content) for name, content in named.items()}),
     }
     schema = result_schema({}, metadata)
-    maker = BatchMaker(schema, "fabricated", "dh_uncond", tuple(steps))
+    maker = BatchMaker(schema, "fabricated", "dh_uncond", score_name, tuple(steps))
     batches = [
         batch
         for item in items
         for batch in (maker.scanned(item) if isinstance(item, Scanned) else maker.rejected([item]))
     ]
     (folder / "results").mkdir(parents=True)
-    pq.write_table(pa.Table.from_batches(batches, schema), folder / "results" / "part-00000.parquet")
+    table = pa.Table.from_batches(batches, schema)
+    pq.write_table(table, folder / "results" / "part-00000.parquet", write_page_checksum=True)
+    for name, content in named.items():
+        with LocalStore(folder).writing(layout.image(0, name)) as file:
+            file.write(content)
     if finished:
         (folder / "results" / "_SUCCESS").touch()
     if save_maps:
@@ -69,7 +89,7 @@ def write_ground_truth(file: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     encoded = []
     for row in rows:
         mask = row["mask"]
-        counts, height, width = (None, None, None) if mask is None else (encode_mask(mask), *mask.shape)
+        counts, height, width = (None, None, None) if mask is None else (encode(mask), *mask.shape)
         encoded.append({**row, "mask": counts, "mask_height": height, "mask_width": width})
     pq.write_table(pa.Table.from_pylist(encoded), file)
     return file

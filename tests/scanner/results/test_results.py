@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from memscan.scanner.errors import UsageError
+from memscan.scanner.metrics.catalogue import MAPS, SCORES
 from memscan.scanner.results.batch_maker import BatchMaker
 from memscan.scanner.results.maps_table import MAPS_SCHEMA, MapsWriter
-from memscan.scanner.results.masks import encode_mask
-from memscan.scanner.results.schema import COLUMNS, result_schema
-from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, StepMaps
+from memscan.scanner.results.masks import Summaries, mask_of, shares
+from memscan.scanner.results.schema import COLUMNS, SCORE_COLUMNS, result_schema
+from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, Scores, StepMaps
 
 STEPS = (MeasuredStep(3, 101, 0.5, 0.25, True), MeasuredStep(9, 1, 0.125, 0.5, False))
 
 
-def maker(**carried: pa.DataType) -> BatchMaker:
-    return BatchMaker(result_schema(carried, {}), "some-model", "dh_uncond", STEPS)
+def maker(score_name: str = "dh_uncond_mean", **carried: pa.DataType) -> BatchMaker:
+    return BatchMaker(result_schema(carried, {}), "some-model", "dh_uncond", score_name, STEPS)
 
 
 def rows(batches: list[pa.RecordBatch]) -> list[dict[str, Any]]:
@@ -74,6 +75,58 @@ def test_maps_that_failed_are_an_error_of_their_image_and_step_alone() -> None:
     assert None not in [other[name] for other in others for name in measured]
 
 
+def with_scores(errors: tuple[str | None, ...] = (None, None)) -> Scanned:
+    """Two images, the second of which has no score of sampling."""
+    maps = {"dh_uncond": np.stack([ramp(0.0), ramp(0.5)])}
+    scores = {
+        "guidance_norm": Scores(np.array([3.5, 0.0], np.float32), np.array([True, False])),
+        "flipd": Scores(np.array([40.0, 250.0], np.float32), np.array([True, True])),
+    }
+    samples = (Sample(0, 0, "a mug"), Sample(1, 0, "a rug"))
+    return Scanned(samples, (False, False), (StepMaps(maps, errors, scores),) * 2)
+
+
+def test_scores_are_columns_of_their_names_and_null_where_an_image_has_none() -> None:
+    first, second, *_ = rows(maker().scanned(with_scores()))
+    assert (first["guidance_norm"], first["flipd"], first["update_norm"]) == (3.5, 40.0, None)
+    assert (second["status"], second["guidance_norm"], second["flipd"]) == ("ok", None, 250.0)
+    failed, *_ = rows(maker().scanned(with_scores(("not finite", None))))
+    assert (failed["status"], failed["guidance_norm"], failed["flipd"], failed["score"]) == ("error", None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("score_name", "expected"),
+    [("dh_uncond_max", 39 / 40), ("guidance_norm", 3.5), ("flipd", -40.0)],
+    ids=["summary of a map", "score", "score whose low values mean memorized: its sign turned"],
+)
+def test_score_is_the_chosen_column_and_the_mask_stays(score_name: str, expected: float) -> None:
+    first, *_ = rows(maker(score_name).scanned(with_scores()))
+    assert first["score"] == np.float32(expected)
+    assert first["mask_share"] == 30 / 40
+
+
+def test_columns_follow_the_catalogue() -> None:
+    measured = [f"{name}_{summary}" for name in MAPS for summary in ("mean", "max", "q99")] + list(SCORES)
+    assert list(SCORE_COLUMNS) == measured
+    assert [name for name in COLUMNS.names if name in SCORE_COLUMNS] == measured
+    assert all(COLUMNS.field(name).type == pa.float32() for name in measured)
+    assert Summaries._fields == ("mean", "max", "q99")
+
+
+def test_a_threshold_belongs_to_its_mask_in_float32_whatever_the_precision() -> None:
+    third = np.float32(1 / 3)
+    below, above = np.nextafter(third, np.float32(0)), np.nextafter(third, np.float32(1))
+    assert mask_of(np.array([below, third, above]), 1 / 3).tolist() == [False, True, True]
+    assert mask_of(np.array([0.25, 0.5], np.float16), 0.25).tolist() == [True, True]
+    assert mask_of(np.array([0.5], np.float16), 0.5001).tolist() == [False]  # 0.5001 is 0.5 in float16
+
+
+def test_shares_are_those_of_float64() -> None:
+    masks = np.zeros((2, 1, 3), np.bool_)
+    masks[1, 0, 0] = True
+    assert shares(masks).tolist() == [0.0, 1 / 3]  # float32 gives 0.3333333433
+
+
 def test_rejected_row_gives_an_error_row_for_each_step() -> None:
     rejected = Rejected(4, 2, None, "the prompt is null", "x", {"kind": "none"})
     table = pa.Table.from_batches(maker(kind=pa.string()).rejected([rejected]))
@@ -84,13 +137,6 @@ def test_rejected_row_gives_an_error_row_for_each_step() -> None:
         assert table[name].null_count == 2, name
 
 
-@pytest.mark.parametrize("shape", [(5, 8), (1, 1), (64, 64)])
-def test_mask_is_what_pycocotools_reads(shape: tuple[int, int]) -> None:
-    mask = np.random.RandomState(0).rand(*shape) < 0.5
-    decoded = coco.decode({"size": list(shape), "counts": encode_mask(mask)})
-    np.testing.assert_array_equal(decoded, mask)
-
-
 def test_carried_column_may_not_hide_a_result_column() -> None:
     with pytest.raises(UsageError) as caught:
         result_schema({"score": pa.string()}, {})
@@ -99,7 +145,7 @@ def test_carried_column_may_not_hide_a_result_column() -> None:
 
 def test_metadata_names_the_schema_version_and_the_features_of_hugging_face() -> None:
     metadata = result_schema({"n": pa.float64()}, {"fingerprint": "abc"}).metadata
-    assert metadata[b"memscan.schema_version"] == b"1"
+    assert metadata[b"memscan.schema_version"] == b"2"
     assert metadata[b"memscan.fingerprint"] == b"abc"
     features = json.loads(metadata[b"huggingface"])["info"]["features"]
     assert list(features) == [*COLUMNS.names, "n"]
@@ -148,7 +194,7 @@ def test_reader_takes_the_folder_with_its_mark_of_success(
 
 def test_maps_are_stored_as_little_endian_float16_and_saturate() -> None:
     values = ramp(0.0)
-    values[0, 0] = 1e6
+    values[0, :3] = 1e6, -1e6, -65520  # the last is rounded to minus infinity
     stream = io.BytesIO()
     writer = MapsWriter(stream, {b"key": b"value"}, (9,))
     maps = {"dh_uncond": np.stack([values, ramp(np.nan)])}
@@ -162,5 +208,5 @@ def test_maps_are_stored_as_little_endian_float16_and_saturate() -> None:
         "row": 5, "seed": 7, "step_index": 9, "map": "dh_uncond"
     }  # fmt: skip
     stored = np.frombuffer(row["data"], "<f2").reshape(row["height"], row["width"])
-    assert stored[0, 0] == 65504  # the largest float16, not infinity
-    np.testing.assert_array_equal(stored.ravel()[1:], values.ravel()[1:].astype(np.float16))
+    assert stored[0, :3].tolist() == [65504, -65504, -65504]  # the largest float16, not infinity
+    np.testing.assert_array_equal(stored.ravel()[3:], values.ravel()[3:].astype(np.float16))

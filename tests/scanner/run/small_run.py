@@ -5,6 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+
+from memscan.scanner.cli import invoke
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "a memorized poster", "seed": [1]},
@@ -31,15 +34,20 @@ def command(manifest: Path, model: Path, out: Path) -> list[str]:
     """Arguments of a run with maps and images, in parts of three rows, which are two batches each but for the last."""
     return [
         *("run", str(manifest), "--model", str(model), "--out", str(out)),
-        *("--maps", "--images", "--shard-rows", "3", "--batch-size", "2", "--threads", "1"),
+        *("--maps", "--images", "--part-rows", "3", "--batch-size", "2", "--threads", "1"),
     ]
 
 
 def contents(out: Path) -> dict[str, Any]:
     """All that a reader sees of a run, by file; checks that it is marked as finished and that nothing is left over."""
     assert (out / "results" / "_SUCCESS").read_bytes() == b""
-    assert list((out / "_memscan" / "tmp").iterdir()) == []
+    assert temporary(out) == []
     return visible(out)
+
+
+def temporary(out: Path) -> list[Path]:
+    """Files that are being written, or were left so."""
+    return [file for file in (out / "_memscan" / "tmp").rglob("*") if file.is_file()]
 
 
 def visible(out: Path) -> dict[str, Any]:
@@ -50,6 +58,28 @@ def visible(out: Path) -> dict[str, Any]:
         for file in sorted((out / kind).iterdir() if (out / kind).exists() else ())
         if file.name != "_SUCCESS"
     }
-    images = {file.name: file.read_bytes() for file in sorted((out / "images").glob("*"))}
+    images = {str(file.relative_to(out)): file.read_bytes() for file in sorted((out / "images").rglob("*.png"))}
     assert all(content.endswith(b"IEND\xaeB`\x82") for content in images.values())
     return tables | images
+
+
+def error_line(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """The error of a command that must end with `code`, without having written anything to stdout."""
+    capsys.readouterr()
+    assert invoke(arguments) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = [line for line in printed.err.splitlines() if line.startswith("memscan: error: ")]
+    return line.removeprefix("memscan: error: ")
+
+
+def lines(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What a command that must end with `code` says on stderr."""
+    capsys.readouterr()
+    assert invoke(arguments) == code
+    return capsys.readouterr().err.splitlines()
+
+
+def set_aside(out: Path) -> set[Path]:
+    """Files that were torn, or that nothing names."""
+    return {file for file in (out / "_memscan" / "damaged").rglob("*") if file.is_file()}

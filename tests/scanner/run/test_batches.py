@@ -9,6 +9,7 @@ import pytest
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.model.text import Tokens
 from memscan.scanner.run.batches import Batch, batches
+from memscan.scanner.run.cut import Bounds, survey
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.scan.batch_ceiling import BatchCeiling
 from memscan.scanner.scan.prepare import Prepared
@@ -23,7 +24,8 @@ def prepare(sample: Sample) -> Prepared | Rejected:
 
 def cut(tmp_path: Path, ceiling: BatchCeiling, done: Container[int] = ()) -> list[Batch]:
     manifest = open_manifest(str(write_manifest(tmp_path / "m.parquet", ROWS)))
-    return list(batches(manifest, 3, done, prepare, ceiling))
+    parts = enumerate(survey(manifest, Bounds(3, 100)).parts)
+    return list(batches(manifest, [part for part in parts if part[0] not in done], prepare, ceiling))
 
 
 def test_batches_are_full_but_for_the_last_of_a_part(tmp_path: Path) -> None:
@@ -39,7 +41,8 @@ def test_batches_are_full_but_for_the_last_of_a_part(tmp_path: Path) -> None:
 
 def test_a_part_without_a_valid_row_has_a_batch_all_the_same(tmp_path: Path) -> None:
     manifest = open_manifest(str(write_manifest(tmp_path / "m.parquet", [{"prompt": None}, {"prompt": "a rug"}])))
-    first, second = batches(manifest, 1, set(), prepare, BatchCeiling(8, pytest.fail))
+    parts = list(enumerate(survey(manifest, Bounds(1, 1)).parts))
+    first, second = batches(manifest, parts, prepare, BatchCeiling(8, pytest.fail))
     assert (first.part, first.prepared, len(first.rejected), first.last) == (0, (), 1, True)
     assert (second.part, len(second.prepared), second.last) == (1, 1, True)
 
@@ -52,7 +55,7 @@ def test_a_ceiling_that_sinks_holds_from_the_next_batch(tmp_path: Path) -> None:
     manifest = open_manifest(str(write_manifest(tmp_path / "m.parquet", [{"prompt": f"a rug {i}"} for i in range(8)])))
     ceiling = BatchCeiling(4, pytest.fail)
     found = []
-    for batch in batches(manifest, 8, set(), prepare, ceiling):
+    for batch in batches(manifest, list(enumerate(survey(manifest, Bounds(8, 8)).parts)), prepare, ceiling):
         found.append(len(batch.prepared))
         ceiling.size = 2
     assert found == [4, 2, 2]

@@ -59,7 +59,7 @@ def test_demo_scans_evaluates_and_draws(capsys: Any) -> None:
     assert all(record["auc"] == 1.0 for record in masks if record["kind"] != "none")
     with Image.open(folder / "sheet.png") as sheet:
         assert sheet.width > 128 * 8  # ground truth, generated image, five heat maps, mask
-    assert len(list((folder / "images").iterdir())) == 12
+    assert len(list((folder / "images" / "00000").iterdir())) == 12
 
 
 @pytest.mark.usefixtures("testbed")

@@ -7,8 +7,9 @@ import pytest
 
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.errors import UsageError
+from memscan.scanner.metrics.catalogue import MAPS, METRICS
 from memscan.scanner.run.measurement import Request, build_measurement, matching_calibrations, measured_steps
-from memscan.scanner.settings import Probes
+from memscan.scanner.settings import Measurement, Probes, fingerprint, fingerprint_parts
 
 # The analytic bundle: 10 steps at timesteps 901, 801, ... 1; defaults 201, 101, 1; guidance 2.5; 8 Hadamard probes;
 # dh_uncond calibrated at 0.1 there.
@@ -19,6 +20,14 @@ def bundle(analytic: Path) -> Bundle:
     return open_bundle(analytic)
 
 
+def indices(measurement: Measurement) -> list[int]:
+    return [step.index for step in measurement.steps]
+
+
+def calibrated(measurement: Measurement) -> list[bool]:
+    return [step.calibrated for step in measurement.steps]
+
+
 def refusal(bundle: Bundle, request: Request) -> str:
     with pytest.raises(UsageError) as caught:
         build_measurement(bundle, request)
@@ -27,9 +36,9 @@ def refusal(bundle: Bundle, request: Request) -> str:
 
 def test_defaults_are_the_bundles_and_calibrated(bundle: Bundle) -> None:
     measurement, notes = build_measurement(bundle, Request())
-    assert measurement.steps == (7, 8, 9)
-    assert measurement.thresholds == (0.1, 0.1, 0.1)
-    assert measurement.calibrated == (True, True, True)
+    assert indices(measurement) == [7, 8, 9]
+    assert [step.threshold for step in measurement.steps] == [0.1] * 3
+    assert calibrated(measurement) == [True, True, True]
     assert (measurement.num_inference_steps, measurement.guidance_scale) == (10, 2.5)
     assert (measurement.probes, measurement.mask_map) == (Probes("hadamard", 8, 0), "dh_uncond")
     assert notes == ()
@@ -37,8 +46,8 @@ def test_defaults_are_the_bundles_and_calibrated(bundle: Bundle) -> None:
 
 def test_steps_and_timesteps_are_joined_and_ascend(bundle: Bundle) -> None:
     measurement, notes = build_measurement(bundle, Request(steps=(9, 0), timesteps=(101, 1)))
-    assert measurement.steps == (0, 8, 9)
-    assert measurement.calibrated == (False, True, True)
+    assert indices(measurement) == [0, 8, 9]
+    assert calibrated(measurement) == [False, True, True]
     assert notes == (
         "no threshold of dh_uncond is calibrated at timestep 901 for these settings: "
         "masks there use 0.1, and are marked as uncalibrated",
@@ -59,20 +68,20 @@ def test_steps_and_timesteps_are_joined_and_ascend(bundle: Bundle) -> None:
 )
 def test_threshold_is_calibrated_at_exactly_its_settings_only(bundle: Bundle, request_: Request) -> None:
     measurement, (note,) = build_measurement(bundle, request_)
-    assert not any(measurement.calibrated)
+    assert not any(calibrated(measurement))
     assert note.endswith("masks there use 0.1, and are marked as uncalibrated")
 
 
 def test_given_threshold_is_used_everywhere_and_is_the_users_own(bundle: Bundle) -> None:
     measurement, notes = build_measurement(bundle, Request(threshold=0.3))
-    assert measurement.thresholds == (0.3, 0.3, 0.3)
-    assert measurement.calibrated == (False, False, False)
+    assert [step.threshold for step in measurement.steps] == [0.3] * 3
+    assert calibrated(measurement) == [False, False, False]
     assert notes == ()
 
 
 def test_default_timesteps_that_the_sampler_lacks_are_replaced_by_the_nearest(bundle: Bundle) -> None:
     measurement, notes = build_measurement(bundle, Request(num_inference_steps=2))
-    assert measurement.steps == (1,)  # of 501 and 1, the latter is nearest to 201, 101 and 1
+    assert indices(measurement) == [1]  # of 501 and 1, the latter is nearest to 201, 101 and 1
     assert notes[0] == (
         "with 2 inference steps the model's default timesteps are replaced by the nearest: 201 by 1, 101 by 1"
     )
@@ -94,16 +103,16 @@ def test_another_sampler_has_its_usual_number_of_steps_and_measures_at_the_defau
     assert (measurement.sampler, measurement.num_inference_steps) == ("dpmsolver++", 20)
     # Of 941, 894, ... 189, 142, 95, 48 the nearest to 201, 101 and 1.
     assert measurement.moved == ((16, 201), (18, 101), (19, 1))
-    assert measurement.steps == (16, 18, 19)
+    assert indices(measurement) == [16, 18, 19]
     assert [step.timestep for step in measured_steps(bundle, measurement)] == [201, 101, 1]
-    assert not any(measurement.calibrated)
+    assert not any(calibrated(measurement))
     assert note.startswith("no threshold of dh_uncond is calibrated at timestep 201, 101, 1 for these settings")
 
 
 def test_a_sampler_of_any_spacing_moves_to_the_timestep_asked_for(bundle: Bundle) -> None:
     request = Request(sampler="dpmsolver++", steps=(0,), timesteps=(142, 201), num_inference_steps=20)
     measurement, _ = build_measurement(bundle, request)
-    assert (measurement.steps, measurement.moved) == ((0, 16, 17), ((16, 201),))  # 142 is the sampler's own
+    assert (indices(measurement), measurement.moved) == ([0, 16, 17], ((16, 201),))  # 142 is the sampler's own
     assert [step.timestep for step in measured_steps(bundle, measurement)] == [941, 201, 142]
 
 
@@ -118,13 +127,13 @@ def test_timesteps_that_no_step_can_move_to_are_said(bundle: Bundle) -> None:
 
 def test_a_threshold_belongs_to_its_sampler_and_to_a_run_that_moves_no_other_step(bundle: Bundle) -> None:
     own = dataclasses.replace(bundle.calibrations[0], sampler="dpmsolver++", num_inference_steps=20)
-    calibrated = dataclasses.replace(bundle, calibrations=(own,))
-    alone, _ = build_measurement(calibrated, Request(sampler="dpmsolver++", timesteps=(201,)))
-    beside, _ = build_measurement(calibrated, Request(sampler="dpmsolver++", timesteps=(201, 101)))
-    other, _ = build_measurement(calibrated, Request(num_inference_steps=20, steps=(15,)))
-    assert alone.calibrated == (True,)
-    assert beside.calibrated == (False, False)
-    assert other.calibrated == (False,)
+    vouching = dataclasses.replace(bundle, calibrations=(own,))
+    alone, _ = build_measurement(vouching, Request(sampler="dpmsolver++", timesteps=(201,)))
+    beside, _ = build_measurement(vouching, Request(sampler="dpmsolver++", timesteps=(201, 101)))
+    other, _ = build_measurement(vouching, Request(num_inference_steps=20, steps=(15,)))
+    assert calibrated(alone) == [True]
+    assert calibrated(beside) == [False, False]
+    assert calibrated(other) == [False]
 
 
 def test_an_unknown_sampler_is_said(bundle: Bundle) -> None:
@@ -161,3 +170,76 @@ def test_measured_steps_have_the_noise_level_of_their_timestep(bundle: Bundle) -
     (step,) = measured_steps(bundle, measurement)
     assert (step.index, step.timestep, step.threshold, step.calibrated) == (8, 101, 0.3, False)
     assert step.sigma == pytest.approx((1 - bundle.schedule.alphas_cumprod[101]) ** 0.5, rel=1e-15)
+
+
+def test_metrics_are_the_default_ones_and_the_score_is_the_mean_of_the_masks_map(bundle: Bundle) -> None:
+    measurement, _ = build_measurement(bundle, Request())
+    assert measurement.metrics == (*MAPS, "guidance_norm", "guidance_first", "update_norm")
+    assert (measurement.mask_map, measurement.score_name) == ("dh_uncond", "dh_uncond_mean")
+    other, _ = build_measurement(bundle, Request(mask_map="ds_base"))
+    assert (other.mask_map, other.score_name) == ("ds_base", "ds_base_mean")
+
+
+@pytest.mark.parametrize(
+    ("request_", "metrics"),
+    [
+        (Request(metrics=("all",)), tuple(METRICS)),
+        (Request(metrics=("free",)), ("dh_uncond", "guidance_norm", "guidance_first", "update_norm")),
+        (Request(metrics=("flipd", "h_cond")), ("dh_uncond", "h_cond", "flipd")),
+        (Request(metrics=("h_cond",), mask_map="ds_base", score_name="flipd"), ("ds_base", "h_cond", "flipd")),
+    ],
+    ids=["all", "free", "names", "those of mask and score"],
+)
+def test_metrics_that_are_chosen_stand_in_the_order_of_the_catalogue(
+    bundle: Bundle, request_: Request, metrics: tuple[str, ...]
+) -> None:
+    assert build_measurement(bundle, request_)[0].metrics == metrics
+
+
+def test_metrics_of_a_bundle_without_a_baseline(analytic_without_baseline: Path) -> None:
+    bundle = open_bundle(analytic_without_baseline)
+    for metrics in ((), ("all",)):
+        measurement, _ = build_measurement(bundle, Request(metrics=metrics))
+        assert not any(METRICS[name].needs_baseline for name in measurement.metrics)
+        assert "h_cond" in measurement.metrics
+    for request, option in (
+        (Request(metrics=("h_cond", "dh_base")), "--metrics dh_base"),
+        (Request(score_name="ds_base_max"), "--score ds_base"),
+    ):
+        assert refusal(bundle, request) == (
+            f"{option} needs a less-trained baseline, which {analytic_without_baseline} does not have"
+        )
+
+
+def test_metric_or_score_that_does_not_exist_is_said(bundle: Bundle) -> None:
+    assert refusal(bundle, Request(metrics=("wen",))) == (
+        "--metrics wen: expected all, free, or some of dh_uncond, dh_base, ds_uncond, ds_base, h_cond, "
+        "guidance_norm, guidance_first, update_norm, flipd"
+    )
+    for name in ("dh_uncond", "flipd_mean"):
+        assert refusal(bundle, Request(score_name=name)) == (
+            f"--score {name}: expected one of guidance_norm, guidance_first, update_norm, flipd, or NAME_mean, "
+            "NAME_max or NAME_q99 of a map: dh_uncond, dh_base, ds_uncond, ds_base, h_cond"
+        )
+
+
+def test_score_of_the_steps_taken_does_not_exist_before_the_first(bundle: Bundle) -> None:
+    assert refusal(bundle, Request(steps=(0, 9), score_name="update_norm")) == (
+        "--score update_norm: there is none at step 0, before which no step was taken"
+    )
+    assert build_measurement(bundle, Request(steps=(0, 9), score_name="guidance_norm"))
+
+
+def test_score_and_metrics_are_part_of_the_fingerprint(bundle: Bundle) -> None:
+    requests = [
+        Request(),
+        Request(score_name="dh_uncond_max"),
+        Request(mask_map="h_cond"),
+        Request(mask_map="h_cond", score_name="dh_uncond_mean"),
+        Request(metrics=("all",)),
+    ]
+    fingerprints = {fingerprint("0", build_measurement(bundle, request)[0]) for request in requests}
+    assert len(fingerprints) == len(requests)
+    parts = fingerprint_parts("0", build_measurement(bundle, Request(steps=(9,), score_name="guidance_norm"))[0])
+    assert (parts["score_name"], parts["mask_map"]) == ("guidance_norm", "dh_uncond")
+    assert (parts["steps.index"], parts["steps.threshold"], parts["steps.calibrated"]) == ([9], [0.1], [True])

@@ -12,45 +12,9 @@ import pytest
 from PIL import Image
 
 from memscan.scanner.cli import invoke
-from memscan.scanner.results.folder import OutputFolder
-from tests.scanner.run.small_run import ROWS, command, contents, write_manifest
-
-
-@pytest.fixture(scope="module")
-def finished_run(analytic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a finished run of `ROWS`, to be copied."""
-    folder = tmp_path_factory.mktemp("finished")
-    assert invoke(command(write_manifest(folder / "m.parquet", ROWS), analytic, folder / "out")) == 3
-    return folder / "out"
-
-
-@pytest.fixture
-def out(finished_run: Path, tmp_path: Path) -> Path:
-    """A finished run of its own for each test."""
-    shutil.copytree(finished_run, tmp_path / "out")
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def arguments(analytic: Path, tmp_path: Path, out: Path) -> list[str]:
-    """The command of the finished run."""
-    return command(write_manifest(tmp_path / "m.parquet", ROWS), analytic, out)
-
-
-def error_line(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> str:
-    """The error of a command that must end with `code`, without having written anything to stdout."""
-    capsys.readouterr()
-    assert invoke(arguments) == code
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    (line,) = [line for line in printed.err.splitlines() if line.startswith("memscan: error: ")]
-    return line.removeprefix("memscan: error: ")
-
-
-def lines(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    capsys.readouterr()
-    assert invoke(arguments) == code
-    return capsys.readouterr().err.splitlines()
+from memscan.scanner.results.store import LocalStore
+from memscan.scanner.run.share import Share, claimed
+from tests.scanner.run.small_run import ROWS, contents, error_line, lines, write_manifest
 
 
 def test_finished_run_is_left_alone(arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,9 +28,9 @@ def test_finished_run_is_left_alone(arguments: list[str], out: Path, capsys: pyt
     ("option", "change"),
     [
         (["--guidance", "3"], "guidance_scale was 2.5 and is 3.0 now"),
-        (["--step", "9"], "steps was [7, 8, 9] and is [9] now"),
+        (["--step", "9"], "steps.index was [7, 8, 9] and is [9] now"),
         (["--probe-seed", "5"], "probes.seed was 0 and is 5 now"),
-        (["--threshold", "0.4"], "thresholds was [0.1, 0.1, 0.1] and is [0.4, 0.4, 0.4] now"),
+        (["--threshold", "0.4"], "steps.threshold was [0.1, 0.1, 0.1] and is [0.4, 0.4, 0.4] now"),
         (["--rng", "cuda"], 'stream was "cpu" and is "cuda" now'),
     ],
 )
@@ -97,7 +61,7 @@ def test_another_model_is_refused(
         (lambda rows: [*rows[:3], rows[3] | {"seed": [9]}, *rows[4:]], "3 to 5"),
         (lambda rows: [rows[1], rows[0], *rows[2:]], "0 to 2"),
         (lambda rows: [*rows, {"prompt": "a rug", "seed": [1]}], "6 to 7"),
-        (lambda rows: rows[:6], "6 to 8"),
+        (lambda rows: rows[:6], "6 to 6"),
     ],
     ids=["prompt", "seed", "order", "row added", "row removed"],
 )
@@ -142,26 +106,35 @@ def test_changed_type_of_a_carried_column_is_refused(
     assert error_line(arguments, 2, capsys) == f"{part} has another type of column 'n': choose another --out"
 
 
-def test_damaged_part_is_done_again(
-    finished_run: Path, arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]
+def test_run_of_another_schema_is_refused(arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = out / "_memscan" / "run.json"
+    held = json.loads(record.read_text())
+    record.write_text(json.dumps(held | {"schema_version": 0}))
+    assert error_line(arguments, 2, capsys) == (
+        f"{out} holds another run: schema_version was 0 and is {held['schema_version']} now: choose another --out"
+    )
+    del held["part_rows"]
+    record.write_text(json.dumps(held | {"shard_rows": 3}))
+    assert error_line(arguments, 2, capsys) == (
+        f"{out} holds a run of another version of memscan: choose another --out"
+    )
+
+
+def test_altered_weights_are_refused_on_resume_though_unverified(
+    analytic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    part = out / "results" / "part-00001.parquet"
-    whole = part.read_bytes()
-    flipped = bytearray(whole)
-    flipped[200] ^= 1  # within the first pages: their checksums find it
-    for damaged in (b"", whole[:4], whole[: len(whole) // 2], whole[:-1], bytes(flipped)):
-        part.write_bytes(damaged)
-        assert lines(arguments, 3, capsys)[:2] == [
-            f"memscan: {part} is damaged: its rows are scanned again",
-            "memscan: 5 of 8 images are done already",
-        ]
-        assert contents(out) == contents(finished_run)
-
-
-def test_part_without_its_maps_is_done_again(finished_run: Path, arguments: list[str], out: Path) -> None:
-    (out / "maps" / "part-00001.parquet").unlink()
-    assert invoke(arguments) == 3
-    assert contents(out) == contents(finished_run)
+    model, folder = tmp_path / "model", tmp_path / "unverified"
+    shutil.copytree(analytic, model)
+    manifest = write_manifest(tmp_path / "m.parquet", ROWS[:1])
+    arguments = ["run", str(manifest), "--model", str(model), "--out", str(folder), "--threads", "1"]
+    assert invoke([*arguments, "--no-verify"]) == 0
+    assert json.loads((folder / "_memscan" / "run.json").read_text())["verified"] is False
+    assert invoke(arguments) == 0
+    with (model / "vae_decoder.onnx").open("ab") as stream:
+        stream.write(b"\0")
+    line = error_line([*arguments, "--no-verify"], 2, capsys)
+    assert line.startswith(f"{folder} holds another run: the bundle's file vae_decoder.onnx was ")
+    assert line.endswith("... now: choose another --out")
 
 
 def test_lost_record_is_found_in_the_results(
@@ -181,22 +154,16 @@ def test_lost_record_is_found_in_the_results(
 
 def test_cut_of_a_run_is_kept(arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (out / "results" / "part-00001.parquet").unlink()
-    arguments[arguments.index("--shard-rows") + 1] = "100"
+    arguments[arguments.index("--part-rows") + 1] = "100"
     assert lines(arguments, 3, capsys)[0] == f"memscan: {out} is cut into parts of 3 rows, and stays so"
     assert len(contents(out)["results/part-00001.parquet"]["row"]) == 9
 
 
 def test_second_process_is_turned_away(arguments: list[str], out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with OutputFolder(out).locked():
+    with claimed(LocalStore(out), Share(), pytest.fail):
         line = error_line(arguments, 1, capsys)
     assert line == f"another memscan is writing to {out}: wait until it ends, or choose another --out"
     assert invoke(arguments) == 3
-
-
-def test_leftovers_of_the_dead_are_cleared(arguments: list[str], out: Path) -> None:
-    (out / "_memscan" / "tmp" / "results-part-00000.parquet").write_bytes(b"half a file")
-    assert invoke(arguments) == 3
-    assert list((out / "_memscan" / "tmp").iterdir()) == []
 
 
 def test_file_among_the_results_that_is_no_part_is_refused(
@@ -232,9 +199,10 @@ def test_output_that_cannot_be_written_is_refused(
     assert error_line(arguments, 2, capsys) == f"cannot write to {file} (Not a directory): choose another --out"
 
 
-def test_record_says_what_the_run_was(out: Path) -> None:
+def test_record_says_what_the_run_was(out: Path, analytic: Path) -> None:
     record = json.loads((out / "_memscan" / "run.json").read_text())
-    assert record["shard_rows"] == 3
+    assert (record["part_rows"], record["part_images"], record["verified"]) == (3, 12, True)
+    assert record["files"]["step.onnx"] == hashlib.sha256((analytic / "step.onnx").read_bytes()).hexdigest()
     assert record["settings"]["guidance_scale"] == 2.5
     metadata = pq.read_schema(out / "results" / "part-00000.parquet").metadata
     assert json.loads(metadata[b"memscan.run"]) == record

@@ -1,6 +1,7 @@
 """Whatever stops a run, the same command finishes it: nothing lost, nothing twice, nothing partial in sight."""
 
 import errno
+import itertools
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from memscan.scanner.cli import invoke
-from tests.scanner.run.small_run import ROWS, STEPS, command, contents, visible, write_manifest
+from tests.scanner.run.small_run import ROWS, STEPS, command, contents, set_aside, temporary, visible, write_manifest
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -22,11 +23,18 @@ RENAME = "pathlib.Path.replace"
 POINTS = {
     "the run is recorded, nothing is done": ("memscan.scanner.run.runner.finished_parts", "", 1),
     "in the middle of a part": ("memscan.scanner.run.part.BatchMaker.scanned", "a broken phone", 1),
-    "an image is written, not yet renamed": (RENAME, "images/00000003-5.png", 1),
+    "an image is written, not yet renamed": (RENAME, "images/00001/00000003-5.png", 1),
+    "one image of two is renamed": (RENAME, "images/00000/00000001-2.png", 1),
+    "maps are written, images are not yet": (
+        "memscan.scanner.results.store.LocalStore._temporary",
+        "00000005-7.png",
+        1,
+    ),
+    "the record is written, not yet in its place": ("memscan.scanner.results.store._place", "run.json", 1),
     "maps are committed, results are not": ("memscan.scanner.run.part.Part._commit", "", 2),
     "results are written, not yet renamed": (RENAME, "results/part-00001.parquet", 1),
-    # The folder is flushed when an old mark of success is taken back, and after each part.
-    "results are renamed, the rename is not flushed": ("memscan.scanner.results.folder._sync_folder", "results", 3),
+    # The folder is flushed after each part.
+    "results are renamed, the rename is not flushed": ("memscan.scanner.results.store._sync_folder", "results')", 2),
     "all parts are done, success is not marked": ("memscan.scanner.results.folder.OutputFolder.mark_complete", "", 1),
 }
 """Function, word among its arguments, and which of such calls."""
@@ -94,9 +102,46 @@ def test_signal_stops_the_run_resumably(
     stopped = stop(number, POINTS["in the middle of a part"], arguments)
     assert (stopped.returncode, stopped.stdout) == (code, "")
     *progress, last = stopped.stderr.split("\n")[:-1]
-    assert last == line
-    assert all(each == "" or each.startswith("memscan: ") for each in progress)
-    assert list((tmp_path / "out" / "_memscan" / "tmp").iterdir()) == []
+    assert last.endswith(f" ERROR {line}")
+    assert all(each == "" or " INFO memscan: " in each for each in progress)
+    assert temporary(tmp_path / "out") == []
+    assert invoke(arguments) == 3
+    assert contents(tmp_path / "out") == uninterrupted
+
+
+DAMAGED = "results/part-00001.parquet"
+REDONE = {
+    "success is taken back, nothing is set aside": ("memscan.scanner.results.store.LocalStore.set_aside", DAMAGED, 1),
+    "the torn part is set aside": ("memscan.scanner.run.runner._scan", "", 1),
+    "the part is done again, success is not marked": ("memscan.scanner.run.runner.complete", "", 1),
+    "what nothing names is being set aside": ("memscan.scanner.results.store.LocalStore.set_aside", "00000099", 1),
+}
+"""Points of a run that finds a torn part, and an image that nothing names, in a folder marked as complete."""
+
+
+@pytest.mark.parametrize("point", REDONE)
+def test_run_killed_while_it_mends_is_finished(
+    point: str, arguments: list[str], tmp_path: Path, uninterrupted: dict[str, Any]
+) -> None:
+    out = tmp_path / "out"
+    assert invoke(arguments) == 3
+    (out / DAMAGED).write_bytes((out / DAMAGED).read_bytes()[:-1])
+    (out / "images" / "00001" / "00000099-1.png").write_bytes(b"of nothing")
+    assert stop("SIGKILL", REDONE[point], arguments).returncode == -signal.SIGKILL
+    assert not (out / "results" / "_SUCCESS").exists()
+    assert invoke(arguments) == 3
+    assert contents(out) == uninterrupted
+    assert {file.name.rpartition("-")[0] for file in set_aside(out)} == {"part-00001.parquet", "00000099-1.png"}
+
+
+def test_finished_parts_are_committed_when_a_signal_ends_the_wait(
+    arguments: list[str], tmp_path: Path, uninterrupted: dict[str, Any]
+) -> None:
+    """SIGTERM when the last batch of the second part was just handed over: the part is finished, the third is not."""
+    stopped = stop("SIGTERM", ("memscan.scanner.run.runner._stop_at_too_many", "", 5), arguments)
+    assert stopped.returncode == 143
+    parts = [name for name in visible(tmp_path / "out") if name.startswith("results/")]
+    assert parts == ["results/part-00000.parquet", "results/part-00001.parquet"]
     assert invoke(arguments) == 3
     assert contents(tmp_path / "out") == uninterrupted
 
@@ -112,8 +157,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 memscan.scanner.cli.main()"""
     stopped = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     assert (stopped.returncode, stopped.stdout) == (1, "")
-    assert stopped.stderr.splitlines()[-1] == (
-        "memscan: error: [Errno 27] File too large: mend the disk or device, then run the same command again"
+    assert stopped.stderr.splitlines()[-1].endswith(
+        " ERROR memscan: error: [Errno 27] File too large: mend the disk or device, then run the same command again"
     )
     assert visible(out) == {}
     assert invoke(arguments) == 3
@@ -138,28 +183,31 @@ def test_any_flush_or_rename_may_fail(
 ) -> None:
     """The disk is full at the first, the second, the third ... flush or rename, until a run comes through untouched."""
     manifest = write_manifest(tmp_path / "m.parquet", ROWS[:2])
-    arguments = ["run", str(manifest), "--model", str(analytic), "--maps", "--threads", "1"]
+    arguments = ["run", str(manifest), "--model", str(analytic), "--maps", "--images", "--threads", "1"]
     assert invoke([*arguments, "--out", str(tmp_path / "whole")]) == 0
-    calls = fails_at = 0
+    calls: list[int] = []
+    counter, fails_at = itertools.count(1), 0
 
     def failing(original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == fails_at:
+            number = next(counter)  # atomic: images are flushed by several threads
+            calls.append(number)
+            if number == fails_at:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return original(*args)
 
         return call
 
     monkeypatch.setattr(os, "fsync", failing(os.fsync))
+    monkeypatch.setattr(os, "link", failing(os.link))
     monkeypatch.setattr(Path, "replace", failing(Path.replace))
     while True:
-        calls, fails_at = 0, fails_at + 1
+        counter, fails_at = itertools.count(1), fails_at + 1
+        calls.clear()
         out = tmp_path / f"out-{fails_at}"
         capsys.readouterr()
         code = invoke([*arguments, "--out", str(out)])
-        if calls < fails_at:
+        if len(calls) < fails_at:
             break
         assert code == 1, f"call {fails_at}"
         assert capsys.readouterr().err.splitlines()[-1] == (
@@ -170,4 +218,5 @@ def test_any_flush_or_rename_may_fail(
         assert invoke([*arguments, "--out", str(out)]) == 0
         assert contents(out) == contents(tmp_path / "whole"), f"call {fails_at}"
     assert code == 0
-    assert fails_at > 12  # record, maps, results and mark of success are flushed, renamed, and flushed in their folder
+    # Record, maps, three images, results and mark of success are flushed, put in place, and flushed in their folder.
+    assert fails_at > 24

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -19,8 +21,12 @@ from PIL import Image
 from memscan.scanner import embedded
 from memscan.scanner.cli import cli, invoke
 from memscan.scanner.commands.run import command
-from memscan.scanner.metrics.catalogue import MAPS
+from memscan.scanner.metrics.catalogue import MAPS, METRICS
+from memscan.scanner.results.reader import open_results
+from memscan.scanner.results.run_record import adopt_record
 from memscan.scanner.results.schema import COLUMNS
+from memscan.scanner.run import runner
+from memscan.scanner.scan.scanner import Scanner
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +67,9 @@ def test_manifest_gives_results_and_says_what_to_do_with_them(
     assert out == "prompts.memscan\n"
     assert lines == [
         "memscan: done: 2 images: 2 ok, 0 with errors, 0 with truncated prompts",
-        'memscan: look at them: duckdb -c "SELECT row, seed, prompt, score, mask_share '
-        "FROM 'prompts.memscan/results/*.parquet' ORDER BY score DESC LIMIT 10\"",
+        "memscan: look at them: python -c 'import duckdb, sys; duckdb.sql(sys.argv[1]).show()' "
+        """'SELECT row, seed, prompt, score, mask_share FROM "prompts.memscan/results/*.parquet" """
+        "WHERE step_index = 7 ORDER BY score DESC LIMIT 10'",
     ]
     table = results("prompts.memscan")
     assert table.column_names == [*COLUMNS.names, "kind"]
@@ -78,11 +85,23 @@ def test_manifest_gives_results_and_says_what_to_do_with_them(
     assert free == 0
 
 
-def test_duckdb_line_that_is_printed_works(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, lines = run("--prompt", "a city", "--prompt", " ", "--model", analytic, code=3, capsys=capsys)
-    query = lines[-1].partition('duckdb -c "')[2].removesuffix('"')
-    assert "error" in query
-    assert len(duckdb.sql(query).fetchall()) == 6
+@pytest.mark.parametrize("name", ["audit", "Audit Q1 (O'Brien)", "a[1] *?", 'a$(touch x)`touch y`;touch z"', "ü b"])
+def test_commands_that_are_printed_work_when_they_are_pasted(
+    name: str, analytic: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(f"{name}.parquet", prompt=["a city", " "])
+    arguments = (f"{name}.parquet", "--model", analytic, "--maps", "--out", f"{name}.memscan")
+    _, lines = run(*arguments, code=3, capsys=capsys)
+    before = set(Path().iterdir())
+    shell = f"alias python={shlex.quote(sys.executable)}; "
+    tables, sheet = (line.partition(" them: ")[2] for line in lines[-2:])
+    words = shlex.split(tables)
+    assert "error" in words[-1]
+    assert len(duckdb.sql(words[-1]).fetchall()) == 2  # one noise level alone
+    shown = subprocess.run(["sh", "-c", f"{shell}\n{tables}"], capture_output=True, text=True, check=True)
+    assert "a city" in shown.stdout
+    assert invoke(shlex.split(sheet)[1:]) == 0
+    assert set(Path().iterdir()) == before
 
 
 def test_prompts_are_scanned_without_a_manifest(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,7 +125,7 @@ def test_rows_that_fail_are_error_rows_and_exit_code_3(analytic: Path, capsys: p
             stream.write(json.dumps(row) + "\n")
     _, lines = run("m.jsonl", "--model", analytic, "--step", 8, "--step", 9, code=3, capsys=capsys)
     assert lines[0] == "memscan: done: 7 images: 1 ok, 6 with errors, 0 with truncated prompts"
-    table = results("m.memscan")
+    table = results("m.jsonl.memscan")
     assert table["row"].to_pylist() == [row for row in range(7) for _ in range(2)]
     assert table["status"].to_pylist() == ["ok"] * 2 + ["error"] * 12
     errors = table["error"].to_pylist()[::2]
@@ -131,6 +150,86 @@ def test_prompt_longer_than_the_text_encoder_is_scanned_and_flagged(
     assert results("m.memscan")["truncated"].to_pylist() == [False, True]
 
 
+def test_run_stops_at_too_many_errors_with_the_first_reasons(
+    analytic: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("m.parquet", prompt=["a city", None, "a rug", " ", "a broken mug", None, "a mug"])
+    arguments = ("m.parquet", "--model", analytic, "--step", 9, "--part-rows", 1, "--batch-size", 1)
+    line = error(*arguments, "--max-errors", 2, code=3, capsys=capsys)
+    assert line.startswith(
+        "3 images failed, more than --max-errors 2: the prompt is null; the prompt is empty; not finite at timestep 1"
+    )
+    assert results("m.memscan")["row"].to_pylist() == [0, 1, 2, 3, 4]
+    assert not Path("m.memscan/results/_SUCCESS").exists()
+    _, lines = run(*arguments, "--max-errors", 2, code=3, capsys=capsys)
+    assert lines[:1] == ["memscan: 5 of 7 images are done already"]
+    assert "3 images failed, more than --max-errors 2: the prompt is null; the prompt is empty; not fin" in lines[1]
+    run(*arguments, "--max-errors", 4, code=3, capsys=capsys)
+    assert Path("m.memscan/results/_SUCCESS").exists()
+
+
+def test_truncated_prompt_counts_once_for_each_image(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("m.parquet", prompt=["a city", "a " * 20], seed=[[1], [2, 3]])
+    for word in ("done", "already complete"):
+        _, lines = run("m.parquet", "--model", analytic, code=0, capsys=capsys)
+        assert lines[0] == f"memscan: {word}: 3 images: 3 ok, 0 with errors, 2 with truncated prompts"
+
+
+def test_old_name_of_an_option_says_the_new_one(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, lines = run("--prompt", "a city", "--model", analytic, "--shard-rows", 3, code=2, capsys=capsys)
+    assert lines[-1] == "Error: --shard-rows is called --part-rows now"
+
+
+def test_few_prompts_with_many_seeds_are_many_parts(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("m.parquet", prompt=["a city", "a mug"], seed=[list(range(11)), list(range(6))])
+    run("m.parquet", "--model", analytic, "--step", 9, "--part-rows", 2, code=0, capsys=capsys)
+    found = {
+        file.name: list(zip(*(pq.read_table(file)[name].to_pylist() for name in ("row", "seed")), strict=True))
+        for file in sorted(Path("m.memscan/results").glob("*.parquet"))
+    }
+    assert found == {
+        "part-00000.parquet": [(0, seed) for seed in range(8)],
+        "part-00001.parquet": [(0, 8), (0, 9), (0, 10)],
+        "part-00002.parquet": [(1, seed) for seed in range(6)],
+    }
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+def test_manifest_that_shrinks_while_it_is_scanned_completes_nothing(
+    name: str, analytic: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_rows(count: int) -> None:
+        table = pa.table({"prompt": [f"a city {number}" for number in range(count)]})
+        if name == "m.csv":
+            pa_csv.write_csv(table, name)
+        else:
+            pq.write_table(table, name, row_group_size=2)
+
+    def shrink(*arguments: Any) -> Any:
+        write_rows(5)
+        return adopt_record(*arguments)
+
+    write_rows(12)
+    monkeypatch.setattr(runner, "adopt_record", shrink)  # the first thing that is done after the rows were counted
+    line = error(name, "--model", analytic, "--step", 9, "--part-rows", 3, capsys=capsys)
+    assert "changed while it was" in line
+    assert {file.name for file in Path("m.memscan/results").glob("*")} <= {"part-00000.parquet"}
+    monkeypatch.undo()
+    write_rows(12)
+    run(name, "--model", analytic, "--step", 9, "--part-rows", 3, code=0, capsys=capsys)
+    assert results("m.memscan")["row"].to_pylist() == list(range(12))
+
+
+def test_images_that_are_lost_on_the_way_complete_nothing(
+    analytic: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Scanner.scan
+    monkeypatch.setattr(Scanner, "scan", lambda scanner, prepared: original(scanner, prepared[1:]))
+    line = error("--prompt", "a city", "--prompt", "a mug", "--model", analytic, code=1, capsys=capsys)
+    assert line == "part 0 came out with 1 images in place of 2: it is not kept; run the same command again"
+    assert not Path("prompts.memscan/results").exists()
+
+
 def test_bundle_without_baseline_leaves_its_maps_null(
     analytic_without_baseline: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,8 +243,9 @@ def test_maps_and_images_are_written_on_request(analytic: Path, capsys: pytest.C
     write("m.parquet", prompt=["a memorized city"], seed=[[3, 4]])
     _, lines = run("m.parquet", "--model", analytic, "--step", 9, "--maps", "--images", code=0, capsys=capsys)
     assert lines[-1] == "memscan: draw them: memscan show m.memscan"
-    assert sorted(file.name for file in Path("m.memscan/images").iterdir()) == ["00000000-3.png", "00000000-4.png"]
-    assert Image.open("m.memscan/images/00000000-3.png").size == (32, 32)
+    images = Path("m.memscan/images/00000")
+    assert sorted(file.name for file in images.iterdir()) == ["00000000-3.png", "00000000-4.png"]
+    assert Image.open(images / "00000000-3.png").size == (32, 32)
     maps = pq.read_table("m.memscan/maps").to_pylist()
     assert [(row["seed"], row["map"]) for row in maps] == [(seed, name) for seed in (3, 4) for name in MAPS]
     summary = results("m.memscan").to_pylist()[0]
@@ -181,9 +281,65 @@ def test_dry_run_checks_everything_and_writes_nothing(analytic: Path, capsys: py
     assert lines == [
         "memscan: dry run: 2 rows, 3 images, 1 of them cannot be scanned",
         "memscan: model analytic, 10 steps of ddim, guidance 2.5, measured at step 7, 8, 9 with 8 hadamard probes",
+        "memscan: price of an image in forward passes: 18 to sample, about 101 to measure "
+        "(by estimate 1 a call, and 1.15 for each of its 4 tangents)",
         "memscan: would write to m.memscan, by CPUExecutionProvider",
     ]
     assert not Path("m.memscan").exists()
+
+
+def test_price_follows_what_is_measured(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def price(*options: object) -> str:
+        _, lines = run("--prompt", "a mug", "--model", analytic, "--dry-run", *options, code=0, capsys=capsys)
+        heading = "memscan: price of an image in forward passes: "
+        (line,) = [line for line in lines if line.startswith(heading)]
+        return line.removeprefix(heading).partition(" (")[0]
+
+    # A step is 2 passes. 8 probes are two calls of 4 tangents, 2 (1 + 4 * 1.15) = 11.2 passes for each condition.
+    assert price("--step", 9) == "18 to sample, about 34 to measure"
+    assert price("--step", 0) == "0 to sample, about 34 to measure"
+    assert price("--step", 0, "--images") == "20 to sample, about 34 to measure"
+    assert price("--step", 9, "--metrics", "free") == "18 to sample, about 22 to measure"  # the mask's map
+    assert price("--step", 9, "--metrics", "free", "--mask-map", "ds_uncond") == "18 to sample, about 2 to measure"
+    assert price("--step", 9, "--metrics", "all") == "18 to sample, about 45 to measure"
+
+
+def test_score_and_mask_are_two_settings(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--score", "flipd", "--mask-map", "h_cond", "--metrics", "free", "--step", 9)
+    run("--prompt", "a memorized city", "--model", analytic, *options, code=0, capsys=capsys)
+    (row,) = results("prompts.memscan").to_pylist()
+    assert row["score"] == -row["flipd"] < 0
+    assert row["h_cond_mean"] is not None
+    assert row["dh_uncond_mean"] is None
+    assert None not in (row["guidance_norm"], row["guidance_first"], row["update_norm"])
+    opened = open_results(Path("prompts.memscan"))
+    assert (opened.score_name, opened.mask_map) == ("flipd", "h_cond")
+    _, lines = run("--prompt", "a memorized city", "--model", analytic, *options[2:], code=2, capsys=capsys)
+    assert 'score_name was "flipd" and is "h_cond_mean" now' in lines[-1]
+
+
+def test_a_given_image_has_no_score_of_sampling(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (32, 32), "red").save("red.png")
+    write("m.parquet", prompt=["a mug", "a rug"], image=["red.png", None])
+    run("m.parquet", "--model", analytic, "--step", 9, "--out", "maps", code=0, capsys=capsys)
+    given, sampled = results("maps").to_pylist()
+    assert (given["status"], given["guidance_norm"], given["guidance_first"], given["update_norm"]) == (
+        "ok",
+        *[None] * 3,
+    )
+    assert None not in (given["score"], sampled["guidance_norm"], sampled["guidance_first"], sampled["update_norm"])
+    run("m.parquet", "--model", analytic, "--step", 9, "--score", "guidance_norm", code=3, capsys=capsys)
+    given, sampled = results("m.memscan").to_pylist()
+    assert given["error"] == "the score guidance_norm is of sampling, and this row brings its own image"
+    assert sampled["score"] == sampled["guidance_norm"]
+
+
+def test_metrics_are_listed_from_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["run", "--list-metrics"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[2:].split()[0] for line in lines] == list(METRICS)
+    assert lines[0] == "* dh_uncond      map    curvature, less that without a prompt"
+    assert lines[-1] == "  flipd          score  dimension of what could be drawn here: low if memorized"
 
 
 def test_dry_run_sees_the_run_that_the_output_holds(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,7 +415,7 @@ def test_bad_bundle_is_one_line(analytic: Path, capsys: pytest.CaptureFixture[st
     record = json.loads((bundle / "bundle.json").read_text())
     (bundle / "bundle.json").write_text(json.dumps(record | {"format_version": 99}))
     assert error(*prompt, capsys=capsys) == (
-        "bundle has bundle format 99, this memscan reads 2: export the model again"
+        "bundle has bundle format 99, this memscan reads 3: export the model again"
     )
 
 
@@ -276,6 +432,11 @@ def test_altered_bundle_can_be_used_unverified(analytic: Path, capsys: pytest.Ca
         (["--step", 10], "--step 10: 10 inference steps have the indices 0 to 9"),
         (["--timestep", 2], "--timestep 2 is none of the sampler's 10; near it are 301, 201, 101, 1"),
         (["--mask-map", "h"], "--mask-map h: expected one of dh_uncond, dh_base, ds_uncond, ds_base, h_cond"),
+        (
+            ["--metrics", "h_cond,x"],
+            "--metrics x: expected all, free, or some of dh_uncond, dh_base, ds_uncond, ds_base, h_cond, "
+            "guidance_norm, guidance_first, update_norm, flipd",
+        ),
         (["--num-inference-steps", 0], "0 inference steps: the model has 1 to 1000"),
         (["--num-probes", 0], "0 probes: at least one is needed"),
     ],
@@ -294,7 +455,7 @@ def test_help_groups_every_option() -> None:
     other = result.output.partition("\nOther:\n")[2].splitlines()
     assert [line.split()[0] for line in other] == ["-h,"]
     for option in command.params:
-        if option.param_type_name == "option":
+        if isinstance(option, click.Option) and not option.hidden:
             assert option.opts[-1] in result.output
 
 
@@ -316,7 +477,7 @@ import sys
 from memscan.scanner.cli import invoke
 invoke(["run", "--help"])
 invoke(["run"])
-heavy = {"numpy", "pyarrow", "onnxruntime", "tokenizers", "PIL", "pycocotools", "rich", "torch"}
+heavy = {"numpy", "pyarrow", "onnxruntime", "tokenizers", "PIL", "tqdm", "torch"}
 print(*sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -99,6 +99,26 @@ def test_a_signal_while_the_end_is_awaited_does_not_leave_the_consumer_behind(in
     assert fate == ["awaited"]
 
 
+def test_a_signal_while_there_is_no_room_does_not_lose_the_item(interruptible: None) -> None:
+    main, taken, interrupted = threading.get_ident(), [], threading.Event()
+
+    def consume(items: Iterator[int]) -> None:
+        for item in items:
+            taken.append(item)
+            if item == 0:
+                interrupted.wait(timeout=10)  # one more item waits, and the next one finds no room
+
+    with pytest.raises(KeyboardInterrupt), Behind(consume, waiting=1) as behind:
+        behind.put(0)
+        behind.put(1)
+        threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT)).start()
+        try:
+            behind.put(2)
+        finally:
+            interrupted.set()
+    assert taken == [0, 1, 2]
+
+
 def test_an_error_of_the_producer_is_an_exception_within_the_consumer() -> None:
     ended: list[str] = []
 

@@ -65,18 +65,19 @@ def test_steps_equal_diffusers(spacing: str, num_steps: int, set_alpha_to_one: b
     schedule = schedule_of(scheduler)
     for step in ddim_steps(schedule, ddim_timesteps(schedule, num_steps)):
         output = torch.randn(64, dtype=torch.float64, generator=generator)
-        eps = step.alpha * output + step.sigma * ours if prediction_type == "v_prediction" else output
+        eps = step.level.alpha * output + step.level.sigma * ours if prediction_type == "v_prediction" else output
         ours = step.a * ours + step.b * eps
-        theirs = scheduler.step(output, step.timestep, theirs).prev_sample
+        theirs = scheduler.step(output, step.level.timestep, theirs).prev_sample
         assert step.c == 0
     torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
 
 
 def test_noise_level_is_variance_preserving() -> None:
     schedule = schedule_of(diffusers_scheduler("leading"))
-    alpha, sigma = noise_level(schedule, 500)
-    assert alpha == math.sqrt(schedule.alphas_cumprod[500])
-    assert alpha**2 + sigma**2 == pytest.approx(1, abs=1e-15)
+    level = noise_level(schedule, 500)
+    assert level.timestep == 500
+    assert level.alpha == math.sqrt(schedule.alphas_cumprod[500])
+    assert level.alpha**2 + level.sigma**2 == pytest.approx(1, abs=1e-15)
 
 
 @pytest.mark.parametrize("num_steps", [0, -1, 1001])

@@ -59,10 +59,10 @@ def follow(steps: tuple[SolverStep, ...], scheduler: DPMSolverMultistepScheduler
     for step in steps:
         output = torch.randn(64, dtype=torch.float64, generator=generator)
         is_v = scheduler.config.prediction_type == "v_prediction"
-        eps = step.alpha * output + step.sigma * ours if is_v else output
-        denoised = (ours - step.sigma * eps) / step.alpha
+        eps = step.level.alpha * output + step.level.sigma * ours if is_v else output
+        denoised = (ours - step.level.sigma * eps) / step.level.alpha
         ours = step.a * ours + step.b * eps + step.c * previous
-        theirs = scheduler.step(output, step.timestep, theirs).prev_sample.double()
+        theirs = scheduler.step(output, step.level.timestep, theirs).prev_sample.double()
         # diffusers rounds the state that enters its update to float32: one step's worth, relative to what is added up.
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=2e-7 * denoised.abs().max().item())
         previous, theirs = denoised, ours
@@ -103,7 +103,9 @@ def test_coefficients_equal_the_papers_formula() -> None:
 def test_the_last_step_is_the_denoised_estimate() -> None:
     schedule = schedule_of(diffusers_scheduler("leading"))
     *_, last = dpm_steps(schedule, (901, 401, 1))
-    assert (last.a, last.b, last.c) == pytest.approx((1 / last.alpha, -last.sigma / last.alpha, 0), rel=1e-15)
+    assert (last.a, last.b, last.c) == pytest.approx(
+        (1 / last.level.alpha, -last.level.sigma / last.level.alpha, 0), rel=1e-15
+    )
 
 
 @pytest.mark.parametrize(("spacing", "num_steps"), [("leading", 1000), ("linspace", 1000)])

@@ -1,29 +1,37 @@
 """What a scan of the analytic bundle must find: torch's noise, DDIM written out in float64, the model's closed form."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.metrics.catalogue import MAPS
+from memscan.scanner.metrics.catalogue import MAPS, METRICS
 from memscan.scanner.model.engine import open_engine
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.sampling.ddim import ddim_timesteps
 from memscan.scanner.scan.batch_ceiling import BatchCeiling
 from memscan.scanner.scan.scanner import Scanner
-from memscan.scanner.settings import Execution, Measurement, Probes
+from memscan.scanner.settings import Execution, Measurement, Probes, Step
 from tests.analytic_model import LATENT, analytic_model
 from tests.scanner.scan.one_by_one import Image, scan_one_by_one
+
+
+def at_steps(*indices: int) -> tuple[Step, ...]:
+    """Measured steps, whose thresholds do not matter to a scan."""
+    return tuple(Step(index, 0.1, False) for index in indices)
+
 
 SETTINGS = Measurement(
     num_inference_steps=10,
     guidance_scale=2.5,
-    steps=(0, 7, 9),
+    steps=at_steps(0, 7, 9),
     probes=Probes(),
+    metrics=MAPS,
     mask_map="dh_uncond",
-    thresholds=(0.1, 0.1, 0.1),
-    calibrated=(False, False, False),
+    score_name="dh_uncond_mean",
 )
 SAMPLES = [
     Sample(row, seed, prompt)
@@ -44,11 +52,17 @@ FLOAT32 = 5e-6
 """Float32 rounding, relative to the value or to 1: of h, and of eps after at most ten sampler steps."""
 
 
+def on_bundle(settings: Measurement, bundle: Bundle) -> Measurement:
+    """Settings without the metrics that need a baseline, where the bundle has none."""
+    possible = (name for name in settings.metrics if bundle.has_baseline or not METRICS[name].needs_baseline)
+    return dataclasses.replace(settings, metrics=tuple(possible))
+
+
 def run(
     bundle: Bundle, samples: list[Sample], settings: Measurement = SETTINGS, batch_size: int = 8
 ) -> list[Image | Rejected]:
     engine = open_engine(bundle, Execution(threads=1, provider="cpu"))
-    scanner = Scanner(bundle, engine, settings, BatchCeiling(batch_size, pytest.fail))
+    scanner = Scanner(bundle, engine, on_bundle(settings, bundle), BatchCeiling(batch_size, pytest.fail))
     return scan_one_by_one(scanner, samples)
 
 

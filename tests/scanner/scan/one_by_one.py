@@ -13,10 +13,11 @@ from memscan.scanner.scan.scanner import Scanner
 
 @dataclasses.dataclass(frozen=True)
 class ImageStep:
-    """The maps [h, w] of one image at one measured step; there are none if `error` says why."""
+    """The maps [h, w] and scores of one image at one measured step; there are none if `error` says why."""
 
     maps: Mapping[str, NDArray[np.float32]]
     error: str | None
+    scores: Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,13 @@ def images_of(scanned: Scanned) -> Iterator[Image]:
     """The images of a batch."""
     for i, sample in enumerate(scanned.samples):
         steps = tuple(
-            ImageStep({} if step.errors[i] else {name: maps[i] for name, maps in step.maps.items()}, step.errors[i])
+            ImageStep({}, step.errors[i], {})
+            if step.errors[i]
+            else ImageStep(
+                {name: maps[i] for name, maps in step.maps.items()},
+                None,
+                {name: float(scores.values[i]) for name, scores in step.scores.items() if scores.exist[i]},
+            )
             for step in scanned.steps
         )
         yield Image(sample, scanned.truncated[i], steps, None if scanned.images is None else scanned.images[i])

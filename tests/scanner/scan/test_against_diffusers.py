@@ -15,24 +15,26 @@ from memscan.export.assemble import ExportOptions, export_bundle
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Bundle, open_bundle
+from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.model.engine import Engine, open_engine
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.samples import Sample
 from memscan.scanner.scan.batch_ceiling import BatchCeiling
 from memscan.scanner.scan.scanner import Scanner
-from memscan.scanner.settings import Execution, Measurement, Probes
+from memscan.scanner.settings import Execution, Measurement, Probes, Step
+from tests.scanner.scan.closed_form import at_steps, on_bundle
 from tests.scanner.scan.one_by_one import Image, scan_one_by_one
 from tests.tiny_pipeline import save_pipeline
 
 SETTINGS = Measurement(
     num_inference_steps=20,
     guidance_scale=7.5,
-    steps=(12, 19),
+    steps=(Step(12, 0.5, False), Step(19, 0.5, False)),
     probes=Probes("rademacher", 6),
+    metrics=MAPS,
     mask_map="dh_uncond",
-    thresholds=(0.5, 0.5),
-    calibrated=(False, False),
+    score_name="dh_uncond_mean",
     save_images=True,
 )
 SAMPLES = [
@@ -135,6 +137,7 @@ def scan_all(bundle: Bundle, settings: Measurement = SETTINGS) -> tuple[list[Ima
             return super().decode(latents)
 
     engine = Recording(bundle, OnnxRuntime(bundle, Execution(threads=1, provider="cpu")))
+    settings = on_bundle(settings, bundle)
     results = scan_one_by_one(Scanner(bundle, engine, settings, BatchCeiling(2, pytest.fail)), SAMPLES)
     return [result for result in results if isinstance(result, Image)], np.concatenate(decoded)
 
@@ -154,7 +157,8 @@ def assert_scan_equals_diffusers(
 
     prompts = [sample.prompt for sample in SAMPLES]
     timesteps = pipeline.scheduler.timesteps.tolist()
-    for position, index in enumerate(SETTINGS.steps):
+    for position, step in enumerate(SETTINGS.steps):
+        index = step.index
         x, timestep = states[index], timesteps[index]
         sigma = (1 - pipeline.scheduler.alphas_cumprod[timestep].item()) ** 0.5
         eps_c, diagonal_c = respond(pipeline, x, timestep, prompts)
@@ -200,7 +204,7 @@ def test_a_scan_of_sdxl_equals_diffusers_and_autograd(tiny_xl_bundle: Path, tiny
 
 def test_batches_of_an_exported_model_agree(tiny_bundle: Path) -> None:
     bundle = open_bundle(tiny_bundle)
-    settings = dataclasses.replace(SETTINGS, save_images=False, num_inference_steps=5, steps=(0, 4))
+    settings = dataclasses.replace(SETTINGS, save_images=False, num_inference_steps=5, steps=at_steps(0, 4))
     engine = open_engine(bundle, Execution(threads=1, provider="cpu"))
     samples = [dataclasses.replace(SAMPLES[i % 3], row=i, seed=i) for i in range(8)]
     alone, *others = (

@@ -1,5 +1,7 @@
 """A batch that does not fit into memory is halved and scanned again: nothing is lost, nothing is scanned twice."""
 
+import dataclasses
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from memscan.scanner.cli import invoke
 from memscan.scanner.errors import OutOfMemory
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.model.engine import Engine
-from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
+from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime, OnnxValue
 from memscan.scanner.scan.batch_ceiling import BatchCeiling
 from memscan.scanner.scan.scanner import Scanner
 from memscan.scanner.settings import Execution
@@ -63,6 +65,31 @@ def test_results_are_those_of_a_scan_that_fits(graph: str, bundle: Bundle, monke
                 np.testing.assert_allclose(first.maps[name], second.maps[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("graph", ["step.onnx", "measure.onnx", "baseline/measure.onnx"])
+def test_nothing_of_a_batch_that_did_not_fit_stays_on_the_device(
+    graph: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_many = 7  # no other axis of this model is 7 long
+    left: list[list[tuple[int, ...]]] = []
+    late = dataclasses.replace(SETTINGS, steps=(9,), thresholds=(0.1,), calibrated=(False,))  # a trajectory comes first
+    limit_memory(monkeypatch, too_many - 1, graph)
+    limited = OnnxRuntime.run
+
+    def watched(self: OnnxRuntime, name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        if not left and "sample" in inputs and inputs["sample"].shape[0] < too_many:
+            gc.collect()
+            shapes = [value.shape for value in gc.get_objects() if type(value) is OnnxValue]
+            left.append([shape for shape in shapes if too_many in shape and len(shape) > 1])
+        return limited(self, name, inputs)
+
+    monkeypatch.setattr(OnnxRuntime, "run", watched)
+    engine = Engine(bundle, OnnxRuntime(bundle, Execution(threads=1, provider="cpu")))
+    ceiling = BatchCeiling(too_many, lambda line: None)
+    scan_one_by_one(Scanner(bundle, engine, late, ceiling), SAMPLES[:too_many])
+    assert ceiling.size == too_many // 2
+    assert left == [[]]
+
+
 def test_a_short_batch_that_does_not_fit_is_halved_from_its_own_size(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +105,7 @@ def test_the_ceiling_is_remembered_for_all_parts_of_a_run(
     analytic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = write_manifest(tmp_path / "m.parquet", ROWS)
-    arguments = ["run", str(manifest), "--model", str(analytic), "--shard-rows", "3", "--threads", "1"]
+    arguments = ["run", str(manifest), "--model", str(analytic), "--part-rows", "3", "--threads", "1"]
     assert invoke([*arguments, "--out", str(tmp_path / "whole")]) == 3
     limit_memory(monkeypatch, 1)
     capsys.readouterr()

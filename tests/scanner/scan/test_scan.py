@@ -16,6 +16,7 @@ from memscan.scanner.model.engine import Engine
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.sampling.ddim import ddim_timesteps
+from memscan.scanner.sampling.schedule import SolverStep
 from memscan.scanner.settings import Probes
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import analytic_model
@@ -24,6 +25,7 @@ from tests.scanner.scan.closed_form import (
     SAMPLES,
     SETTINGS,
     assert_maps_equal,
+    at_steps,
     expected_maps,
     level,
     run,
@@ -55,14 +57,14 @@ def test_scan_equals_closed_form(bundle: Bundle) -> None:
         # Tokenizer and closed form both keep the first six words.
         assert scanned(result).truncated == (len(sample.prompt.split()) > 6)
         states = sampled_states(bundle, sample, SETTINGS.guidance_scale)
-        expected = [expected_maps(bundle, states[i], sample.prompt, timesteps[i]) for i in SETTINGS.steps]
+        expected = [expected_maps(bundle, states[i], sample.prompt, timesteps[i]) for i in (0, 7, 9)]
         assert scanned(result).sample is sample
         assert_maps_equal(scanned(result), expected)
 
 
 def test_scan_by_dpm_solver_equals_diffusers_scheduler(plain_bundle: Bundle) -> None:
     settings = dataclasses.replace(
-        SETTINGS, sampler="dpmsolver++", num_inference_steps=6, steps=(2, 4), moved=((4, 261),)
+        SETTINGS, sampler="dpmsolver++", num_inference_steps=6, steps=at_steps(2, 4), moved=((4, 261),)
     )
     timesteps = [853, 711, 569, 427, 261, 143]  # of 853, 711, 569, 427, 285, 143
     scheduler = DPMSolverMultistepScheduler(trained_betas=betas(plain_bundle), timestep_spacing="leading")
@@ -76,7 +78,7 @@ def test_scan_by_dpm_solver_equals_diffusers_scheduler(plain_bundle: Bundle) -> 
             eps_c, eps_0 = model.eps(x, sample.prompt, alpha, sigma), model.eps(x, "", alpha, sigma)
             eps = torch.from_numpy(eps_0 + settings.guidance_scale * (eps_c - eps_0))
             x = scheduler.step(eps, timestep, torch.from_numpy(x)).prev_sample.double().numpy()
-        for position, index in enumerate(settings.steps):
+        for position, index in enumerate((2, 4)):
             expected = expected_maps(plain_bundle, states[index], sample.prompt, timesteps[index])
             for name, values in scanned(result).steps[position].maps.items():
                 np.testing.assert_allclose(values, expected[name], rtol=FLOAT32, atol=FLOAT32, err_msg=name)
@@ -122,7 +124,7 @@ def test_cuda_stream_gives_other_latents(plain_bundle: Bundle) -> None:
 
 
 def test_images_are_the_decoded_end_of_the_trajectory(plain_bundle: Bundle) -> None:
-    settings = dataclasses.replace(SETTINGS, steps=(2,), save_images=True)
+    settings = dataclasses.replace(SETTINGS, steps=at_steps(2), save_images=True)
     for sample, result in zip(SAMPLES, run(plain_bundle, SAMPLES, settings, batch_size=3), strict=True):
         x_0 = sampled_states(plain_bundle, sample, settings.guidance_scale)[-1][:3]
         pixels = np.clip((x_0 / 2 + 0.5) * 255, 0, 255).repeat(4, axis=1).repeat(4, axis=2).transpose(1, 2, 0)
@@ -135,15 +137,15 @@ def test_images_are_the_decoded_end_of_the_trajectory(plain_bundle: Bundle) -> N
 def test_without_images_sampling_stops_at_the_last_measured_step(
     plain_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    timesteps: list[int] = []
+    timesteps: list[float] = []
     original = Engine.step
 
-    def step(self: Engine, sample: Value, timestep: int, *rest: Any) -> Any:
-        timesteps.append(timestep)
-        return original(self, sample, timestep, *rest)
+    def step(self: Engine, sample: Value, step: SolverStep, *rest: Any) -> Any:
+        timesteps.append(step.level.timestep)
+        return original(self, sample, step, *rest)
 
     monkeypatch.setattr(Engine, "step", step)
-    run(plain_bundle, SAMPLES[:1], dataclasses.replace(SETTINGS, steps=(2,)))
+    run(plain_bundle, SAMPLES[:1], dataclasses.replace(SETTINGS, steps=at_steps(2)))
     assert timesteps == [901, 801]
 
 
@@ -189,7 +191,7 @@ def test_settings_that_do_not_suit_the_bundle_are_refused_before_any_work(plain_
     for settings, message in [
         (dataclasses.replace(SETTINGS, probes=Probes("hadamard", 6)), "no Hadamard colouring of 4 channels has 6"),
         (dataclasses.replace(SETTINGS, num_inference_steps=2000), "2000 inference steps: the model has 1 to 1000"),
-        (dataclasses.replace(SETTINGS, steps=(9, 10)), r"steps \(9, 10\): the sampler's indices are 0 to 9"),
+        (dataclasses.replace(SETTINGS, steps=at_steps(9, 10)), r"steps \[9, 10\]: the sampler's indices are 0 to 9"),
     ]:
         with pytest.raises(UsageError, match=message):
             run(plain_bundle, [], settings)

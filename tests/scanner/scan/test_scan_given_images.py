@@ -67,7 +67,7 @@ def test_given_images_are_noised_and_mix_with_sampled_rows(bundle: Bundle) -> No
     ]
     results = run(bundle, samples, dataclasses.replace(SETTINGS, save_images=True), batch_size=4)
     for sample, state, result in zip(samples, states, results, strict=True):
-        expected = [expected_maps(bundle, state[i], sample.prompt, timesteps[i]) for i in SETTINGS.steps]
+        expected = [expected_maps(bundle, state[i], sample.prompt, timesteps[i]) for i in (0, 7, 9)]
         assert scanned(result).sample is sample
         assert_maps_equal(scanned(result), expected)
     np.testing.assert_array_equal(scanned(results[0]).image, first_pixels)

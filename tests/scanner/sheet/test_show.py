@@ -12,10 +12,11 @@ from PIL import Image
 from memscan.scanner.cli import invoke
 from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
+from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.results.reader import open_results
 from memscan.scanner.samples import MeasuredStep, Rejected
 from memscan.scanner.sheet.colormap import colours, scale_end
-from memscan.scanner.sheet.columns import columns
+from memscan.scanner.sheet.columns import columns, score_explanation
 from memscan.scanner.sheet.draw import draw_sheet
 from memscan.scanner.sheet.entries import Selection, select
 from memscan.scanner.sheet.panels import OUTLINE, SIDE, heat_map, overlay, photo
@@ -92,12 +93,31 @@ def test_each_map_has_one_scale_over_the_sheet(tmp_path: Path) -> None:
     assert [panel.getpixel((5, 5)) for panel in panels if panel] == expected
 
 
+@pytest.mark.parametrize(
+    ("score_name", "explanation"),
+    [
+        ("dh_uncond_mean", "mean of dh_uncond"),
+        ("dh_base_q99", "0.99 quantile of dh_base"),
+        ("guidance_norm", "guidance_norm"),
+        ("flipd", "flipd, its sign turned"),
+    ],
+)
+def test_the_score_is_explained_by_its_column(score_name: str, explanation: str) -> None:
+    assert score_explanation(score_name) == explanation
+
+
+def test_heat_maps_are_explained_by_the_catalogue_and_the_selection_knows_its_score(tmp_path: Path) -> None:
+    item = scanned(0, "p", level(0.5), scores={"guidance_norm": 3.0})
+    results = write_results(tmp_path / "out", [item], score_name="guidance_norm")
+    selection = select(open_results(results), None, None, 1)
+    assert (selection.score_name, selection.entries[0].score) == ("guidance_norm", 3.0)
+    heat = next(column for column in columns(selection) if column.heading == "dh_uncond")
+    assert heat.explanation == METRICS["dh_uncond"].says
+
+
 def test_sheet_holds_the_panels_in_a_grid(tmp_path: Path) -> None:
     items = [scanned(row, f"p{row}", level(value)) for row, value in enumerate((0.8, 0.2))]
-    results = write_results(tmp_path / "out", items)
-    (results / "images").mkdir()
-    RED.save(results / "images" / "00000000-0.png")
-    RED.save(results / "images" / "00000001-0.png")
+    results = write_results(tmp_path / "out", items, images={(0, 0): png(RED), (1, 0): png(RED)})
     truth = write_ground_truth(
         tmp_path / "truth.parquet",
         [{"prompt": f"p{n}", "kind": "local", "mask": TOP, "training_image": png(RED)} for n in range(2)],

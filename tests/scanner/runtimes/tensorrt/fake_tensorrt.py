@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from tests.scanner.runtimes.tensorrt.fake_cudart import FakeCudart
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}

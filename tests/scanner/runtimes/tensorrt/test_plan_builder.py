@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from memscan.scanner.cli import Terminated
 from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory, UsageError
+from memscan.scanner.process.signals import Terminated
 from memscan.scanner.runtimes.tensorrt.builder import Request, build_plan
 from memscan.scanner.runtimes.tensorrt.cache import PlanCache
 from memscan.scanner.runtimes.tensorrt.failure import failure

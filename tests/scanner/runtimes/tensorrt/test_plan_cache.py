@@ -108,6 +108,24 @@ def test_a_write_that_fails_leaves_the_old_file(
     assert not list(folder.glob("*.tmp"))
 
 
+def test_two_writers_do_not_share_a_temporary_file(
+    cache: PlanCache, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where locks do nothing, a second process may write the same plan meanwhile: whole plans come out."""
+    original = os.fsync
+
+    def write_meanwhile(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", original)
+        PlanCache(folder).write("a", b"second")
+        assert cache.read("a") == b"second"
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", write_meanwhile)
+    cache.write("a", b"first")
+    assert cache.read("a") == b"first"
+    assert not list(folder.glob("*.tmp"))
+
+
 def owned_by(uid: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     status = list(folder.lstat())
     status[4] = uid

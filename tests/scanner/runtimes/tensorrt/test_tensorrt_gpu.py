@@ -51,13 +51,15 @@ def run(runtime: Runtime, graph: str, inputs: Arrays) -> Arrays:
 
 
 def draw(tensors: dict[str, Tensor]) -> Arrays:
-    """Random inputs for a batch of 2: signs for tangents, small integers for tokens and timesteps."""
+    """Random inputs for a batch of 2: signs for tangents, small integers for tokens, noise levels in (0, 1)."""
     generator = np.random.default_rng(0)
     shapes = {name: tuple(2 if size == -1 else size for size in tensor.shape) for name, tensor in tensors.items()}
     arrays = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     for name, tensor in tensors.items():
         if tensor.dtype == "int64":
             arrays[name] = generator.integers(1, 100, shapes[name])
+    for name in {"timestep", "alpha", "sigma"} & arrays.keys():
+        arrays[name] = generator.uniform(0.2, 0.9, shapes[name]).astype(np.float32)
     if "tangents" in arrays:
         arrays["tangents"] = np.sign(arrays["tangents"])
     return arrays

@@ -1,0 +1,101 @@
+"""One file of a manifest, wherever its bytes lie: on a disk, or come from standard input.
+
+It is opened here and nowhere else, so that no library takes its name for a URL or a pattern.
+"""
+
+import dataclasses
+import errno
+import io
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from memscan.scanner.errors import ManifestError
+
+OF_THE_PATH = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EINVAL,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.EOVERFLOW,
+}
+"""Errors that a path brings upon itself; others are the disk's or the system's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InputFile:
+    """`folder` is where image paths start; `partitions` are the `name=value` folders that the file lies in."""
+
+    path: Path
+    folder: Path
+    format: str
+    partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
+    spool: IO[bytes] | None = dataclasses.field(default=None, compare=False)
+
+    def open(self) -> io.BufferedReader:
+        """The file's bytes from the beginning; several can be open at once.
+
+        Raises:
+            ManifestError: it cannot be opened.
+        """
+        if self.spool is not None:
+            return io.BufferedReader(_Spooled(self.spool))
+        try:
+            return io.BufferedReader(io.FileIO(os.fspath(self.path)))
+        except OSError as error:
+            if error.errno in OF_THE_PATH:
+                raise ManifestError(f"{self.path} cannot be read ({error.strerror})") from error
+            raise
+
+
+def spooled_stdin() -> IO[bytes]:
+    """Standard input up to its end, in a temporary file without a name: a manifest is read more than once.
+
+    Raises:
+        ManifestError: there is no standard input.
+        OSError: the temporary folder is full.
+    """
+    if sys.stdin is None:
+        raise ManifestError("standard input is closed: give the manifest as a file")
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 (it is open as long as the manifest is)
+    shutil.copyfileobj(sys.stdin.buffer, spool)
+    spool.flush()
+    return spool
+
+
+class _Spooled(io.RawIOBase):
+    """A reader with a position of its own over a file that others read too."""
+
+    def __init__(self, spool: IO[bytes]) -> None:
+        self._spool = spool
+        self._size = os.fstat(spool.fileno()).st_size
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        return self._place
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        content = os.pread(self._spool.fileno(), len(buffer), self._place)
+        buffer[: len(content)] = content
+        self._place += len(content)
+        return len(content)

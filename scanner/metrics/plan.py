@@ -1,0 +1,113 @@
+"""From the chosen metrics to calls of a bundle's graphs, as few as there can be, and what they cost.
+
+A measuring call gives the diagonal and, for nothing, eps of the same condition. A guided step gives, for nothing, eps
+of the prompt and of none, the denoised estimate and both states: on the sampler's way it is taken anyway; at a measured
+state it is taken for its answers if no measuring call gives them, since it is cheaper.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from memscan.scanner.errors import UsageError
+from memscan.scanner.metrics.metric import Ask, Condition, Metric
+
+GUIDED_PASSES = 2
+"""Forward passes of a guided step: with the prompt and without."""
+
+TANGENT_PASSES = 1.15
+"""Forward passes that a tangent adds to the one of its call: 8 tangents are 10.2 passes by the count of operations on
+the full-size architecture, and 9.6 to 11.5 by time on a CPU (docs/performance.md)."""
+
+STEP_ASKS = frozenset(
+    {
+        Ask("eps", "prompt"),
+        Ask("eps", "none"),
+        Ask("denoised"),
+        Ask("state"),
+        Ask("next_state"),
+    }
+)
+"""What a guided step answers."""
+
+_EPS = Ask("eps", "prompt")
+_AT_MEASURED = STEP_ASKS - {Ask("next_state")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Calls:
+    """The calls of a scan, and which of their answers are wanted on the host.
+
+    `measured` and `denoised` are the conditions of the measuring calls at a measured state, and at its denoised image;
+    `guided` says that a guided step is taken at a measured state, for its answers. `first` and `every` are wanted of
+    the sampler's first step and of every step, `here` of the measured state.
+    """
+
+    measured: tuple[Condition, ...]
+    denoised: tuple[Condition, ...]
+    guided: bool
+    here: frozenset[Ask]
+    first: frozenset[Ask]
+    every: frozenset[Ask]
+
+
+def plan_calls(metrics: Sequence[Metric], *, has_baseline: bool) -> Calls:
+    """The calls that give all that the metrics ask.
+
+    Raises:
+        UsageError: no graph of the bundle gives what a metric asks.
+    """
+    for metric in metrics:
+        for ask in metric.asks:
+            if not _is_given(ask, metric, has_baseline):
+                raise UsageError(f"the metric {metric.name} asks for {ask}, which no graph of this bundle gives")
+    here = {ask for metric in metrics if not metric.needs_step_before for ask in metric.asks}
+    if any(ask.at == "denoised" for ask in here):
+        here.add(_EPS)
+    measured = _conditions(here, ("diagonal",), "state")
+    if "baseline" in {ask.of for ask in here} and "baseline" not in measured:
+        measured = (*measured, "baseline")
+    from_step = {ask for ask in here & _AT_MEASURED if ask.of not in measured and ask.quantity != "state"}
+    return Calls(
+        measured=measured,
+        denoised=_conditions(here, ("diagonal", "eps"), "denoised"),
+        guided=bool(from_step),
+        here=frozenset(here),
+        first=_asks(metrics, "first"),
+        every=_asks(metrics, "every"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Price:
+    """Forward passes of the denoiser for an image, by estimate."""
+
+    sampling: float
+    measuring: float
+
+
+def price(calls: Calls, *, steps_taken: int, states_measured: int, num_probes: int, tangents_per_call: int) -> Price:
+    """What an image costs that is sampled; one that is given costs the measuring alone.
+
+    Args:
+        steps_taken: guided steps on the way to the last state that is needed.
+        num_probes: in groups of `tangents_per_call`, the last of which is filled up.
+    """
+    groups = -(-num_probes // tangents_per_call)
+    diagonal = groups * (1 + TANGENT_PASSES * tangents_per_call)
+    here = len(calls.measured + calls.denoised) * diagonal + GUIDED_PASSES * calls.guided
+    return Price(GUIDED_PASSES * steps_taken, states_measured * here)
+
+
+def _is_given(ask: Ask, metric: Metric, has_baseline: bool) -> bool:
+    measured = ask.quantity in ("eps", "diagonal") and ask.of is not None and (ask.of != "baseline" or has_baseline)
+    return ask in STEP_ASKS if metric.when != "measured" else measured or ask in _AT_MEASURED
+
+
+def _conditions(asks: Iterable[Ask], quantities: tuple[str, ...], at: str) -> tuple[Condition, ...]:
+    found = {ask.of for ask in asks if ask.quantity in quantities and ask.at == at}
+    conditions: tuple[Condition, ...] = ("prompt", "none", "baseline")
+    return tuple(condition for condition in conditions if condition in found)
+
+
+def _asks(metrics: Iterable[Metric], when: str) -> frozenset[Ask]:
+    return frozenset(ask for metric in metrics if metric.when == when for ask in metric.asks)

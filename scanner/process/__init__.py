@@ -1,0 +1,1 @@
+"""memscan as a process: its standard streams, signals, log, and how errors end it."""

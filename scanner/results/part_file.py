@@ -1,0 +1,112 @@
+"""The results file of a part: rows in the order of their key, and in its metadata what the part was made of.
+
+memscan.input_digest   SHA-256 of the part's rows
+memscan.part           its extent, and its images by their fate, as JSON
+memscan.images         file name and digest of each image that it saved, as JSON
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from memscan.scanner.results.extent import Extent
+from memscan.scanner.results.tally import Tally
+
+FINGERPRINT = b"memscan.fingerprint"
+_DIGEST, _PART, _IMAGES = b"memscan.input_digest", b"memscan.part", b"memscan.images"
+_KEY = ("row", "seed", "step_index")
+_WINDOW_BYTES = 64 << 20
+_DIGEST_BITS = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class PartRecord:
+    """What a part says of itself. `images` maps names of image files to their digests; `tally` has no reasons."""
+
+    digest: str
+    extent: Extent
+    tally: Tally
+    images: Mapping[str, str]
+
+    def to_metadata(self) -> dict[bytes, bytes]:
+        """The entries of a Parquet file's metadata."""
+        fates = {name: getattr(self.tally, name) for name in ("ok", "error", "truncated")}
+        return {
+            _DIGEST: self.digest.encode(),
+            _PART: json.dumps(self.extent._asdict() | fates).encode(),
+            _IMAGES: json.dumps(dict(self.images)).encode(),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[bytes, bytes]) -> "PartRecord":
+        """The inverse of `to_metadata`; raises KeyError, TypeError or ValueError where an entry lacks or is garbled."""
+        part = json.loads(metadata[_PART])
+        return cls(
+            digest=metadata[_DIGEST].decode(),
+            extent=Extent(*(part[name] for name in Extent._fields)),
+            tally=Tally(part["ok"], part["error"], part["truncated"]),
+            images=cls.images_of(metadata),
+        )
+
+    @staticmethod
+    def images_of(metadata: Mapping[bytes, bytes]) -> dict[str, str]:
+        """The digests of a part's images by their names alone; none where the part does not speak of images."""
+        images: dict[str, str] = json.loads(metadata.get(_IMAGES, b"{}"))
+        return images
+
+
+def image_digest(content: bytes) -> str:
+    """The first half of the SHA-256 of an image file, hex: metadata holds one for each image."""
+    return hashlib.sha256(content).hexdigest()[: _DIGEST_BITS // 4]
+
+
+def write_part(
+    stream: IO[bytes], batches: Sequence[pa.RecordBatch], schema: pa.Schema, *, window_bytes: int = _WINDOW_BYTES
+) -> None:
+    """Write the rows of `batches`, sorted by (row, seed, step_index), to an open stream.
+
+    They are put in order window by window, one row group for each: text of more than 2 GB, which no column of 32-bit
+    offsets can hold at once, never comes together.
+
+    Args:
+        schema: of the file, with its metadata; that of the batches but for the metadata.
+        window_bytes: of a row group, about.
+    """
+    writer = pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True)
+    try:
+        for window in _sorted_windows(batches, window_bytes):
+            writer.write_table(window.replace_schema_metadata(schema.metadata))
+        writer.close()
+    except BaseException:
+        writer.is_open = False  # or pyarrow would write a footer when it collects the writer
+        raise
+
+
+def _sorted_windows(batches: Sequence[pa.RecordBatch], window_bytes: int) -> Iterator[pa.Table]:
+    filled = [batch for batch in batches if batch.num_rows]
+    keys = pa.Table.from_batches([batch.select(list(_KEY)) for batch in filled])
+    order = pc.sort_indices(keys, [(name, "ascending") for name in _KEY]).to_numpy()
+    lengths = [batch.num_rows for batch in filled]
+    source = np.repeat(np.arange(len(filled)), lengths)
+    place = np.concatenate([np.arange(length) for length in lengths])
+    sizes = np.repeat([batch.nbytes / batch.num_rows for batch in filled], lengths)
+    window = (np.cumsum(sizes[order]) // window_bytes).astype(np.int64)
+    for rows in np.split(order, np.flatnonzero(np.diff(window)) + 1):
+        yield _gathered(filled, source[rows], place[rows])
+
+
+def _gathered(batches: Sequence[pa.RecordBatch], source: NDArray[np.int64], place: NDArray[np.int64]) -> pa.Table:
+    """The rows `place` [R] of the batches `source` [R], in this order."""
+    by_source = np.argsort(source, kind="stable")
+    pieces = [batches[one].take(pa.array(place[source == one])) for one in np.unique(source)]
+    back = np.empty(len(source), np.int64)
+    back[by_source] = np.arange(len(source))
+    return pa.Table.from_batches(pieces).combine_chunks().take(pa.array(back))

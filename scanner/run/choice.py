@@ -1,0 +1,65 @@
+"""Which metrics a run measures, which map its masks are made of, and which column its score is."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.errors import UsageError
+from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
+from memscan.scanner.metrics.plan import plan_calls
+from memscan.scanner.results.schema import SCORE_COLUMNS
+
+GROUPS = ("all", "free")
+"""Words for more than one metric: all that the bundle can give, and those that sampling gives for nothing."""
+
+
+class Chosen(NamedTuple):
+    """Names of the catalogue, in its order; one of the maps; one of the columns that a score can be."""
+
+    metrics: tuple[str, ...]
+    mask_map: str
+    score_name: str
+
+
+def choose(bundle: Bundle, asked: Sequence[str], mask_map: str, score_name: str | None, steps: Sequence[int]) -> Chosen:
+    """What to measure; the metrics of mask and score are measured whether they are among the others or not.
+
+    Args:
+        asked: names of metrics or one of `GROUPS`; none for the default ones.
+        score_name: None for the mean of the mask's map.
+        steps: indices of the measured steps.
+
+    Raises:
+        UsageError: an unknown name, or a metric that the bundle cannot give or that a step does not have.
+    """
+    if mask_map not in MAPS:
+        raise UsageError(f"--mask-map {mask_map}: expected one of {', '.join(MAPS)}")
+    score_name = score_name or f"{mask_map}_mean"
+    if score_name not in SCORE_COLUMNS:
+        raise UsageError(
+            f"--score {score_name}: expected one of {', '.join(SCORES)}, or NAME_mean, NAME_max or NAME_q99 of a map: "
+            + ", ".join(MAPS)
+        )
+    score = SCORE_COLUMNS[score_name]
+    if score.needs_step_before and 0 in steps:
+        raise UsageError(f"--score {score_name}: there is none at step 0, before which no step was taken")
+    named = [name for name in asked if name not in GROUPS]
+    for name in named:
+        if name not in METRICS:
+            raise UsageError(f"--metrics {name}: expected {', '.join(GROUPS)}, or some of {', '.join(METRICS)}")
+    for option, name in (("--mask-map", mask_map), ("--score", score.name), *(("--metrics", name) for name in named)):
+        if METRICS[name].needs_baseline and not bundle.has_baseline:
+            raise UsageError(f"{option} {name} needs a less-trained baseline, which {bundle.path} does not have")
+    wanted = {mask_map, score.name, *named, *_of_groups(bundle, asked)}
+    metrics = tuple(name for name in METRICS if name in wanted)
+    plan_calls([METRICS[name] for name in metrics], has_baseline=bundle.has_baseline)
+    return Chosen(metrics, mask_map, score_name)
+
+
+def _of_groups(bundle: Bundle, asked: Sequence[str]) -> list[str]:
+    possible = [metric for metric in METRICS.values() if bundle.has_baseline or not metric.needs_baseline]
+    if not asked:
+        return [metric.name for metric in possible if metric.default]
+    if "all" in asked:
+        return [metric.name for metric in possible]
+    return [metric.name for metric in possible if metric.when != "measured" and "free" in asked]

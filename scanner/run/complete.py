@@ -1,0 +1,39 @@
+"""The end of a run: whoever finds all of its parts there says so to its readers."""
+
+from memscan.scanner.errors import ResumeRefused
+from memscan.scanner.results.finished import part_record
+from memscan.scanner.results.folder import OutputFolder
+from memscan.scanner.run.cut import Survey
+from memscan.scanner.settings import Measurement
+
+
+def complete(folder: OutputFolder, wanted: Survey, fingerprint: bytes, measurement: Measurement) -> int:
+    """Mark a run as complete, if it is; what its results do not name is set aside before.
+
+    Returns:
+        How many parts are missing.
+
+    Raises:
+        ResumeRefused: a part was made of other rows than the manifest has, or by another run.
+        OSError: a file cannot be read.
+    """
+    there = folder.parts()
+    if measurement.save_maps:
+        there &= folder.maps()
+    missing = 0
+    for number, extent in enumerate(wanted.parts):
+        record = part_record(folder, number, fingerprint) if number in there else None
+        if record is None:
+            missing += 1
+        elif record.extent != extent or record.tally.images != extent.images:
+            raise ResumeRefused(
+                f"part {number} in {folder.path} was made of other rows than {extent.first_row} to {extent.last_row}, "
+                "which it should hold: restore the manifest, or choose another --out"
+            )
+    if missing:
+        return missing
+    if measurement.save_maps or measurement.save_images:
+        for name in list(folder.unnamed(set(range(len(wanted.parts))))):
+            folder.store.set_aside(name)
+    folder.mark_complete()
+    return 0

@@ -1,0 +1,122 @@
+"""How the rows of a manifest are cut into parts.
+
+A part has so many rows and so many images at most. Rows stay whole where they can; a row with more images than a part
+may have is spread over several parts, which begin with it. Where a part ends depends on the rows before its end alone:
+rows that are added later change no part but the last.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from memscan.scanner.errors import ManifestError
+from memscan.scanner.input.manifest import Census, Manifest
+from memscan.scanner.input.rows import Row, parse_row
+from memscan.scanner.results.extent import Extent
+from memscan.scanner.samples import Rejected
+
+
+class Bounds(NamedTuple):
+    """How many rows and images a part has at most."""
+
+    rows: int
+    images: int
+
+
+def cut(counts: Iterable[int], bounds: Bounds) -> Iterator[Extent]:
+    """The parts of a manifest whose rows have these numbers of images, each at least one."""
+    first = seed = rows = images = row = 0
+    for row, count in enumerate(counts):
+        if rows and (rows == bounds.rows or images + count > bounds.images):
+            yield Extent(first, seed, row, 0, images)
+            first, seed, rows, images = row, 0, 0, 0
+        rows, images = rows + 1, images + count
+        while images > bounds.images:  # this row alone
+            yield Extent(row, seed, row, seed + bounds.images, bounds.images)
+            seed, images = seed + bounds.images, images - bounds.images
+    if rows:
+        yield Extent(first, seed, row + 1, 0, images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """How much there is to do, and in which parts."""
+
+    census: Census
+    parts: tuple[Extent, ...]
+
+
+def survey(manifest: Manifest, bounds: Bounds) -> Survey:
+    """Read everything but images once, so that a file which breaks in the middle is found before work begins.
+
+    Raises:
+        ManifestError: a row group cannot be read.
+    """
+    rows = rejected = 0
+
+    def counts() -> Iterator[int]:
+        nonlocal rows, rejected
+        for raw in manifest.rows(images=False):
+            items = parse_row(rows, raw, read_image=False).items
+            rows += 1
+            rejected += sum(isinstance(item, Rejected) for item in items)
+            yield len(items)
+
+    parts = tuple(cut(counts(), bounds))
+    return Survey(Census(rows, sum(part.images for part in parts), rejected), parts)
+
+
+class PartRow(NamedTuple):
+    """A row of a part, with those of its seeds that belong to the part."""
+
+    part: int
+    row: Row
+
+
+def rows_of(manifest: Manifest, parts: Sequence[tuple[int, Extent]]) -> Iterator[PartRow]:
+    """The rows of parts, given in order by number and extent; parts that are neighbours are read in one go.
+
+    Raises:
+        ManifestError: a row group cannot be read, or a part has other rows or images than when they were counted.
+    """
+    for _, neighbours in itertools.groupby(enumerate(parts), lambda item: item[1][0] - item[0]):
+        yield from _rows_of_neighbours(manifest, [part for _, part in neighbours])
+
+
+def _rows_of_neighbours(manifest: Manifest, parts: Sequence[tuple[int, Extent]]) -> Iterator[PartRow]:
+    start, stop = parts[0][1].first_row, parts[-1][1].last_row + 1
+    rows = (parse_row(index, raw) for index, raw in enumerate(manifest.rows(start, stop), start))
+    row = next(rows, None)
+    for number, extent in parts:
+        images = 0
+        for index in range(extent.first_row, extent.last_row + 1):
+            if row is None:
+                raise _changed(extent, "fewer rows")
+            items = row.items[extent.seeds(index)]
+            images += len(items)
+            if items:
+                yield PartRow(number, Row(items))
+            if index != extent.stop_row:  # or the next part goes on with this row
+                row = next(rows, None)
+        if images != extent.images:
+            raise _changed(extent, f"{images} images in place of {extent.images}")
+
+
+def _changed(extent: Extent, how: str) -> ManifestError:
+    return ManifestError(
+        f"the manifest was changed while it was scanned: rows {extent.first_row} to {extent.last_row} have {how}: "
+        "restore it, then run the same command again"
+    )
+
+
+def input_digests(manifest: Manifest, parts: Sequence[tuple[int, Extent]]) -> Iterator[str]:
+    """The digest of what each of the parts is made of; raises as `rows_of`."""
+    for _, rows in itertools.groupby(rows_of(manifest, parts), lambda item: item.part):
+        yield input_digest(item.row.digest for item in rows)
+
+
+def input_digest(row_digests: Iterable[bytes]) -> str:
+    """SHA-256 (hex) of the rows of a part, from theirs."""
+    return hashlib.sha256(b"".join(row_digests)).hexdigest()

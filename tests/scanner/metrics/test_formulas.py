@@ -1,0 +1,141 @@
+"""Every metric of the catalogue against a literal transcription of its paper's formula, on the analytic bundle.
+
+A transcription is a function of this file with the metric's name: the value at step i of an image's way.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from memscan.scanner.bundle import Bundle, open_bundle
+from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
+from tests.scanner.metrics.way import Way, way_of
+from tests.scanner.scan.closed_form import SAMPLES, SETTINGS, at_steps, run, scanned
+from tests.scanner.scan.one_by_one import Image
+
+STEPS = (0, 1, 7, 9)
+ROUNDING = 1e-5
+"""Of float32, relative to a map's largest value: of eps after at most ten steps, and of sums over 256 coordinates."""
+
+
+def dh_uncond(way: Way, i: int) -> NDArray[np.float64]:
+    """Kim and Lee, Eq. 1: diag(-H(x, c)) - diag(-H(x)), the mean over channels times sigma^2."""
+    sigma = way.levels[i][1]
+    difference = -way.hessian(way.model, i, way.prompt) + way.hessian(way.model, i, "")
+    return sigma**2 * difference.mean(axis=0)
+
+
+def dh_base(way: Way, i: int) -> NDArray[np.float64]:
+    """Eq. 2: the same against the less-trained model."""
+    sigma = way.levels[i][1]
+    difference = -way.hessian(way.model, i, way.prompt) + way.hessian(way.early, i, way.prompt)
+    return sigma**2 * difference.mean(axis=0)
+
+
+def ds_uncond(way: Way, i: int) -> NDArray[np.float64]:
+    """Eq. 5: (s(x, c) - s(x))^2."""
+    sigma = way.levels[i][1]
+    return sigma**2 * ((way.score(way.model, i, way.prompt) - way.score(way.model, i, "")) ** 2).mean(axis=0)
+
+
+def ds_base(way: Way, i: int) -> NDArray[np.float64]:
+    """Eq. 6: (s(x, c) - s_base(x, c))^2."""
+    sigma = way.levels[i][1]
+    difference = way.score(way.model, i, way.prompt) - way.score(way.early, i, way.prompt)
+    return sigma**2 * (difference**2).mean(axis=0)
+
+
+def h_cond(way: Way, i: int) -> NDArray[np.float64]:
+    """diag(-H(x, c)) alone."""
+    return way.levels[i][1] ** 2 * -way.hessian(way.model, i, way.prompt).mean(axis=0)
+
+
+def guidance_norm(way: Way, i: int) -> float:
+    """Wen et al.: the mean over the steps of the 2-norm of eps(x_t, e_p) - eps(x_t, e_empty)."""
+    return float(np.mean([np.linalg.norm((way.eps(j, way.prompt) - way.eps(j, "")).ravel()) for j in range(i + 1)]))
+
+
+def guidance_first(way: Way, i: int) -> float:
+    """Wen et al., with one step."""
+    return float(np.linalg.norm((way.eps(0, way.prompt) - way.eps(0, "")).ravel()))
+
+
+def update_norm(way: Way, i: int) -> float | None:
+    """Huang et al.: d_t = z_t - z_(t+1); the mean of its 2-norm over the steps taken."""
+    return float(np.mean([np.linalg.norm((way.z[j] - way.z[j + 1]).ravel()) for j in range(i)])) if i else None
+
+
+def flipd(way: Way, i: int) -> float:
+    """Kamkari et al.: D + sigma(t)^2 (tr ds/dx + |s|^2) at psi(t) x_0; here x_0 = (x_t - sigma eps) / psi."""
+    psi, sigma = way.levels[i]
+    x_0 = (way.z[i] - sigma * way.eps(i, way.prompt)) / psi
+    s = way.score(way.model, i, way.prompt, psi * x_0)
+    trace = (way.score(way.model, i, way.prompt, psi * x_0 + 1) - s).sum()
+    return float(x_0.size + sigma**2 * (trace + (s**2).sum()))
+
+
+@pytest.fixture(scope="module")
+def bundle(analytic: Path) -> Bundle:
+    return open_bundle(analytic)
+
+
+@pytest.fixture(scope="module")
+def images(bundle: Bundle) -> list[Image]:
+    settings = dataclasses.replace(SETTINGS, steps=at_steps(*STEPS), metrics=tuple(METRICS))
+    return [scanned(result) for result in run(bundle, SAMPLES, settings)]
+
+
+def transcription(name: str) -> Callable[[Way, int], NDArray[np.float64] | float | None]:
+    written = globals().get(name)
+    assert callable(written), f"the metric {name} needs a literal transcription of its formula in this file"
+    return written
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_map_equals_its_formula(name: str, bundle: Bundle, images: list[Image]) -> None:
+    formula = transcription(name)
+    for image in images:
+        way = way_of(bundle, image.sample)
+        for i, step in zip(STEPS, image.steps, strict=True):
+            expected = np.asarray(formula(way, i))
+            scale = max(abs(expected).max(), 1.0)
+            np.testing.assert_allclose(step.maps[name], expected, rtol=0, atol=ROUNDING * scale, err_msg=f"step {i}")
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_score_equals_its_formula(name: str, bundle: Bundle, images: list[Image]) -> None:
+    formula = transcription(name)
+    for image in images:
+        way = way_of(bundle, image.sample)
+        for i, step in zip(STEPS, image.steps, strict=True):
+            expected = formula(way, i)
+            assert (name in step.scores) == (expected is not None)
+            if expected is not None:
+                scale = 256 if name == "flipd" else 1  # a dimension is what is left of 256
+                assert step.scores[name] == pytest.approx(expected, rel=ROUNDING, abs=ROUNDING * scale)
+
+
+def test_every_metric_says_what_it_is_and_where_its_formula_is_from() -> None:
+    assert list(METRICS) == [metric.name for metric in METRICS.values()]
+    for metric in METRICS.values():
+        assert metric.says
+        assert len(metric.says) <= 60  # one line beside the name, in a terminal
+        assert any(character.isdigit() for character in metric.source), f"{metric.name}: a paper has a year"
+        assert (metric.unit is not None) == (metric.kind == "map")
+
+
+def test_flipd_tells_a_copied_prompt_by_its_low_dimension_and_would_not_at_a_noisy_state(bundle: Bundle) -> None:
+    """At x_t the trace and |s|^2 cancel in expectation, whatever the distribution: the formula would say D for all."""
+    copied, free = (way_of(bundle, SAMPLES[i]) for i in (2, 5))  # "a copied rug", and no words at all
+    assert flipd(copied, 9) < 20 < flipd(free, 9)
+    alpha, sigma = copied.levels[9]
+    noise = np.random.default_rng(0).standard_normal((400, *copied.z[0].shape))
+    variance, mean = copied.model.variance(copied.prompt), copied.model.mean(copied.prompt)
+    x = alpha * (mean + np.sqrt(variance) * np.random.default_rng(1).standard_normal(noise.shape)) + sigma * noise
+    squared = sigma**2 * (copied.score(copied.model, 9, copied.prompt, x) ** 2).sum(axis=(1, 2, 3))
+    at_state = x[0].size + sigma**2 * copied.hessian(copied.model, 9, copied.prompt).sum() + squared
+    assert abs(at_state.mean() - 256) < 4 * at_state.std() / 20  # 4 standard errors of 400 draws
