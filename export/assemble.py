@@ -185,14 +185,8 @@ class _Assembly:
         size = sum(parameter.numel() for parameter in unet.parameters()) / 1e6
         self.report(f"UNet of {checkpoint.id}, {size:.1f} M parameters: tracing")
         round_weights(unet, self.options.storage)
-<<<<<<< HEAD
-        alphas_cumprod = self.model.schedule().alphas_cumprod
         image_size = self.model.image_size() if checkpoint.family.told_size else None
-        denoiser = EpsDenoiser(unet, self._prediction_type(checkpoint), alphas_cumprod, image_size)
-=======
-        image_size = _image_size(self.model) if checkpoint.family == "sdxl" else None
         denoiser = EpsDenoiser(unet, self._prediction_type(checkpoint), image_size)
->>>>>>> main
         traced = trace_denoiser(denoiser, latent_shape, text_shape)
         self.report(f"UNet of {checkpoint.id}: derivative graph for {self.options.tangents} tangents")
         graphs = denoiser_graphs(

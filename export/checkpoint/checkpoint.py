@@ -23,14 +23,14 @@ from memscan.export.checkpoint.checks import (
 )
 from memscan.export.checkpoint.families import family_of
 from memscan.export.checkpoint.family import Family
-from memscan.export.checkpoint.files import first_line, read_json, require_whole
+from memscan.export.checkpoint.files import read_json, require_whole
 from memscan.export.checkpoint.hub import locate
 from memscan.export.checkpoint.schedule import read_schedule, read_scheduler
 from memscan.export.checkpoint.sizes import latent_size, size_remark
 from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
 from memscan.export.checkpoint.weights import Weights, match_weights, read_tensors, require_finite
 from memscan.scanner.bundle import Schedule, file_digest
-from memscan.scanner.errors import ExportError
+from memscan.scanner.errors import ExportError, first_line
 
 
 @dataclasses.dataclass(frozen=True)

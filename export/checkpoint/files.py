@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from memscan.scanner.errors import ExportError
+from memscan.scanner.errors import ExportError, first_line
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -35,8 +35,3 @@ def require_whole(file: Path) -> None:
     """
     if file.is_symlink() and not file.exists():
         raise ExportError(f"unfinished download of {file}: its link leads nowhere; download the checkpoint again")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its kind if it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from memscan.export.checkpoint.files import first_line
-from memscan.scanner.errors import ExportError
+from memscan.scanner.errors import ExportError, first_line
 
 _HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[0-9a-f]{40}))?")
 

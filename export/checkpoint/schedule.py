@@ -9,9 +9,9 @@ import diffusers
 
 from memscan.export.checkpoint.configuration.keys import check_keys
 from memscan.export.checkpoint.configuration.scheduler import CLASSES, MIN_TIMESTEPS, SCHEDULER, TRAINING
-from memscan.export.checkpoint.files import first_line, read_json
+from memscan.export.checkpoint.files import read_json
 from memscan.scanner.bundle import Schedule
-from memscan.scanner.errors import ExportError
+from memscan.scanner.errors import ExportError, first_line
 
 
 def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:

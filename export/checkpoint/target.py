@@ -1,13 +1,9 @@
 """Where a bundle is to be written: checked at the start, for an export takes minutes."""
 
-import errno
 import os
 from pathlib import Path
 
 from memscan.scanner.errors import ExportError
-
-_WRONG_NAME = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EINVAL}
-"""What is wrong with a path rather than with a disk."""
 
 
 def beside(out: Path) -> Path:
@@ -19,24 +15,17 @@ def require_free(out: Path) -> None:
     """Check that a bundle can be made at `out`, making the folder that will hold it.
 
     Raises:
-        ExportError: something is there, a link that leads nowhere included, or nothing can be made there.
-        OSError: the disk fails.
+        ExportError: something is there, a link that leads nowhere included, or the folder is not writable.
+        OSError: no folder can be made there.
     """
     if out.name in ("", ".."):
         raise ExportError(f"{out} is no name for a bundle: choose another name")
     folder = out.absolute().parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        taken = _exists(out)
-        _exists(beside(out))
-    except OSError as error:
-        if error.errno not in _WRONG_NAME:
-            raise
-        reason = os.strerror(errno.ENOTDIR if error.errno == errno.EEXIST else error.errno)
-        raise ExportError(f"{out} cannot be made: {reason}; choose another name") from error
-    if taken and not out.exists():
+    folder.mkdir(parents=True, exist_ok=True)
+    _exists(beside(out))  # raises if the longer name of the two is too long
+    if _exists(out) and not out.exists():
         raise ExportError(f"{out} is a link that leads nowhere: choose another name, or remove it first")
-    if taken:
+    if out.exists():
         raise ExportError(f"{out} exists: choose another name, or remove it first")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ExportError(f"{out} cannot be made: {folder} is not writable; choose another name")

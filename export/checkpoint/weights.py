@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 
-from memscan.export.checkpoint.files import first_line
 from memscan.export.checkpoint.weight_files import WeightFiles, named
-from memscan.scanner.errors import ExportError
+from memscan.scanner.errors import ExportError, first_line
 
 _LEGACY_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """diffusers' names of attention before 0.15, of autoencoders above all; diffusers converts them too."""

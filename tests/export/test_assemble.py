@@ -64,8 +64,9 @@ def traced_once(traces: dict[str, ir.Model], monkeypatch: pytest.MonkeyPatch) ->
     """Trace `tiny_pipeline` once for all tests that ask for this: torch needs ten seconds for each of its parts."""
     trace_denoiser, trace_component = assemble.trace_denoiser, assemble.trace_component
 
-    def denoiser(*arguments: Any) -> ir.Model:
-        return traces.setdefault("denoiser", traces.get("denoiser") or trace_denoiser(*arguments))
+    def denoiser(module: torch.nn.Module, *arguments: Any) -> ir.Model:
+        name = f"denoiser {next(module.parameters()).sum().item()}"
+        return traces.setdefault(name, traces.get(name) or trace_denoiser(module, *arguments))
 
     def component(module: torch.nn.Module, *arguments: Any) -> ir.Model:
         name = type(module).__name__

@@ -1,6 +1,7 @@
 """What stands in the way of a bundle is said at the start, before a checkpoint is read."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -34,20 +35,23 @@ def test_something_that_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("name", ["file/out", "file/below/out"])
 def test_a_file_where_a_folder_should_be(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot be made: Not a directory; choose another name" in refusal(tmp_path / name, capsys)
+    assert re.search(
+        "File exists: .*: choose another name|Not a directory: .*: a part of this path is no folder",
+        refusal(tmp_path / name, capsys),
+    )
 
 
 @pytest.mark.parametrize("length", [300, 250])
 def test_a_name_that_is_too_long_with_what_is_added_while_writing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], length: int
 ) -> None:
-    assert "cannot be made: File name too long; choose another name" in refusal(tmp_path / ("x" * length), capsys)
+    assert "choose a shorter name" in refusal(tmp_path / ("x" * length), capsys)
 
 
 def test_a_loop_of_links(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert "choose another name" in refusal(tmp_path / "loop", capsys)
-    assert "cannot be made: Not a directory" in refusal(tmp_path / "loop" / "out", capsys)
+    assert "choose another name" in refusal(tmp_path / "loop" / "out", capsys)
 
 
 def test_a_folder_that_cannot_be_written(
