@@ -31,6 +31,7 @@ from memscan.export.graphs.trace import INPUTS, trace_denoiser
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.passes.sliced_attention import SliceAttention
+from memscan.scanner.graph_names import MEASURE
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 
 UNETS = {
@@ -198,8 +199,8 @@ def _session(model: ir.Model) -> onnxruntime.InferenceSession:
 
 def _peak(model: ir.Model, batch: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        ir.save(model, Path(folder) / "measure.onnx")
-        return peak_memory(Path(folder) / "measure.onnx", batch)
+        ir.save(model, Path(folder) / MEASURE)
+        return peak_memory(Path(folder) / MEASURE, batch)
 
 
 def _medians(runs: Runs, repeats: int) -> dict[tuple[str, int], float]:

@@ -8,7 +8,6 @@ Times are medians of wall time around a synchronized device; a forward pass is h
 Memory is the most that is in use on the device beyond what was before; an engine that keeps freed memory is charged it.
 """
 
-import json
 import statistics
 import sys
 import time
@@ -25,6 +24,7 @@ from benchmarks.flops import graph_flops, input_shapes
 from benchmarks.scan_rate import images_per_second
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.errors import MemscanError
+from memscan.scanner.graph_names import MEASURE, STEP
 from memscan.scanner.run.measurement import Request
 from memscan.scanner.runtimes import open_runtime
 from memscan.scanner.runtimes.runtime import Runtime
@@ -93,8 +93,7 @@ def main(
 
 def compute_dtype(bundle: Bundle) -> torch.dtype:
     """What the denoiser's products are computed in."""
-    record = json.loads(bundle.file("bundle.json").read_text())
-    dtype: torch.dtype = getattr(torch, record["dtypes"]["compute"])
+    dtype: torch.dtype = getattr(torch, bundle.dtypes.compute)
     return dtype
 
 
@@ -144,7 +143,7 @@ def print_graphs(bundle: Bundle, engines: tuple[str, ...], batches: tuple[int, .
                     runtime = open_runtime(bundle, Execution(batch, provider="cuda", engine=engine))
                     step, measure = (
                         graph_cost(runtime, bundle, graph, batch, repeats, torch.cuda.synchronize)
-                        for graph in ("step.onnx", "measure.onnx")
+                        for graph in (STEP, MEASURE)
                     )
                     del runtime
             except MemscanError as error:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle
 
 Array = NDArray[np.float32]
@@ -24,7 +25,7 @@ class NullRuntime:
     def __init__(self, bundle: Bundle, usual_batch: int, width: int = 64) -> None:
         self.usual_batch = usual_batch
         self._latent_shape = bundle.latent_shape
-        self._text_shape = bundle.text.max_length, width
+        self._text_shape = bundle.text.tokenizers[0].max_length, width
         self._latents: dict[int, tuple[Array, Array]] = {}
 
     def upload(self, array: NDArray[Any]) -> NDArray[Any]:
@@ -34,16 +35,15 @@ class NullRuntime:
         return value
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
-        match graph:
-            case "text_encoder.onnx" | "baseline/text_encoder.onnx":
-                return {"hidden_states": np.zeros((len(inputs["input_ids"]), *self._text_shape), np.float32)}
-            case "step.onnx":
+        match graph.removeprefix(f"{graph_names.BASELINE}/"):
+            case graph_names.TEXT_ENCODER:
+                return {"encoder_hidden_states": np.zeros((len(inputs["input_ids"]), *self._text_shape), np.float32)}
+            case graph_names.STEP:
                 return dict.fromkeys(("next_sample", "denoised", "eps", "uncond_eps"), inputs["sample"])
-            case "measure.onnx":
+            case graph_names.MEASURE:
                 eps, diagonal = self._responses(len(inputs["sample"]))
-                return {"eps": eps, "v_dot_jv": diagonal}
-            case "baseline/measure.onnx":
-                eps, diagonal = self._responses(len(inputs["sample"]))
+                if graph == graph_names.MEASURE:
+                    return {"eps": eps, "v_dot_jv": diagonal}
                 return {"eps": diagonal, "v_dot_jv": eps}
         raise ValueError(f"a null runtime has no {graph}")
 

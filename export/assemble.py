@@ -20,26 +20,30 @@ from memscan.export.checkpoint.components import Component, Decoder, Encoder
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.checkpoint.target import beside, require_free
 from memscan.export.checkpoint.tokenization import write_tokenizers
-from memscan.export.graphs.graphs import denoiser_graphs
+from memscan.export.graphs.graphs import GIVES, denoiser_graphs
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
 from memscan.export.graphs.trace import trace_component, trace_denoiser
 from memscan.export.parity.oracle import DenoiserOracle, component_case
 from memscan.export.parity.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, compare_denoiser, format_table
 from memscan.export.passes.half_precision import Precision
 from memscan.export.passes.sliced_attention import plain_scores
-from memscan.scanner.bundle import Calibration, Defaults, Text, bundle_record, file_digest
+from memscan.scanner import graph_names
+from memscan.scanner.bundle import Calibration, Defaults, Dtypes, Text, bundle_record, file_digest
 from memscan.scanner.errors import ExportError
-from memscan.scanner.settings import Probes
+from memscan.scanner.metrics.probes import default_probes
 
 PAPER_DEFAULTS = Defaults(
     num_inference_steps=50,
     guidance_scale=7.5,
     timesteps=(1,),
-    probes=Probes(),
+    probes=None,
     mask_map="dh_uncond",
     threshold=0.5,
 )
-"""The paper's settings: the last of 50 DDIM steps at guidance 7.5. The threshold is half of a full collapse."""
+"""The paper's settings: the last of 50 DDIM steps at guidance 7.5. The threshold is half of a full collapse.
+
+The probes are those of the number of channels.
+"""
 
 
 _COMPUTE: dict[Precision, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -133,6 +137,10 @@ class _Assembly:
         self._write_text_encoder(self.model, self.folder, text)
         self._write_vae()
         baseline = self._write_baseline(text, latent_shape) if self.baseline else None
+        files = _digests(self.folder)
+        defaults = self.options.defaults
+        if defaults.probes is None:
+            defaults = dataclasses.replace(defaults, probes=default_probes(latent_shape[0]))
         record = bundle_record(
             model=_identity(self.model),
             prediction_type=self.model.prediction_type(),
@@ -141,13 +149,14 @@ class _Assembly:
             schedule=self.model.schedule(),
             text=text,
             tangents_per_call=self.options.tangents,
-            defaults=self.options.defaults,
+            defaults=defaults,
             calibrations=self.options.calibrations,
             baseline=baseline,
-            dtypes={"weights": self.options.storage, "compute": _COMPUTE[self.options.precision]},
-            files=_digests(self.folder),
+            dtypes=Dtypes(self.options.storage, _COMPUTE[self.options.precision]),
+            graphs=GIVES,
+            files=files,
         )
-        (self.folder / "bundle.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (self.folder / graph_names.RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         return self.rows
 
     def _write_text_encoder(self, checkpoint: Checkpoint, folder: Path, text: Text) -> None:
@@ -157,10 +166,12 @@ class _Assembly:
         round_weights(encoder, self.options.storage)
         generator = _generator()
         ids = {
-            name: torch.randint(0, model.config.vocab_size, (2, text.max_length), generator=generator)
-            for name, model in zip(("input_ids", "input_ids_2"), models, strict=False)
+            graph_names.input_ids(index): torch.randint(
+                0, model.config.vocab_size, (2, rule.max_length), generator=generator
+            )
+            for index, (rule, model) in enumerate(zip(text.tokenizers, models, strict=True))
         }
-        self._write_component(encoder, ids, folder / "text_encoder.onnx", LIMIT)
+        self._write_component(encoder, ids, folder / graph_names.TEXT_ENCODER, LIMIT)
 
     def _write_vae(self) -> None:
         self.report("VAE")
@@ -169,8 +180,8 @@ class _Assembly:
         generator = _generator()
         latents = torch.randn(2, vae.config.latent_channels, *self.model.latent_shape()[1:], generator=generator)
         image = torch.randn(2, vae.config.in_channels, *self.model.image_size(), generator=generator)
-        self._write_component(Decoder(vae), {"latents": latents}, self.folder / "vae_decoder.onnx", PICTURE_LIMIT)
-        self._write_component(Encoder(vae), {"image": image}, self.folder / "vae_encoder.onnx", PICTURE_LIMIT)
+        self._write_component(Decoder(vae), {"latents": latents}, self.folder / graph_names.VAE_DECODER, PICTURE_LIMIT)
+        self._write_component(Encoder(vae), {"image": image}, self.folder / graph_names.VAE_ENCODER, PICTURE_LIMIT)
 
     def _write_component(self, module: Component, example: dict[str, torch.Tensor], file: Path, limit: float) -> None:
         save_graph(trace_component(module, example), file, self.options.storage)
@@ -180,7 +191,7 @@ class _Assembly:
         self, checkpoint: Checkpoint, folder: Path, text: Text, *, guided: bool
     ) -> tuple[int, int, int]:
         unet = checkpoint.load("unet")
-        text_shape = text.max_length, checkpoint.text_width()
+        text_shape = text.tokenizers[0].max_length, checkpoint.text_width()
         latent_shape = checkpoint.latent_shape()
         size = sum(parameter.numel() for parameter in unet.parameters()) / 1e6
         self.report(f"UNet of {checkpoint.id}, {size:.1f} M parameters: tracing")
@@ -199,15 +210,15 @@ class _Assembly:
         self.report(f"UNet of {checkpoint.id}: {nodes}; writing and comparing with torch")
         save_sharing_weights(graphs, folder, self.options.storage)
         oracle = DenoiserOracle(denoiser, latent_shape, text_shape)
-        cases = {"measure": oracle.measure(self.options.tangents)}
+        cases = {graph_names.MEASURE: oracle.measure(self.options.tangents)}
         if guided:
-            cases["step"] = oracle.step()
+            cases[graph_names.STEP] = oracle.step()
         scores = {name: plain_scores(graph) for name, graph in graphs.items()}
         # A runtime needs the memory that torch's weights take.
         del unet, denoiser, traced, graphs, oracle
         gc.collect()
         for name, largest in scores.items():
-            case = cases[name.partition(".")[0]]
+            case = cases[graph_names.whole(name)]
             self.rows += compare_denoiser(
                 folder / name, case, self.options.precision, self._prefix(folder), scores=largest
             )
@@ -221,7 +232,7 @@ class _Assembly:
 
     def _write_baseline(self, text: Text, latent_shape: tuple[int, int, int]) -> dict[str, object]:
         assert self.baseline is not None
-        folder = self.folder / "baseline"
+        folder = self.folder / graph_names.BASELINE
         folder.mkdir()
         own_encoder = any(
             self.baseline.has(part) and not same_weights(self.baseline, self.model, part)

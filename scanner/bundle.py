@@ -1,7 +1,8 @@
 """A bundle: the folder that holds everything a scan needs of a model, described by `bundle.json`.
 
-    bundle.json tokenizer.json (SDXL: tokenizer_2.json too)
-    text_encoder.onnx   input_ids [N, S] int64 -> hidden_states [N, S, D]; SDXL: input_ids_2 too, and text_embeds [N, P]
+    bundle.json tokenizer.json (of a second text encoder tokenizer_2.json, and so on)
+    text_encoder.onnx   input_ids [N, S] int64 (and input_ids_2, ...) -> encodings [N, ...] under the names of the
+                        denoiser's inputs: encoder_hidden_states [N, S, D]; SDXL: text_embeds [N, P] too
     step.onnx           one guided solver step, with eps given the prompt and given none
     measure.onnx        eps and v * (J v), summed over Kg tangents, in operators that every runtime has
     *.sliced.onnx       the same two with attention in slices, for CPUs, where attention is large
@@ -18,13 +19,20 @@ know. The digest of a bundle is that of its `bundle.json`, which holds the diges
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from memscan.scanner import graph_names
 from memscan.scanner.errors import BundleError
 from memscan.scanner.settings import Probes, Sampler
 
 FORMAT_VERSION = 3
+
+Quantity = Literal["eps", "diagonal", "product", "denoised", "attention", "state"]
+Condition = Literal["prompt", "none", "baseline"]
+Gives = Mapping[Quantity, tuple[Condition, ...]]
+"""What a graph can be asked for: quantity -> given the prompt, given none, or of the baseline given the prompt."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,20 +50,38 @@ class Schedule:
 
 
 @dataclasses.dataclass(frozen=True)
-class Text:
-    """Tokenisation: ids are padded on the right with `pad_token_id` to `max_length`.
+class Tokenization:
+    """The tokenizer in `file`, whose ids are brought to `max_length`.
 
-    A model with two text encoders has a second tokenizer, which pads with `second_pad_token_id`. `zero_uncond` says
-    that the unconditional prompt is encoded as zeros.
+    Too many are cut so that `eos_token_id` ends them, too few are padded on the right with `pad_token_id`;
+    `bos_token_id` is None where texts have no start token.
     """
 
+    file: str
     max_length: int
     pad_token_id: int
-    bos_token_id: int
     eos_token_id: int
+    bos_token_id: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """How prompts are encoded: by one text encoder for each of `tokenizers`, in this order.
+
+    `zero_uncond` says that the unconditional prompt is encoded as zeros.
+    """
+
+    tokenizers: tuple[Tokenization, ...]
     uncond_prompt: str = ""
-    second_pad_token_id: int | None = None
     zero_uncond: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Dtypes:
+    """numpy's names, or "bfloat16": how weights are stored, and what the denoiser's products are computed in."""
+
+    weights: str
+    compute: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +99,15 @@ class Calibration:
 
 @dataclasses.dataclass(frozen=True)
 class Defaults:
-    """What a scan uses when it is not told otherwise. `timesteps` are training timesteps, descending."""
+    """What a scan uses when it is not told otherwise. `timesteps` are training timesteps, descending.
+
+    `probes` None leaves the choice to the scanner, by the number of latent channels.
+    """
 
     num_inference_steps: int
     guidance_scale: float
     timesteps: tuple[int, ...]
-    probes: Probes
+    probes: Probes | None
     mask_map: str
     threshold: float
     sampler: Sampler = "ddim"
@@ -86,7 +115,10 @@ class Defaults:
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """An opened bundle whose `bundle.json` was read and whose files were found; see `open_bundle`."""
+    """An opened bundle whose `bundle.json` was read and whose files were found; see `open_bundle`.
+
+    `graphs` has every graph but the sliced variants, and what each gives; `files` every file's SHA-256.
+    """
 
     path: Path
     digest: str
@@ -101,12 +133,22 @@ class Bundle:
     defaults: Defaults
     calibrations: tuple[Calibration, ...]
     baseline_id: str | None
+    baseline_digest: str | None
     baseline_has_text_encoder: bool
+    dtypes: Dtypes
+    graphs: Mapping[str, Gives]
     files: dict[str, str]
 
     @property
     def has_baseline(self) -> bool:
         return self.baseline_id is not None
+
+    def gives(self, quantity: Quantity, of: Condition) -> tuple[str, ...]:
+        """The graphs that can be asked for a quantity, in the order of `bundle.json`; none where there is no such one.
+
+        Every graph that gives a diagonal or a product of a condition gives its eps as well.
+        """
+        return tuple(name for name, given in self.graphs.items() if of in given.get(quantity, ()))
 
     def file(self, name: str) -> Path:
         """Path of a file by its name in the bundle, e.g. `"baseline/measure.onnx"`."""
@@ -122,11 +164,11 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
     Raises:
         BundleError: no such folder, no or malformed `bundle.json`, another format version, a missing or altered file.
     """
-    manifest = path / "bundle.json"
+    manifest = path / graph_names.RECORD
     if not path.is_dir():
         raise BundleError(f"no bundle at {path}: make one with `memscan export MODEL {path}`")
     if not manifest.is_file():
-        raise BundleError(f"{path} is not a bundle: it has no bundle.json; make one with `memscan export`")
+        raise BundleError(f"{path} is not a bundle: it has no {graph_names.RECORD}; make one with `memscan export`")
     raw = manifest.read_bytes()
     try:
         record = json.loads(raw)
@@ -163,14 +205,17 @@ def bundle_record(
     defaults: Defaults,
     calibrations: tuple[Calibration, ...],
     baseline: dict[str, Any] | None,
-    dtypes: dict[str, str],
+    dtypes: Dtypes,
+    graphs: Mapping[str, Gives],
     files: dict[str, str],
 ) -> dict[str, Any]:
     """The content of `bundle.json`: the inverse of `open_bundle`, used by export.
 
     `model` has `id`, `revision`, `digest`; `baseline` the same and `text_encoder` (bool), or is None;
+    `graphs` says of those that answer questions about the denoiser what they give, and may leave out all others;
     `files` maps each file's name in the bundle to its SHA-256.
     """
+    whole = {graph_names.whole(name) for name in files if graph_names.is_graph(name)}
     return {
         "format_version": FORMAT_VERSION,
         "model": model,
@@ -178,12 +223,13 @@ def bundle_record(
         "prediction_type": prediction_type,
         "latent_shape": list(latent_shape),
         "image_size": list(image_size),
-        "dtypes": dtypes,
+        "dtypes": dataclasses.asdict(dtypes),
         "tangents_per_call": tangents_per_call,
         "text": dataclasses.asdict(text),
         "defaults": dataclasses.asdict(defaults),
         "calibrations": [dataclasses.asdict(calibration) for calibration in calibrations],
         "schedule": dataclasses.asdict(schedule),
+        "graphs": {name: graphs.get(name, {}) for name in files if name in whole},
         "files": files,
     }
 
@@ -201,13 +247,13 @@ def _from_record(path: Path, digest: str, record: dict[str, Any]) -> Bundle:
         latent_shape=(channels, height, width),
         image_size=(image_height, image_width),
         schedule=Schedule(**{**schedule, "alphas_cumprod": tuple(schedule["alphas_cumprod"])}),
-        text=Text(**record["text"]),
+        text=_text(record["text"]),
         tangents_per_call=record["tangents_per_call"],
         defaults=Defaults(
             **{
                 **defaults,
                 "timesteps": tuple(defaults["timesteps"]),
-                "probes": Probes(**defaults["probes"]),
+                "probes": Probes(**defaults["probes"]) if defaults["probes"] else None,
             }
         ),
         calibrations=tuple(
@@ -215,12 +261,28 @@ def _from_record(path: Path, digest: str, record: dict[str, Any]) -> Bundle:
             for calibration in record["calibrations"]
         ),
         baseline_id=baseline["id"] if baseline else None,
+        baseline_digest=baseline["digest"] if baseline else None,
         baseline_has_text_encoder=bool(baseline and baseline["text_encoder"]),
+        dtypes=Dtypes(**record["dtypes"]),
+        graphs={
+            name: {quantity: tuple(conditions) for quantity, conditions in given.items()}
+            for name, given in record["graphs"].items()
+        },
         files=dict(record["files"]),
     )
 
 
+def _text(record: dict[str, Any]) -> Text:
+    tokenizers = tuple(Tokenization(**tokenizer) for tokenizer in record["tokenizers"])
+    if not tokenizers:
+        raise ValueError("the list of tokenizers, which is empty")
+    return Text(**{**record, "tokenizers": tokenizers})
+
+
 def _check_files(bundle: Bundle, verify: bool) -> None:
+    named = {*bundle.graphs, *(tokenizer.file for tokenizer in bundle.text.tokenizers)}
+    if unlisted := sorted(named - bundle.files.keys()):
+        raise BundleError(f"{bundle.path} is incomplete: it has no {', '.join(unlisted)}; export the model again")
     for name, digest in bundle.files.items():
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise BundleError(f"{bundle.path}: bundle.json names {name}, outside the bundle; do not trust this bundle")

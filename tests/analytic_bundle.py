@@ -17,8 +17,11 @@ from memscan.scanner.bundle import (
     Bundle,
     Calibration,
     Defaults,
+    Dtypes,
+    Gives,
     Schedule,
     Text,
+    Tokenization,
     bundle_record,
     file_digest,
     open_bundle,
@@ -28,6 +31,11 @@ from tests.analytic_model import FEATURE_NAMES, FEATURES, LATENT, MAX_LENGTH, An
 
 IMAGE = (32, 32)
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
+GIVES: dict[str, Gives] = {
+    "step.onnx": {"eps": ("prompt", "none"), "denoised": ("prompt",)},
+    "measure.onnx": {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")},
+    "baseline/measure.onnx": {"eps": ("baseline",), "diagonal": ("baseline",)},
+}
 
 
 def write_analytic_bundle(
@@ -84,12 +92,13 @@ def write_analytic_bundle(
         latent_shape=LATENT,
         image_size=IMAGE,
         schedule=schedule,
-        text=Text(MAX_LENGTH, PAD, BOS, EOS),
+        text=Text((Tokenization("tokenizer.json", MAX_LENGTH, PAD, EOS, BOS),)),
         tangents_per_call=tangents_per_call,
         defaults=defaults,
         calibrations=calibrations if calibrated else (),
         baseline={**checkpoint, "id": "analytic-early", "text_encoder": baseline_text_encoder} if baseline else None,
-        dtypes={"compute": "float32", "storage": "float32"},
+        dtypes=Dtypes("float32", "float32"),
+        graphs=GIVES,
         files={name: file_digest(path / name) for name in (*graphs, "tokenizer.json")},
     )
     (path / "bundle.json").write_text(json.dumps(record))
@@ -177,8 +186,8 @@ def _text_encoder(model: Analytic) -> onnx.ModelProto:
     graph = _Graph()
     rows = [np.zeros(len(FEATURE_NAMES))] * (UNK + 1) + [word_features(word) for word in FEATURES]
     table = graph.constant(model.feature_scale * np.stack(rows))
-    graph.add("Gather", table, "input_ids", output="hidden_states")
-    return graph.finish({"input_ids": ["N", MAX_LENGTH]}, {"hidden_states": _states()})
+    graph.add("Gather", table, "input_ids", output="encoder_hidden_states")
+    return graph.finish({"input_ids": ["N", MAX_LENGTH]}, {"encoder_hidden_states": _states()})
 
 
 def _step(model: Analytic) -> onnx.ModelProto:

@@ -15,7 +15,7 @@ PACKAGE = "memscan."
 
 # From the ground up; wings on one line may not import each other.
 SCANNER = (
-    ("errors", "terminal", "telemetry", "graph_names"),
+    ("errors", "terminal", "telemetry", "graph_names", "records", "external_data"),
     ("notes",),
     ("settings", "samples"),
     ("bundle", "embedded"),
@@ -26,12 +26,14 @@ SCANNER = (
     ("process",),
     ("model",),
     ("scan",),
+    ("model_choice",),
     ("run",),
     ("calibration", "evaluation"),
     ("sheet",),
     ("demo",),
     ("commands",),
     ("cli",),
+    ("__main__",),
 )
 EXPORT = (
     ("quiet", "attention", "checkpoint"),

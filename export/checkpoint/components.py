@@ -7,9 +7,9 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 
 class TextEncoder(nn.Module):
-    """input_ids [N, S] int64 -> hidden_states [N, S, D]: the last hidden state, as Stable Diffusion conditions on."""
+    """input_ids [N, S] int64 -> encoder_hidden_states [N, S, D]: the last hidden state, as Stable Diffusion has it."""
 
-    outputs = ("hidden_states",)
+    outputs = ("encoder_hidden_states",)
 
     def __init__(self, model: CLIPTextModel):
         super().__init__()
@@ -20,13 +20,13 @@ class TextEncoder(nn.Module):
 
 
 class TwoTextEncoders(nn.Module):
-    """input_ids, input_ids_2 [N, S] int64 -> hidden_states [N, S, D1 + D2], text_embeds [N, P], as Stable Diffusion XL.
+    """input_ids, input_ids_2 [N, S] int64 -> encoder_hidden_states [N, S, D1 + D2], text_embeds [N, P], as SDXL has it.
 
     The hidden states are those before the last layer, side by side; the second encoder also gives its projected
     pooled state.
     """
 
-    outputs = ("hidden_states", "text_embeds")
+    outputs = ("encoder_hidden_states", "text_embeds")
 
     def __init__(self, first: CLIPTextModel, second: CLIPTextModelWithProjection):
         super().__init__()

@@ -1,47 +1,44 @@
 """A checkpoint's tokenizers as files of a bundle, and the rules by which the scanner cuts and pads."""
 
-import dataclasses
 import json
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
-from memscan.scanner.bundle import Text
+from memscan.scanner import graph_names
+from memscan.scanner.bundle import Text, Tokenization
 from memscan.scanner.errors import ExportError
 
 
 def write_tokenizers(checkpoint: Checkpoint, folder: Path) -> Text:
-    """Write the tokenizers as tokenizer.json and, for two text encoders, tokenizer_2.json.
+    """Write the tokenizers of the text encoders: tokenizer.json, tokenizer_2.json, ...
 
-    The second tokenizer has the vocabulary of the first, but its padding token "!" is a special token: where a prompt
-    says "!", their ids differ too.
+    Stable Diffusion XL's second has the vocabulary of its first, but its padding token "!" is a special token: where a
+    prompt says "!", their ids differ too.
 
     Raises:
-        ExportError: the two cut prompts at different lengths, or begin and end them differently.
+        ExportError: they cut prompts at different lengths, so that their hidden states cannot be joined.
     """
-    tokenizers = [checkpoint.tokenizer(part) for part in checkpoint.family.tokenizers]
-    for part, tokenizer in zip(checkpoint.family.tokenizers, tokenizers, strict=True):
-        (folder / f"{part}.json").write_text(_tokenizer_json(tokenizer), encoding="utf-8")
-    first, *second = [
-        Text(
-            max_length=min(int(tokenizer.model_max_length), int(checkpoint.config(part)["max_position_embeddings"])),
-            pad_token_id=int(tokenizer.pad_token_id),
-            bos_token_id=int(tokenizer.bos_token_id),
-            eos_token_id=int(tokenizer.eos_token_id),
-        )
-        for tokenizer, part in zip(tokenizers, checkpoint.text_encoders, strict=True)
-    ]
-    for other in second:
-        if dataclasses.replace(other, pad_token_id=first.pad_token_id) != first:
-            raise ExportError(
-                f"{checkpoint.path}: its tokenizers differ in length, start or end token: {first}, {other}"
+    rules = []
+    for index, (part, encoder) in enumerate(zip(checkpoint.family.tokenizers, checkpoint.text_encoders, strict=True)):
+        tokenizer, file = checkpoint.tokenizer(part), graph_names.tokenizer(index)
+        (folder / file).write_text(_tokenizer_json(tokenizer), encoding="utf-8")
+        rules.append(
+            Tokenization(
+                file=file,
+                max_length=min(
+                    int(tokenizer.model_max_length), int(checkpoint.config(encoder).get("max_position_embeddings", 77))
+                ),
+                pad_token_id=int(tokenizer.pad_token_id),
+                eos_token_id=int(tokenizer.eos_token_id),
+                bos_token_id=int(tokenizer.bos_token_id),
             )
-    return dataclasses.replace(
-        first,
-        second_pad_token_id=second[0].pad_token_id if second else None,
-        zero_uncond=checkpoint.zero_uncond(),
-    )
+        )
+    lengths = [rule.max_length for rule in rules]
+    if len(set(lengths)) > 1:
+        raise ExportError(f"{checkpoint.path}: its tokenizers differ in length: {', '.join(map(str, lengths))}")
+    return Text(tuple(rules), zero_uncond=checkpoint.zero_uncond())
 
 
 def check_same_tokenizers(model: Checkpoint, baseline: Checkpoint) -> None:

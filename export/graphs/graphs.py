@@ -6,6 +6,15 @@ from memscan.export.graphs.guided import guided_step
 from memscan.export.graphs.measure import measure_graph
 from memscan.export.passes.half_precision import HALF_TYPES, HalfPrecision, Precision
 from memscan.export.passes.sliced_attention import SliceAttention
+from memscan.scanner.bundle import Gives
+from memscan.scanner.graph_names import MEASURE, STEP, of_baseline, sliced
+
+GIVES: dict[str, Gives] = {
+    STEP: {"eps": ("prompt", "none"), "denoised": ("prompt",)},
+    MEASURE: {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")},
+    of_baseline(MEASURE): {"eps": ("baseline",), "diagonal": ("baseline",)},
+}
+"""What the graphs of `denoiser_graphs` can be asked for. The denoised estimate is the guided one."""
 
 
 def denoiser_graphs(
@@ -23,7 +32,7 @@ def denoiser_graphs(
         guided: whether a step is wanted; a baseline has none.
 
     Returns:
-        File name in a bundle -> model. `<name>.sliced.onnx` is there where attention is large enough to be sliced.
+        File name in a bundle -> model. Sliced variants are there where attention is large enough to be sliced.
 
     Raises:
         MissingRule: an operator cannot be differentiated.
@@ -32,13 +41,13 @@ def denoiser_graphs(
     if precision in HALF_TYPES:
         denoiser = traced.clone()
         HalfPrecision(HALF_TYPES[precision])(denoiser)
-    graphs = {"measure.onnx": measure_graph(denoiser, tangents)}
-    sliced = graphs["measure.onnx"].clone()
-    if SliceAttention()(sliced).modified:
-        graphs["measure.sliced.onnx"] = sliced
+    graphs = {MEASURE: measure_graph(denoiser, tangents)}
+    variant = graphs[MEASURE].clone()
+    if SliceAttention()(variant).modified:
+        graphs[sliced(MEASURE)] = variant
     if guided:
-        graphs["step.onnx"] = guided_step(denoiser)
-        sliced = denoiser.clone()
-        if SliceAttention()(sliced).modified:
-            graphs["step.sliced.onnx"] = guided_step(sliced)
+        graphs[STEP] = guided_step(denoiser)
+        variant = denoiser.clone()
+        if SliceAttention()(variant).modified:
+            graphs[sliced(STEP)] = guided_step(variant)
     return graphs

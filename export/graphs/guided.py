@@ -14,10 +14,11 @@ import onnx_ir as ir
 from memscan.export.autodiff.shapes import static_dims
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.plain_attention import PlainAttention
+from memscan.scanner.graph_names import LEVEL
+from memscan.scanner.graph_names import uncond as uncond_name
 
 _FLOAT = ir.DataType.FLOAT
 _SCALARS = ("guidance_scale", "a", "b", "c")
-_LEVEL = ("timestep", "alpha", "sigma")
 
 
 def guided_step(denoiser: ir.Model) -> ir.Model:
@@ -36,13 +37,13 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
     ir.passes.Sequential(PlainAttention(), NativeGroupNorm())(model)
     graph = model.graph
     _rename_batch(graph, "N", "2N")
-    inner = {value.name: value for value in graph.inputs}
+    inner = {str(value.name): value for value in graph.inputs}
     latent_shape = _outer_shape(inner["sample"])
     sample = ir.val("sample", _FLOAT, latent_shape)
-    level = {name: ir.val(name, _FLOAT, ["N"]) for name in _LEVEL}
-    texts = [name for name in inner if name not in ("sample", *_LEVEL)]
+    level = {name: ir.val(name, _FLOAT, ["N"]) for name in LEVEL}
+    texts = [name for name in inner if name not in ("sample", *LEVEL)]
     cond = {name: ir.val(name, _FLOAT, _outer_shape(inner[name])) for name in texts}
-    uncond = {name: ir.val(f"uncond_{name}", _FLOAT, _outer_shape(inner[name])) for name in texts}
+    uncond = {name: ir.val(uncond_name(name), _FLOAT, _outer_shape(inner[name])) for name in texts}
     previous_denoised = ir.val("previous_denoised", _FLOAT, latent_shape)
     scalars = {name: ir.val(name, _FLOAT, []) for name in _SCALARS}
 

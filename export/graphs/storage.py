@@ -12,6 +12,8 @@ import numpy as np
 import onnx_ir as ir
 from torch import nn
 
+from memscan.scanner.graph_names import WEIGHTS
+
 StorageDtype = Literal["float32", "float16"]
 
 _EXTERNAL_FROM_BYTES = 1024
@@ -46,7 +48,7 @@ def save_graph(model: ir.Model, file: Path, storage: StorageDtype = "float32") -
 
 
 def save_sharing_weights(graphs: dict[str, ir.Model], folder: Path, storage: StorageDtype = "float32") -> None:
-    """Save graphs of one denoiser under their names in `folder`, all over one `weights.bin`.
+    """Save graphs of one denoiser under their names in `folder`, all over one file of weights.
 
     Args:
         graphs: file name -> model. Weights of equal name must be equal. The models are changed.
@@ -55,7 +57,7 @@ def save_sharing_weights(graphs: dict[str, ir.Model], folder: Path, storage: Sto
     weights = _weights(models)
     if storage == "float16":
         weights = _narrow(models, weights)
-    _externalize(models, weights, folder / "weights.bin")
+    _externalize(models, weights, folder / WEIGHTS)
     for name, model in graphs.items():
         ir.save(model, folder / name)
 

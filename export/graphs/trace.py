@@ -16,9 +16,10 @@ from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.errors import ExportError
+from memscan.scanner.graph_names import LEVEL
 
 OPSET = 23
-INPUTS = ("sample", "timestep", "alpha", "sigma", "encoder_hidden_states")
+INPUTS = ("sample", *LEVEL, "encoder_hidden_states")
 """Of every denoiser; Stable Diffusion XL's also takes text_embeds."""
 OUTPUT = "eps"
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from memscan.export.checkpoint.components import Component
 from memscan.export.checkpoint.denoiser import EpsDenoiser
+from memscan.scanner import graph_names
 
 Arrays = dict[str, NDArray]
 
@@ -96,7 +97,7 @@ class DenoiserOracle:
         update = _COEFFICIENTS["a"] * sample + _COEFFICIENTS["b"] * eps + _COEFFICIENTS["c"] * previous
         feed = {
             **self._inputs,
-            **{f"uncond_{name}": value for name, value in uncond.items()},
+            **{graph_names.uncond(name): value for name, value in uncond.items()},
             "previous_denoised": previous,
         }
         scalars = {

@@ -73,14 +73,15 @@ def compare(file: Path, case: Case, limit: float, prefix: str = "", note: str = 
 
 def format_table(rows: list[ParityRow]) -> str:
     """The rows as an aligned table."""
-    width = max(len(row.graph) for row in rows)
-    lines = [f"{'graph':{width}}  {'output':13}  {'error':>7}  {'limit':>7}"]
+    graphs, outputs = (max(map(len, names)) for names in zip(*((row.graph, row.output) for row in rows), strict=True))
+    lines = [f"{'graph':{graphs}}  {'output':{outputs}}  {'error':>7}  {'limit':>7}"]
     for row in rows:
+        names = f"{row.graph:{graphs}}  {row.output:{outputs}}"
         if row.error is None:
-            lines.append(f"{row.graph:{width}}  {row.output:13}  {'-':>7}  {'-':>7}  not run: {row.note}")
+            lines.append(f"{names}  {'-':>7}  {'-':>7}  not run: {row.note}")
         else:
             verdict = ("ok" if row.passed else "FAILED") + (f", {row.note}" if row.note else "")
-            lines.append(f"{row.graph:{width}}  {row.output:13}  {row.error:7.1e}  {row.limit:7.0e}  {verdict}")
+            lines.append(f"{names}  {row.error:7.1e}  {row.limit:7.0e}  {verdict}")
     return "\n".join(lines)
 
 

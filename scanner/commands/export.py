@@ -1,5 +1,6 @@
 """`memscan export`: a diffusers checkpoint becomes a bundle."""
 
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -65,4 +66,4 @@ def command(
             options=ExportOptions(tangents=tangents, precision=precision, storage=storage),
             report=click.echo,
         )
-    click.echo(f"bundle written to {out}; scan with: memscan run manifest.parquet --model {out}")
+    click.echo(f"bundle written to {out}; scan with: memscan run manifest.parquet --model {shlex.quote(str(out))}")

@@ -19,6 +19,19 @@ _TILES = {1: (1, 1), 2: (2, 2), 4: (2, 2), 16: (4, 4)}
 """Spatial colours -> the tile that repeats; two colours are a checkerboard, others number the tile's pixels."""
 
 
+_FEWEST = 8
+"""Of the default: with fewer colours, what shares one adds more error than the probes save time."""
+
+
+def default_probes(channels: int) -> Probes:
+    """The probes of a model that names none: every channel's checkerboard in colours of its own, or finer.
+
+    The fewest Hadamard probes that do so, and 8 at least: 8 for 3 and 4 channels, 16 for 8, 32 for 12 and 16.
+    """
+    checkerboard = 2 * _channel_colours(channels)
+    return Probes("hadamard", next(count for count in hadamard_counts(channels) if count >= max(checkerboard, _FEWEST)))
+
+
 def make_probes(probes: Probes, latent_shape: tuple[int, int, int]) -> NDArray[np.float32]:
     """The probes of a run.
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.model.text import Conditioning
 from memscan.scanner.notes import Note, note
@@ -19,8 +20,6 @@ from memscan.scanner.sampling.schedule import Level, SolverStep
 from memscan.scanner.settings import Execution
 
 Array = NDArray[np.float32]
-
-_ENCODER_OUTPUTS = {"hidden_states": "encoder_hidden_states", "text_embeds": "text_embeds"}
 
 
 class StepAnswer(NamedTuple):
@@ -66,10 +65,10 @@ class Engine:
     def encode_text(self, input_ids: Sequence[NDArray[np.int64]], *, baseline: bool = False) -> Conditioning:
         """Token ids [N, S], one array for each of the model's text encoders, to what its denoiser takes."""
         own = baseline and self._bundle.baseline_has_text_encoder
-        names = ("input_ids", "input_ids_2")[: len(input_ids)]
-        inputs = {name: self._runtime.upload(ids) for name, ids in zip(names, input_ids, strict=True)}
-        outputs = self._runtime.run("baseline/text_encoder.onnx" if own else "text_encoder.onnx", inputs)
-        return {_ENCODER_OUTPUTS[name]: self._runtime.download(value) for name, value in outputs.items()}
+        graph = graph_names.TEXT_ENCODER
+        inputs = {graph_names.input_ids(index): self._runtime.upload(ids) for index, ids in enumerate(input_ids)}
+        outputs = self._runtime.run(graph_names.of_baseline(graph) if own else graph, inputs)
+        return {name: self._runtime.download(value) for name, value in outputs.items()}
 
     def step(
         self,
@@ -91,31 +90,31 @@ class Engine:
             "sample": sample,
             **self._level(step.level, sample),
             **cond,
-            **{f"uncond_{name}": value for name, value in uncond.items()},
+            **{graph_names.uncond(name): value for name, value in uncond.items()},
             "previous_denoised": previous_denoised,
             **{name: self._constant(value) for name, value in scalars.items()},
         }
-        return StepAnswer(**self._runtime.run("step.onnx", inputs))
+        return StepAnswer(**self._runtime.run(graph_names.STEP, inputs))
 
     def measure(
         self, sample: Value, level: Level, cond: Mapping[str, Value], tangents: Value, *, baseline: bool = False
     ) -> tuple[Value, Value]:
         """eps [N, C, h, w], and v * (J v) summed over tangents [Kg, N, C, h, w], of the model or the baseline."""
         inputs = {"sample": sample, **self._level(level, sample), **cond, "tangents": tangents}
-        outputs = self._runtime.run("baseline/measure.onnx" if baseline else "measure.onnx", inputs)
+        graph = graph_names.MEASURE
+        outputs = self._runtime.run(graph_names.of_baseline(graph) if baseline else graph, inputs)
         return outputs["eps"], outputs["v_dot_jv"]
 
     def decode(self, latents: Value) -> Array:
         """Latents [N, C, h, w] -> images [N, 3, H, W], nominally in [-1, 1]."""
-        return self.download(self._runtime.run("vae_decoder.onnx", {"latents": latents})["image"])
+        return self.download(self._runtime.run(graph_names.VAE_DECODER, {"latents": latents})["image"])
 
     def encode_image(self, images: Array) -> Array:
         """Images [N, 3, H, W] in [-1, 1] -> latents [N, C, h, w]."""
-        return self.download(self._runtime.run("vae_encoder.onnx", {"image": self.upload(images)})["latents"])
+        return self.download(self._runtime.run(graph_names.VAE_ENCODER, {"image": self.upload(images)})["latents"])
 
     def _level(self, level: Level, sample: Value) -> dict[str, Value]:
-        numbers = {"timestep": level.timestep, "alpha": level.alpha, "sigma": level.sigma}
-        return {name: self._constant(value, sample.shape[0]) for name, value in numbers.items()}
+        return {name: self._constant(getattr(level, name), sample.shape[0]) for name in graph_names.LEVEL}
 
     def _constant(self, value: float, *shape: int) -> Value:
         key = value, shape

@@ -13,7 +13,7 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from memscan.scanner.bundle import Bundle
+from memscan.scanner.bundle import Bundle, Tokenization
 from memscan.scanner.errors import BundleError, RowError
 
 Conditioning = Mapping[str, NDArray[np.float32]]
@@ -24,7 +24,7 @@ _CACHED_BYTES = 64 << 20
 
 
 class Tokens(NamedTuple):
-    """`ids` int64 [S], for each of the model's text encoders; `truncated` says whether the prompt did not fit."""
+    """`ids` int64 [S], for each of the model's text encoders; `truncated` says whether the prompt did not fit one."""
 
     ids: tuple[NDArray[np.int64], ...]
     truncated: bool
@@ -47,17 +47,14 @@ class TextEncoding(Protocol):
 
 
 class Tokenizer:
-    """The tokenizer of a bundle, or both of one that has two text encoders.
+    """The tokenizers of a bundle, one for each of its text encoders.
 
     Raises:
         BundleError: a tokenizer's file is malformed.
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._text = bundle.text
-        self._tokenizers = [(_load(bundle.file("tokenizer.json")), bundle.text.pad_token_id)]
-        if bundle.text.second_pad_token_id is not None:
-            self._tokenizers.append((_load(bundle.file("tokenizer_2.json")), bundle.text.second_pad_token_id))
+        self._tokenizers = [(_load(bundle.file(rule.file)), rule) for rule in bundle.text.tokenizers]
 
     def __call__(self, prompt: str) -> Tokens:
         """Tokenise, cut and pad one prompt.
@@ -66,17 +63,18 @@ class Tokenizer:
             RowError: the prompt is not valid Unicode.
         """
         try:
-            spelled = [(tokenizer.encode(prompt).ids, pad) for tokenizer, pad in self._tokenizers]
+            spelled = [(tokenizer.encode(prompt).ids, rule) for tokenizer, rule in self._tokenizers]
         except (TypeError, UnicodeError) as error:
             raise RowError("the prompt is not valid Unicode text") from error
-        length = self._text.max_length
-        fitted = (self._fit(ids) + [pad] * (length - len(ids)) for ids, pad in spelled)
-        truncated = any(len(ids) > length for ids, _ in spelled)
-        return Tokens(tuple(np.array(ids, np.int64) for ids in fitted), truncated)
+        fitted = tuple(np.array(_fit(ids, rule), np.int64) for ids, rule in spelled)
+        return Tokens(fitted, any(len(ids) > rule.max_length for ids, rule in spelled))
 
-    def _fit(self, ids: list[int]) -> list[int]:
-        length = self._text.max_length
-        return ids if len(ids) <= length else [*ids[: length - 1], self._text.eos_token_id]
+
+def _fit(ids: list[int], rule: Tokenization) -> list[int]:
+    length = rule.max_length
+    if len(ids) > length:
+        return [*ids[: length - 1], rule.eos_token_id]
+    return ids + [rule.pad_token_id] * (length - len(ids))
 
 
 def _load(file: Path) -> tokenizers.Tokenizer:

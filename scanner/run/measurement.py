@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from memscan.scanner.bundle import Bundle, Calibration
 from memscan.scanner.errors import UsageError
-from memscan.scanner.metrics.probes import make_probes
+from memscan.scanner.metrics.probes import default_probes, make_probes
 from memscan.scanner.run.choice import choose
 from memscan.scanner.samples import MeasuredStep
 from memscan.scanner.sampling.samplers import DEFAULT_STEPS, moves, sampler_timesteps
@@ -53,10 +53,11 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
     usual_steps = defaults.num_inference_steps if sampler == defaults.sampler else DEFAULT_STEPS[sampler]
     num_inference_steps = _first(request.num_inference_steps, usual_steps)
     steps, moved, notes = _steps(bundle, sampler, num_inference_steps, request)
+    usual = defaults.probes or default_probes(bundle.latent_shape[0])
     probes = Probes(
-        kind=_first(request.probe_kind, defaults.probes.kind),
-        count=_first(request.num_probes, defaults.probes.count),
-        seed=_first(request.probe_seed, defaults.probes.seed),
+        kind=_first(request.probe_kind, usual.kind),
+        count=_first(request.num_probes, usual.count),
+        seed=_first(request.probe_seed, usual.seed),
     )
     make_probes(probes, bundle.latent_shape)
     guidance_scale = _first(request.guidance_scale, defaults.guidance_scale)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory
 from memscan.scanner.runtimes.cores import usable_cores
@@ -53,7 +54,7 @@ class OnnxRuntime:
     @property
     def device(self) -> str:
         """The execution provider that really loaded, by ONNX Runtime's name."""
-        provider: str = self._session("text_encoder.onnx").get_providers()[0]
+        provider: str = self._session(graph_names.TEXT_ENCODER).get_providers()[0]
         return provider
 
     @property
@@ -134,7 +135,7 @@ class OnnxRuntime:
 
         On CUDA its loops would start their many small kernels one by one from the host.
         """
-        sliced = graph.removesuffix(".onnx") + ".sliced.onnx"
+        sliced = graph_names.sliced(graph)
         on_cpu = len(self._providers) == 1
         return self._bundle.file(sliced if on_cpu and sliced in self._bundle.files else graph)
 

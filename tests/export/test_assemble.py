@@ -22,7 +22,7 @@ from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.graphs.storage import StorageDtype
 from memscan.export.parity import parity
 from memscan.export.quiet import quiet_libraries
-from memscan.scanner.bundle import open_bundle
+from memscan.scanner.bundle import Dtypes, open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.errors import ExportError
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
@@ -113,7 +113,7 @@ def test_contract_of_the_graphs(tiny_bundle: Path) -> None:
         return {value.name: value.shape for value in [*session.get_inputs(), *session.get_outputs()]}
 
     latent, text = ["N", 4, 8, 8], ["N", 20, 32]
-    assert signature("text_encoder.onnx") == {"input_ids": ["N", 20], "hidden_states": text}
+    assert signature("text_encoder.onnx") == {"input_ids": ["N", 20], "encoder_hidden_states": text}
     assert signature("vae_decoder.onnx") == {"latents": latent, "image": ["N", 3, 32, 32]}
     assert signature("vae_encoder.onnx") == {"image": ["N", 3, 32, 32], "latents": latent}
     level = {name: ["N"] for name in ("timestep", "alpha", "sigma")}
@@ -145,7 +145,7 @@ def test_sd2_family_with_v_prediction_and_float16_storage_exports_within_the_lim
     out = export(pipeline, storage="float16")
     bundle = open_bundle(out)
     assert bundle.prediction_type == "v_prediction"
-    assert bundle.text.pad_token_id == 0
+    assert bundle.text.tokenizers[0].pad_token_id == 0
     unet = (pipeline / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
     assert 0.5 * unet < (out / "weights.bin").stat().st_size + (out / "step.onnx").stat().st_size < unet
 
@@ -205,10 +205,10 @@ def test_half_precision_is_recorded_and_the_table_says_what_is_proven(
     out = tmp_path / "half.bundle"
     assert invoke(["export", str(tiny_pipeline), str(out), "--tangents", "2", "--precision", precision]) == 0
     printed = capsys.readouterr().out
-    for graph in ("measure.onnx", "step.onnx"):
-        assert len(re.findall(rf"^{graph} .*{verdict}", printed, re.M)) == 2
+    for graph, outputs in (("measure.onnx", 2), ("step.onnx", 4)):
+        assert len(re.findall(rf"^{graph} .*{verdict}", printed, re.M)) == outputs
     assert re.search(r"^text_encoder.onnx .* 1e-05  ok$", printed, re.M)
-    assert json.loads((out / "bundle.json").read_text())["dtypes"] == {"weights": "float32", "compute": compute}
+    assert open_bundle(out).dtypes == Dtypes("float32", compute)
     unet = (tiny_pipeline / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
     assert 0.4 * unet < (out / "weights.bin").stat().st_size < 0.55 * unet
 

@@ -1,6 +1,5 @@
 """The embedded bundle is what the pipeline in the repository exports to, with the calibrated defaults."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,9 @@ LIMIT = 16e6  # bytes of package data that the wheel may carry
 
 
 def test_embedded_model_and_baseline_are_those_of_the_repository() -> None:
-    record = json.loads((BUNDLE / "bundle.json").read_text())
-    assert record["model"]["digest"] == find_checkpoint(str(HOME / "pipeline")).digest
-    assert record["baseline"]["digest"] == find_checkpoint(str(HOME / "baseline"), parts=("unet",)).digest
+    bundle = open_bundle(BUNDLE)
+    assert bundle.model_digest == find_checkpoint(str(HOME / "pipeline")).digest
+    assert bundle.baseline_digest == find_checkpoint(str(HOME / "baseline"), parts=("unet",)).digest
     for embedded, own in ((MANIFEST, "manifest.parquet"), (GROUND_TRUTH, "ground_truth.parquet")):
         assert embedded.read_bytes() == (HOME / own).read_bytes()
 
@@ -55,8 +54,8 @@ def _measured(bundle: Bundle, baseline: bool) -> tuple[NDArray[np.float32], NDAr
     sample = rng.normal(size=(2, *bundle.latent_shape)).astype(np.float32)
     tangents = rng.choice((-1.0, 1.0), size=(bundle.tangents_per_call, *sample.shape)).astype(np.float32)
     engine = open_engine(bundle, EXECUTION)
-    ids = np.full((1, bundle.text.max_length), bundle.text.eos_token_id, np.int64)
-    text = engine.encode_text([ids], baseline=baseline)
+    ids = [np.full((1, rule.max_length), rule.eos_token_id, np.int64) for rule in bundle.text.tokenizers]
+    text = engine.encode_text(ids, baseline=baseline)
     cond = {name: engine.upload(np.repeat(values, 2, axis=0)) for name, values in text.items()}
     level = noise_level(bundle.schedule, 101)
     eps, v_dot_jv = engine.measure(engine.upload(sample), level, cond, engine.upload(tangents), baseline=baseline)

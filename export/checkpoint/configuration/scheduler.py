@@ -30,8 +30,8 @@ CLASSES = (
 TRAINING = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
 """The keys of the noise that the model was trained with; an absent one means what the class says."""
 
-MIN_TIMESTEPS = 402
-"""Graphs are compared with torch at timestep 401."""
+MIN_TIMESTEPS = 50
+"""A scan takes 50 steps unless it is told otherwise."""
 
 SCHEDULER = Keys(
     understood=dict.fromkeys((*TRAINING, "set_alpha_to_one", "steps_offset", "timestep_spacing")),

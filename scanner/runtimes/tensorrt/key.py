@@ -8,6 +8,7 @@ import hashlib
 import json
 from typing import Any
 
+from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle
 
 RECIPE = 1
@@ -57,7 +58,7 @@ class PlanKey:
 
 def plan_graphs(bundle: Bundle) -> list[str]:
     """Names of the graphs that have plans: all but those whose attention is written for ONNX Runtime."""
-    return sorted(name for name in bundle.files if name.endswith(".onnx") and not name.endswith(".sliced.onnx"))
+    return sorted(bundle.graphs)
 
 
 def graph_digest(bundle: Bundle, graph: str) -> str:
@@ -66,8 +67,7 @@ def graph_digest(bundle: Bundle, graph: str) -> str:
     Which of them it reads is not known without parsing it: a changed weight file makes all graphs beside it new.
     """
     folder = graph.rpartition("/")[0]
-    weights = [
-        name for name in bundle.files if name.rpartition("/")[0] == folder and not name.endswith((".onnx", ".json"))
-    ]
+    beside = (name for name in bundle.files if name.rpartition("/")[0] == folder)
+    weights = [name for name in beside if not (graph_names.is_graph(name) or name.endswith(".json"))]
     parts = {name: bundle.files[name] for name in (graph, *weights)}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

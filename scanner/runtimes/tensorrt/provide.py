@@ -3,6 +3,7 @@
 import time
 from typing import NamedTuple
 
+from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.notes import Note
 from memscan.scanner.runtimes.tensorrt.builder import Request, build_plan
@@ -65,7 +66,7 @@ class PlanProvider:
             graph,
             self._bundle.file(graph),
             # Prompts are encoded one by one; all else comes in batches.
-            optimum=1 if graph.endswith("text_encoder.onnx") else wish.batch_size,
+            optimum=1 if graph.endswith(graph_names.TEXT_ENCODER) else wish.batch_size,
             batch_size=wish.batch_size,
             compute_capabilities=wish.compute_capabilities,
         )

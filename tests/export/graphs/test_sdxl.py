@@ -42,7 +42,7 @@ def test_encodings_equal_the_pipelines(tiny_xl_bundle: Path, pipeline: StableDif
     with torch.no_grad():
         states, _, pooled, _ = pipeline.encode_prompt(PROMPTS, do_classifier_free_guidance=False)
     found = encode(tiny_xl_bundle, pipeline, PROMPTS)
-    np.testing.assert_allclose(found["hidden_states"], states.numpy(), atol=LIMIT)
+    np.testing.assert_allclose(found["encoder_hidden_states"], states.numpy(), atol=LIMIT)
     np.testing.assert_allclose(found["text_embeds"], pooled.numpy(), atol=LIMIT)
 
 
@@ -59,8 +59,10 @@ def test_no_negative_prompt_is_zeros_as_in_the_pipeline(
 def test_the_bundle_has_both_tokenizers(tiny_xl_bundle: Path, pipeline: StableDiffusionXLPipeline) -> None:
     bundle = open_bundle(tiny_xl_bundle)
     assert {"tokenizer.json", "tokenizer_2.json"} <= set(bundle.files)
-    assert bundle.text.pad_token_id == pipeline.tokenizer.pad_token_id
-    assert bundle.text.second_pad_token_id == pipeline.tokenizer_2.pad_token_id == 0
+    first, second = bundle.text.tokenizers
+    assert (first.file, first.pad_token_id) == ("tokenizer.json", pipeline.tokenizer.pad_token_id)
+    assert (second.file, second.pad_token_id) == ("tokenizer_2.json", 0)
+    assert pipeline.tokenizer_2.pad_token_id == 0
 
 
 def test_the_denoisers_graphs_take_the_pooled_embedding(tiny_xl_bundle: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.metrics.probes import hadamard_counts, make_probes
+from memscan.scanner.metrics.probes import default_probes, hadamard_counts, make_probes
 from memscan.scanner.settings import Probes
 
 LATENT = (4, 6, 8)
@@ -114,3 +114,22 @@ def test_a_seed_means_the_same_probes_for_ever(probes: Probes, digest: str) -> N
 def test_impossible_probes_are_refused(probes: Probes, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_probes(probes, LATENT)
+
+
+@pytest.mark.parametrize(("channels", "count"), [(1, 16), (2, 8), (3, 8), (4, 8), (8, 16), (12, 32), (16, 32)])
+def test_default_probes_tell_the_channels_and_neighbours_of_a_pixel_apart(channels: int, count: int) -> None:
+    """Jacobian terms between channels of one pixel, and between neighbouring pixels, cancel exactly."""
+    probes = default_probes(channels)
+    assert probes == Probes("hadamard", count)
+    height, width = 4, 6
+    vectors = make_probes(probes, (channels, height, width)).reshape(count, -1).astype(np.float64)
+    channel, y, x = (index.ravel() for index in np.indices((channels, height, width)))
+    distance = abs(y[:, None] - y) + abs(x[:, None] - x)
+    must_cancel = ((distance == 0) & (channel[:, None] != channel)) | (distance == 1)
+    assert must_cancel.any()
+    assert not (vectors.T @ vectors)[must_cancel].any()
+
+
+def test_any_number_of_channels_has_default_probes() -> None:
+    for channels in range(1, 129):
+        assert make_probes(default_probes(channels), (channels, 2, 2)).shape[1] == channels

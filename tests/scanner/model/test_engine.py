@@ -8,17 +8,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import BundleError, EnvironmentFailed
 from memscan.scanner.model.engine import open_engine
+from memscan.scanner.model.text import Tokenizer
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
-from memscan.scanner.sampling.schedule import Level
+from memscan.scanner.sampling.schedule import Level, SolverStep
 from memscan.scanner.settings import Execution
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
-from tests.analytic_model import LATENT, MAX_LENGTH
+from tests.analytic_model import LATENT, MAX_LENGTH, analytic_model
 
 CPU = Execution(threads=1, provider="cpu")
 
@@ -207,6 +209,46 @@ def test_a_graph_that_cannot_be_loaded_is_the_bundles_error(bundle: Bundle) -> N
         sample = engine.upload(np.zeros((1, *LATENT), np.float32))
         text = {"encoder_hidden_states": engine.upload(np.zeros((1, MAX_LENGTH, 5), np.float32))}
         engine.measure(sample, Level(1, 0.9, 0.4), text, engine.upload(np.ones((4, 1, *LATENT), np.float32)))
+
+
+@pytest.mark.parametrize("baseline", [False, True])
+def test_a_noise_level_of_no_table_gives_the_closed_form(bundle: Bundle, baseline: bool) -> None:
+    """Between two training timesteps, and not even variance preserving: graphs take what they are told."""
+    level, prompt, x = Level(123.4, 0.7, 0.2), "a red memorized mug", noise(3)[None]
+    engine, tokens = open_engine(bundle, CPU), Tokenizer(bundle)(prompt)
+    text = {name: engine.upload(value) for name, value in engine.encode_text([tokens.ids[0][None]]).items()}
+    probes = np.sign(noise(4))[None, None].repeat(4, axis=0)
+    eps, v_dot_jv = engine.measure(
+        engine.upload(x), level, text, engine.upload(probes.astype(np.float32)), baseline=baseline
+    )
+    model = analytic_model("baseline" if baseline else "model")
+    expected = model.eps(x[0].astype(np.float64), prompt, level.alpha, level.sigma)
+    np.testing.assert_allclose(engine.download(eps)[0], expected, rtol=1e-5, atol=1e-5)
+    jacobian = model.collapse(prompt, level.alpha, level.sigma) / level.sigma
+    np.testing.assert_allclose(engine.download(v_dot_jv)[0], 4 * jacobian, rtol=1e-5)
+
+
+def test_a_step_answers_with_eps_of_prompt_and_none_beside_its_result(bundle: Bundle) -> None:
+    level, prompt, x, previous = Level(123.4, 0.7, 0.2), "a red memorized mug", noise(3)[None], noise(5)[None]
+    engine, tokenizer = open_engine(bundle, CPU), Tokenizer(bundle)
+    cond, uncond = (
+        {name: engine.upload(value) for name, value in engine.encode_text([tokenizer(text).ids[0][None]]).items()}
+        for text in (prompt, "")
+    )
+    step = SolverStep(level, 1.25, -0.5, 0.125)
+    answer = engine.step(engine.upload(x), step, cond, uncond, engine.upload(previous), 2.5)
+    assert answer._fields == ("next_sample", "denoised", "eps", "uncond_eps")
+    eps_c, eps_0 = (
+        analytic_model().eps(x[0].astype(np.float64), text, level.alpha, level.sigma) for text in (prompt, "")
+    )
+    eps = eps_0 + 2.5 * (eps_c - eps_0)
+    expected = 1.25 * x[0] - 0.5 * eps + 0.125 * previous[0], (x[0] - level.sigma * eps) / level.alpha, eps_c, eps_0
+    for found, value in zip(answer, expected, strict=True):
+        np.testing.assert_allclose(engine.download(found)[0], value, rtol=1e-5, atol=2e-5)
+
+
+def noise(seed: int) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal(LATENT).astype(np.float32)
 
 
 @pytest.mark.parametrize(

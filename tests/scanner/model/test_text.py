@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from transformers import CLIPTokenizer
 
-from memscan.scanner.bundle import Bundle, Text
+from memscan.scanner.bundle import Bundle, Text, Tokenization
 from memscan.scanner.errors import BundleError, RowError
 from memscan.scanner.model.text import Conditioning, PromptEncoder, Tokenizer
 from tests.analytic_bundle import BOS, EOS, PAD, UNK, write_analytic_bundle
@@ -42,6 +42,11 @@ class CountingEncoder:
         return {"encoder_hidden_states": ids[..., None].astype(np.float32) * (-1 if baseline else 1)}
 
 
+def tokenization(file: str, theirs: CLIPTokenizer, max_length: int | None = None) -> Tokenization:
+    length = max_length or theirs.model_max_length
+    return Tokenization(file, length, theirs.pad_token_id, theirs.eos_token_id, theirs.bos_token_id)
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_analytic_bundle(tmp_path_factory.mktemp("bundles") / "analytic")
@@ -57,7 +62,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 @pytest.mark.parametrize("prompt", AWKWARD, ids=lambda prompt: repr(prompt[:12]))
 def test_ids_equal_the_pipelines(bundle: Bundle, clip: Path, prompt: str) -> None:
     theirs = CLIPTokenizer.from_pretrained(clip)
-    text = Text(theirs.model_max_length, theirs.pad_token_id, theirs.bos_token_id, theirs.eos_token_id)
+    text = Text((tokenization("tokenizer.json", theirs),))
     tokens = Tokenizer(dataclasses.replace(bundle, path=clip, text=text))(prompt)
 
     (ids,) = tokens.ids
@@ -91,17 +96,30 @@ def test_ids_for_two_text_encoders_equal_the_pipelines(
     theirs = [CLIPTokenizer.from_pretrained(tiny_xl_pipeline / folder) for folder in ("tokenizer", "tokenizer_2")]
     for name, tokenizer in zip(("tokenizer.json", "tokenizer_2.json"), theirs, strict=True):
         tokenizer.backend_tokenizer.save(str(tmp_path / name))
-    first, second = theirs
-    text = Text(
-        max_length=first.model_max_length,
-        pad_token_id=first.pad_token_id,
-        bos_token_id=first.bos_token_id,
-        eos_token_id=first.eos_token_id,
-        second_pad_token_id=second.pad_token_id,
-    )
+    text = Text(tuple(tokenization(*pair) for pair in zip(("tokenizer.json", "tokenizer_2.json"), theirs, strict=True)))
     tokens = Tokenizer(dataclasses.replace(bundle, path=tmp_path, text=text))(prompt)
     for ids, tokenizer in zip(tokens.ids, theirs, strict=True):
         assert ids.tolist() == tokenizer(prompt, padding="max_length", truncation=True).input_ids
+
+
+def test_each_of_three_text_encoders_has_its_own_length_padding_and_end(
+    bundle: Bundle, clip: Path, tiny_xl_pipeline: Path, tmp_path: Path
+) -> None:
+    """As of Stable Diffusion 3: two CLIPs and a longer third; a prompt is truncated where any of them cuts it."""
+    theirs = [CLIPTokenizer.from_pretrained(clip)]
+    theirs += [CLIPTokenizer.from_pretrained(tiny_xl_pipeline / folder) for folder in ("tokenizer", "tokenizer_2")]
+    lengths = (6, 20, 30)
+    rules = []
+    for index, (tokenizer, length) in enumerate(zip(theirs, lengths, strict=True)):
+        tokenizer.backend_tokenizer.save(str(tmp_path / f"{index}.json"))
+        rules.append(tokenization(f"{index}.json", tokenizer, length))
+    tokenize = Tokenizer(dataclasses.replace(bundle, path=tmp_path, text=Text(tuple(rules))))
+    for prompt, truncated in (("a cat", False), ("a cat " * 5, True), ("a cat " * 100, True)):
+        tokens = tokenize(prompt)
+        assert tokens.truncated == truncated
+        for ids, tokenizer, length in zip(tokens.ids, theirs, lengths, strict=True):
+            expected = tokenizer(prompt, padding="max_length", truncation=True, max_length=length).input_ids
+            assert ids.tolist() == expected
 
 
 def test_a_prompt_that_is_no_unicode_is_the_rows_error(bundle: Bundle) -> None:

@@ -74,9 +74,9 @@ def test_a_dumb_terminal_takes_no_bars(term: str, expected: bool, monkeypatch: p
 def test_a_bar_counts_what_was_done_before_and_notes_stand_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = on_a_terminal(monkeypatch)
     with logged_to(terminal, dated=False), show_progress(8, 2) as advance:
-        advance(3)
+        advance(3, 0)
         note("in between")
-        advance(3)
+        advance(3, 0)
     drawn = terminal.getvalue()
     assert "2/8" in drawn and "8/8" in drawn
     assert "\rmemscan: in between\n" in drawn.replace(" ", "").replace("memscan:inbetween", "memscan: in between")
@@ -95,7 +95,7 @@ def test_a_build_has_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> No
 def test_without_a_listener_nothing_is_shown_even_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = on_a_terminal(monkeypatch)
     with show_progress(8, 0) as advance, show_build("step.onnx", note) as show:
-        advance(8)
+        advance(8, 0)
         show(1.0, "Timing tactics")
         note("unheard")
         warn("unheard")
@@ -105,7 +105,7 @@ def test_without_a_listener_nothing_is_shown_even_on_a_terminal(monkeypatch: pyt
 def test_a_bar_can_be_asked_for_without_a_listener(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = on_a_terminal(monkeypatch)
     with draw_bar(2, 0) as advance:
-        advance(2)
+        advance(2, 0)
     assert "2/2" in terminal.getvalue()
 
 

@@ -172,6 +172,19 @@ def test_measured_steps_have_the_noise_level_of_their_timestep(bundle: Bundle) -
     assert step.sigma == pytest.approx((1 - bundle.schedule.alphas_cumprod[101]) ** 0.5, rel=1e-15)
 
 
+@pytest.mark.parametrize(("channels", "count"), [(4, 8), (16, 32)])
+def test_a_bundle_that_names_no_probes_is_measured_with_those_of_its_channels(
+    bundle: Bundle, channels: int, count: int
+) -> None:
+    nameless = dataclasses.replace(
+        bundle,
+        latent_shape=(channels, *bundle.latent_shape[1:]),
+        defaults=dataclasses.replace(bundle.defaults, probes=None),
+    )
+    measurement, _ = build_measurement(nameless, Request(probe_seed=3))
+    assert measurement.probes == Probes("hadamard", count, 3)
+
+
 def test_metrics_are_the_default_ones_and_the_score_is_the_mean_of_the_masks_map(bundle: Bundle) -> None:
     measurement, _ = build_measurement(bundle, Request())
     assert measurement.metrics == (*MAPS, "guidance_norm", "guidance_first", "update_norm")

@@ -20,7 +20,7 @@ from memscan.scanner.scan.batch_ceiling import BatchCeiling
 from memscan.scanner.scan.scanner import Scanner
 from memscan.scanner.settings import Execution
 from tests.scanner.run.small_run import ROWS, write_manifest
-from tests.scanner.scan.closed_form import SAMPLES, SETTINGS, run, scanned
+from tests.scanner.scan.closed_form import SAMPLES, SETTINGS, at_steps, run, scanned
 from tests.scanner.scan.one_by_one import scan_one_by_one
 
 
@@ -71,7 +71,7 @@ def test_nothing_of_a_batch_that_did_not_fit_stays_on_the_device(
 ) -> None:
     too_many = 7  # no other axis of this model is 7 long
     left: list[list[tuple[int, ...]]] = []
-    late = dataclasses.replace(SETTINGS, steps=(9,), thresholds=(0.1,), calibrated=(False,))  # a trajectory comes first
+    late = dataclasses.replace(SETTINGS, steps=at_steps(9))  # a trajectory comes first
     limit_memory(monkeypatch, too_many - 1, graph)
     limited = OnnxRuntime.run
 

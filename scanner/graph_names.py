@@ -1,0 +1,58 @@
+"""The files of a bundle and what its graphs call their inputs and outputs: spelled here, and read from here alone.
+
+A graph's name is its file's name in the bundle. A graph of the less-trained checkpoint lies in a folder of its own, and
+the variant of a graph with attention in slices, where there is one, lies beside it.
+"""
+
+RECORD = "bundle.json"
+TEXT_ENCODER = "text_encoder.onnx"
+STEP = "step.onnx"
+MEASURE = "measure.onnx"
+VAE_DECODER = "vae_decoder.onnx"
+VAE_ENCODER = "vae_encoder.onnx"
+WEIGHTS = "weights.bin"
+BASELINE = "baseline"
+
+LEVEL = ("timestep", "alpha", "sigma")
+"""How every denoiser's graph is given a noise level, [N] each."""
+
+_GRAPH, _SLICED = ".onnx", ".sliced.onnx"
+
+
+def of_baseline(name: str) -> str:
+    """The same file of the less-trained checkpoint."""
+    return f"{BASELINE}/{name}"
+
+
+def sliced(graph: str) -> str:
+    """The variant of a graph with attention in slices."""
+    return graph.removesuffix(_GRAPH) + _SLICED
+
+
+def whole(graph: str) -> str:
+    """The graph that this is, or is the sliced variant of."""
+    return graph.removesuffix(_SLICED) + _GRAPH if graph.endswith(_SLICED) else graph
+
+
+def is_graph(name: str) -> bool:
+    """Whether a file is a graph, sliced or not."""
+    return name.endswith(_GRAPH)
+
+
+def tokenizer(index: int) -> str:
+    """The file of the tokenizer of the text encoder at `index`: "tokenizer.json", "tokenizer_2.json", ..."""
+    return f"tokenizer{_ordinal(index)}.json"
+
+
+def input_ids(index: int) -> str:
+    """The input of the text encoders' graph for the ids of that tokenizer: "input_ids", "input_ids_2", ..."""
+    return f"input_ids{_ordinal(index)}"
+
+
+def uncond(name: str) -> str:
+    """The input of a step for no prompt's encoding: "encoder_hidden_states" -> "uncond_encoder_hidden_states"."""
+    return f"uncond_{name}"
+
+
+def _ordinal(index: int) -> str:
+    return f"_{index + 1}" if index else ""

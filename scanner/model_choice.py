@@ -1,0 +1,92 @@
+"""Which bundle is scanned where none is named: the environment's, the working folder's, or the embedded toy.
+
+In this order: the path given, `MEMSCAN_MODEL`, `model` in `memscan.toml` of the working folder, the embedded toy model.
+Where a model is required (by argument, `MEMSCAN_REQUIRE_MODEL=1`, or `require_model = true` in the file), the toy is
+refused: a nightly scan that has lost its option must not pass for one of the customer's model.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from memscan.scanner import embedded
+from memscan.scanner.bundle import Bundle, open_bundle
+from memscan.scanner.errors import UsageError
+
+VARIABLE, REQUIRE_VARIABLE = "MEMSCAN_MODEL", "MEMSCAN_REQUIRE_MODEL"
+FILE = "memscan.toml"
+TESTBED = "testbed"
+"""The name of the embedded toy model: whoever gives it asks for the toy on purpose."""
+
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+
+
+class ChosenModel(NamedTuple):
+    """A bundle's folder, and who named it: "--model", the variable, the file, or nobody."""
+
+    path: Path
+    named_by: str | None
+
+    @property
+    def is_toy(self) -> bool:
+        return self.path == embedded.BUNDLE
+
+    def open(self, *, verify: bool = True) -> Bundle:
+        """The bundle, as `open_bundle`; an error says who named it, where that was not the caller.
+
+        Raises:
+            UsageError: as `open_bundle`.
+        """
+        try:
+            return open_bundle(self.path, verify=verify)
+        except UsageError as error:
+            if self.named_by in (None, "--model"):
+                raise
+            raise type(error)(f"{error} ({self.path} is the model by {self.named_by})") from error
+
+
+def choose_model(given: str | Path | None = None, *, require: bool = False) -> ChosenModel:
+    """The model to scan.
+
+    Args:
+        given: a bundle's folder or "testbed", or None to look where this module says.
+        require: refuse to fall back to the toy.
+
+    Raises:
+        UsageError: none is named though one is required; `memscan.toml` or a variable cannot be understood.
+    """
+    settings = _read_settings()
+    sources = (("--model", given), (VARIABLE, os.environ.get(VARIABLE)), (FILE, settings.get("model")))
+    for source, value in sources:
+        if value:
+            return ChosenModel(embedded.BUNDLE if str(value) == TESTBED else Path(value), source)
+    if require or _required_by_environment() or settings.get("require_model", False):
+        raise UsageError(
+            f"no model is named, and one is required: give --model DIR, or set {VARIABLE}, or `model` in {FILE}"
+        )
+    return ChosenModel(embedded.BUNDLE, None)
+
+
+def _required_by_environment() -> bool:
+    value = os.environ.get(REQUIRE_VARIABLE, "").strip().lower()
+    if value not in (*_TRUE, *_FALSE):
+        raise UsageError(f"{REQUIRE_VARIABLE}={value}: expected 1 or 0")
+    return value in _TRUE
+
+
+def _read_settings() -> dict[str, Any]:
+    file = Path(FILE)
+    try:
+        settings = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:  # TOML that is malformed, or not UTF-8
+        raise UsageError(f"{file.absolute()} cannot be read: {str(error).splitlines()[0]}") from error
+    expected = {"model": str, "require_model": bool}
+    for name, value in settings.items():
+        if name not in expected:
+            raise UsageError(f"{file.absolute()}: {name!r} is no setting: expected {' or '.join(expected)}")
+        if not isinstance(value, expected[name]):
+            raise UsageError(f"{file.absolute()}: {name} is {value!r}, not a {expected[name].__name__}")
+    return settings

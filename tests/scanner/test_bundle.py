@@ -1,0 +1,130 @@
+"""Bundle format 3: what `bundle.json` says of tokenizers, graphs and dtypes, and how what it lacks is refused."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memscan.scanner import graph_names
+from memscan.scanner.bundle import Bundle, Dtypes, Text, Tokenization, bundle_record, open_bundle
+from memscan.scanner.embedded import BUNDLE
+from memscan.scanner.errors import BundleError
+from tests.analytic_bundle import BOS, EOS, PAD, write_analytic_bundle
+from tests.analytic_model import LATENT, MAX_LENGTH
+
+CLIP, CLIP_2, T5 = (
+    Tokenization("tokenizer.json", 77, 49407, 49407, 49406),
+    Tokenization("tokenizer_2.json", 77, 0, 49407, 49406),
+    Tokenization("tokenizer_3.json", 512, 0, 1),
+)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return write_analytic_bundle(tmp_path / "analytic")
+
+
+def rewritten(bundle: Bundle, **changed: Any) -> Path:
+    file = bundle.path / "bundle.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+    return bundle.path
+
+
+def record(files: dict[str, str]) -> dict[str, Any]:
+    embedded = open_bundle(BUNDLE, verify=False)
+    return bundle_record(
+        model={"id": "m", "revision": None, "digest": "0"},
+        prediction_type="epsilon",
+        latent_shape=LATENT,
+        image_size=(32, 32),
+        schedule=embedded.schedule,
+        text=embedded.text,
+        tangents_per_call=8,
+        defaults=embedded.defaults,
+        calibrations=(),
+        baseline=None,
+        dtypes=Dtypes("float16", "bfloat16"),
+        graphs={"step.onnx": {"eps": ("prompt",)}, "elsewhere.onnx": {"eps": ("none",)}},
+        files=files,
+    )
+
+
+@pytest.mark.parametrize("version", [1, 2, 4, None])
+def test_another_format_is_refused_in_one_line(bundle: Bundle, version: object) -> None:
+    message = f"bundle format {version}, this memscan reads 3: export the model again"
+    with pytest.raises(BundleError, match=f"^[^\n]* has {re.escape(message)}$"):
+        open_bundle(rewritten(bundle, format_version=version))
+
+
+@pytest.mark.parametrize("rules", [(CLIP,), (CLIP, CLIP_2), (CLIP, CLIP_2, T5)], ids=["one", "two", "three"])
+def test_any_number_of_tokenizers_comes_back_from_the_record(bundle: Bundle, rules: tuple[Tokenization, ...]) -> None:
+    text = Text(rules, "nothing", zero_uncond=True)
+    for rule in rules:
+        (bundle.path / rule.file).write_text("{}")
+    files = bundle.files | {rule.file: "0" for rule in rules}
+    path = rewritten(bundle, text=dataclasses.asdict(text), files=files)
+    assert open_bundle(path, verify=False).text == text
+
+
+def test_a_bundle_without_a_tokenizer_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match=r"garbles the list of tokenizers, which is empty: export the model again$"):
+        open_bundle(rewritten(bundle, text=dataclasses.asdict(Text(()))))
+
+
+@pytest.mark.parametrize(
+    ("changed", "missing"),
+    [
+        ({"text": dataclasses.asdict(Text((Tokenization("other.json", 8, PAD, EOS, BOS),)))}, "other.json"),
+        ({"graphs": {"product.onnx": {"product": ["prompt"]}}}, "product.onnx"),
+    ],
+    ids=["tokenizer", "graph"],
+)
+def test_what_the_record_names_must_be_among_the_files(bundle: Bundle, changed: dict[str, Any], missing: str) -> None:
+    with pytest.raises(BundleError, match=f"is incomplete: it has no {missing}; export the model again$"):
+        open_bundle(rewritten(bundle, **changed))
+
+
+def test_the_record_lists_every_graph_once_with_what_it_gives() -> None:
+    files = ("step.onnx", "step.sliced.onnx", "vae_decoder.onnx", "weights.bin", "tokenizer.json", "baseline/step.onnx")
+    listed = record(dict.fromkeys(files, "0"))["graphs"]
+    assert listed == {"step.onnx": {"eps": ("prompt",)}, "vae_decoder.onnx": {}, "baseline/step.onnx": {}}
+
+
+def test_a_bundle_says_which_graphs_give_a_quantity(bundle: Bundle, tmp_path: Path) -> None:
+    assert bundle.gives("eps", "prompt") == bundle.gives("eps", "none") == ("step.onnx", "measure.onnx")
+    assert bundle.gives("diagonal", "none") == ("measure.onnx",)
+    assert bundle.gives("denoised", "prompt") == ("step.onnx",)
+    assert bundle.gives("diagonal", "baseline") == ("baseline/measure.onnx",)
+    assert bundle.gives("product", "prompt") == bundle.gives("attention", "prompt") == ()
+    without = write_analytic_bundle(tmp_path / "without", baseline=False)
+    assert without.gives("eps", "baseline") == ()
+
+
+def test_the_embedded_bundle_gives_what_the_maps_need() -> None:
+    embedded = open_bundle(BUNDLE, verify=False)
+    assert embedded.gives("diagonal", "prompt") == embedded.gives("diagonal", "none") == ("measure.onnx",)
+    assert embedded.gives("diagonal", "baseline") == embedded.gives("eps", "baseline") == ("baseline/measure.onnx",)
+    assert embedded.gives("denoised", "prompt") == ("step.onnx",)
+    assert embedded.dtypes == Dtypes("float16", "float32")
+    assert [rule.file for rule in embedded.text.tokenizers] == ["tokenizer.json"]
+
+
+def test_default_probes_may_be_left_to_the_scanner(bundle: Bundle) -> None:
+    defaults = json.loads((bundle.path / "bundle.json").read_text())["defaults"]
+    assert open_bundle(rewritten(bundle, defaults=defaults | {"probes": None})).defaults.probes is None
+
+
+def test_names_of_files_and_inputs() -> None:
+    assert [graph_names.tokenizer(index) for index in range(3)] == [rule.file for rule in (CLIP, CLIP_2, T5)]
+    assert [graph_names.input_ids(index) for index in range(3)] == ["input_ids", "input_ids_2", "input_ids_3"]
+    assert graph_names.sliced("baseline/measure.onnx") == "baseline/measure.sliced.onnx"
+    assert graph_names.whole("baseline/measure.sliced.onnx") == "baseline/measure.onnx"
+    assert graph_names.whole("measure.onnx") == "measure.onnx"
+    assert graph_names.uncond("text_embeds") == "uncond_text_embeds"
+
+
+def test_the_analytic_tokenizer_is_described(bundle: Bundle) -> None:
+    assert bundle.text.tokenizers == (Tokenization("tokenizer.json", MAX_LENGTH, PAD, EOS, BOS),)
