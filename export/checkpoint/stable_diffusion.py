@@ -21,8 +21,6 @@ STABLE_DIFFUSION = Family(
         "StableDiffusionPipeline",
         "StableDiffusionImg2ImgPipeline",
         "StableDiffusionInpaintPipeline",  # also of denoisers that are not made for inpainting
-        "StableDiffusionPipelineSafe",
-        "LatentConsistencyModelPipeline",
     ),
     recognises=_recognises,
     parts={"unet": UNet2DConditionModel, "text_encoder": CLIPTextModel, "vae": AutoencoderKL},

@@ -1,5 +1,6 @@
 """Every key of every configuration is understood, harmless, or refused by name; understood ones are as diffusers'."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -7,9 +8,16 @@ import diffusers
 import numpy as np
 import pytest
 from diffusers import StableDiffusionPipeline
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, CLIPTextConfig
 
+from memscan.export.checkpoint.configuration.keys import Keys
+from memscan.export.checkpoint.configuration.pipeline import PIPELINE
 from memscan.export.checkpoint.configuration.scheduler import CLASSES
+from memscan.export.checkpoint.configuration.scheduler import SCHEDULER as SCHEDULER_KEYS
+from memscan.export.checkpoint.configuration.text_encoder import TEXT_ENCODER
+from memscan.export.checkpoint.configuration.tokenizer import TOKENIZER
+from memscan.export.checkpoint.configuration.unet import UNET
+from memscan.export.checkpoint.configuration.vae import VAE
 from memscan.scanner.errors import ExportError
 from tests.export.checkpoint.spoil import drop, edit
 from tests.export.checkpoint.test_weights import find
@@ -286,3 +294,36 @@ def test_what_transformers_before_5_and_diffusers_before_1_wrote_is_known(copy: 
     edit(copy / "model_index.json", safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"])
     edit(copy / "vae" / "config.json", sample_size=512, force_upcast=True, _name_or_path="x")
     assert find(copy).remarks == ()
+
+
+def arguments(cls: type) -> dict[str, object]:
+    """The arguments of a class and their defaults, all of which it writes into a configuration."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters if parameter.name not in ("self", "kwargs")}
+
+
+def known(keys: Keys) -> set[str]:
+    return {*keys.understood, *keys.harmless, *keys.only}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_argument_of_every_scheduler_is_in_the_table(name: str) -> None:
+    assert arguments(getattr(diffusers, name)).keys() <= known(SCHEDULER_KEYS)
+
+
+def test_every_argument_of_the_parts_is_in_their_tables() -> None:
+    assert arguments(diffusers.UNet2DConditionModel).keys() <= known(UNET)
+    assert arguments(diffusers.AutoencoderKL).keys() <= known(VAE)
+    assert CLIPTextConfig().to_dict().keys() <= known(TEXT_ENCODER)
+
+
+def test_what_absent_keys_mean_is_what_the_classes_say() -> None:
+    defaults = CLIPTextConfig().to_dict()
+    for keys, meaning in ((VAE, arguments(diffusers.AutoencoderKL)), (TEXT_ENCODER, defaults)):
+        assert keys.understood == {key: meaning[key] for key in keys.understood}
+
+
+def test_what_memscan_has_no_value_for_is_only_one_thing() -> None:
+    """A key in two tables would be checked by the first alone; those of `understood` may have few allowed values."""
+    for keys in (UNET, VAE, TEXT_ENCODER, TOKENIZER, SCHEDULER_KEYS, PIPELINE):
+        assert not keys.harmless & ({*keys.understood} | {*keys.only})
