@@ -26,7 +26,7 @@ from memscan.scanner.results.reader import open_results
 from memscan.scanner.results.run_record import adopt_record
 from memscan.scanner.results.schema import COLUMNS
 from memscan.scanner.run import runner
-from memscan.scanner.scan.scanner import Scanner
+from memscan.scanner.scanning.scanner import Scanner
 
 
 @pytest.fixture(autouse=True)
