@@ -29,12 +29,13 @@ class GroupedCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
+        other: list[tuple[str, str]] = []
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
-            if record is not None:
-                heading = option.heading if isinstance(option, GroupedOption) else "Other"
-                sections.setdefault(heading, []).append(record)
-        for heading, records in sections.items():
+            if record is not None and isinstance(option, click.Option):
+                under = sections.setdefault(option.heading, []) if isinstance(option, GroupedOption) else other
+                under.append(record)
+        for heading, records in {**sections, "Other": other}.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
 

@@ -1,6 +1,5 @@
 """`memscan run`: scan a manifest of prompts."""
 
-import dataclasses
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,15 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from memscan.scanner.commands.options import GroupedCommand
-from memscan.scanner.commands.run_options import EXECUTION, INPUT, MEASUREMENT, MODEL, OUTPUT
+from memscan.scanner.commands.run_options import EXECUTION, INPUT, MEASUREMENT, MODEL, OUTPUT, InputOptions
 from memscan.scanner.notes import note, warn
 from memscan.scanner.run.request import Request
 from memscan.scanner.settings import Execution
 
 if TYPE_CHECKING:
-    from memscan.scanner.input.columns import Columns
-    from memscan.scanner.input.manifest import Manifest
-    from memscan.scanner.input.reading import Reading
     from memscan.scanner.run.job import Job
     from memscan.scanner.run.runner import Summary
 
@@ -38,9 +34,7 @@ memscan: nothing to scan yet: give a manifest, or a prompt.
 @EXECUTION
 def command(
     manifests: tuple[str, ...],
-    prompts: tuple[str, ...],
-    columns: "Columns",
-    reading: "Reading",
+    given: InputOptions,
     model: Path | None,
     require_model: bool,
     no_verify: bool,
@@ -62,18 +56,21 @@ def command(
     file with a prompt on each line; a folder of Parquet files; a glob; or `-`. Stopped at any moment, the same command
     does the rest. What is not said about the measurement, the model's bundle decides.
     """
+    if not manifests and not given.prompts:
+        click.echo(_NOTHING_TO_SCAN, err=True)
+        return 2
+
     from memscan.scanner.model_choice import choose_model
     from memscan.scanner.run.job import make_job
     from memscan.scanner.run.runner import run
 
-    if not manifests and not prompts:
-        click.echo(_NOTHING_TO_SCAN, err=True)
-        return 2
     chosen = choose_model(model, require=require_model)
     if chosen.is_toy:
         how = "chosen" if chosen.named_by else "no --model given"
         warn(f"TOY MODEL: {how}: scanning the embedded toy, which knows only its own few captions")
-    manifest = _manifest(manifests, prompts, dataclasses.replace(columns, carry=request.carry), reading)
+    manifest = given.open(manifests, request.carry)
+    for text in manifest.remarks:
+        note(text)
     bundle = chosen.open(verify=not no_verify)
     job = make_job(
         manifest,
@@ -96,23 +93,6 @@ def command(
     if chosen.is_toy:
         warn("TOY MODEL: what was measured is the embedded toy, and says nothing about a model of yours")
     return code
-
-
-def _manifest(
-    manifests: tuple[str, ...], prompts: tuple[str, ...], columns: "Columns", reading: "Reading"
-) -> "Manifest":
-    from memscan.scanner.input.manifest import open_manifest, prompt_manifest
-
-    if manifests and prompts:
-        raise click.UsageError("give a MANIFEST or --prompt, not both")
-    if prompts:
-        if columns.carry:
-            raise click.UsageError("--carry needs a MANIFEST: a --prompt has no columns")
-        return prompt_manifest(prompts)
-    manifest = open_manifest(manifests, columns, reading)
-    for text in manifest.remarks:
-        note(text)
-    return manifest
 
 
 def _describe(job: "Job") -> None:

@@ -1,5 +1,6 @@
 """The options of `memscan run`, by what they say something about."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,7 @@ from memscan.scanner.run.request import Request
 from memscan.scanner.settings import Engine, Execution, ProbeKind, Provider, Sampler, Stream
 
 if TYPE_CHECKING:
-    from memscan.scanner.input.columns import Columns
-    from memscan.scanner.input.reading import Reading
+    from memscan.scanner.input.manifest import Manifest
 
 _input, _model = grouped("Input"), grouped("Model")
 _measurement, _output, _execution = grouped("Measurement"), grouped("Output"), grouped("Execution")
@@ -21,18 +21,40 @@ _measurement, _output, _execution = grouped("Measurement"), grouped("Output"), g
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def _columns(
-    prompt_column: str | None, seed_column: str | None, id_column: str | None, image_column: str | None
-) -> "Columns":
-    from memscan.scanner.input.columns import Columns
+@dataclasses.dataclass(frozen=True)
+class InputOptions:
+    """What is said about the prompts; their columns and files are looked at when the manifest is opened."""
 
-    return Columns(prompt=prompt_column, seed=seed_column, id=id_column, image=image_column)
+    prompts: tuple[str, ...]
+    prompt_column: str | None
+    seed_column: str | None
+    id_column: str | None
+    image_column: str | None
+    format: str | None
+    delimiter: str | None
+    encoding: str | None
+    image_root: Path | None
 
+    def open(self, manifests: tuple[str, ...], carry: tuple[str, ...]) -> "Manifest":
+        """The manifest, or that of the prompts given in its place.
 
-def _reading(format: str | None, delimiter: str | None, encoding: str | None, image_root: Path | None) -> "Reading":
-    from memscan.scanner.input.reading import Reading
+        Raises:
+            click.UsageError: options that do not go together.
+            UsageError: as `open_manifest`.
+        """
+        from memscan.scanner.input.columns import Columns
+        from memscan.scanner.input.manifest import open_manifest, prompt_manifest
+        from memscan.scanner.input.reading import Reading
 
-    return Reading(format, delimiter, encoding, image_root)
+        if manifests and self.prompts:
+            raise click.UsageError("give a MANIFEST or --prompt, not both")
+        if self.prompts and carry:
+            raise click.UsageError("--carry needs a MANIFEST: a --prompt has no columns")
+        if self.prompts:
+            return prompt_manifest(self.prompts)
+        columns = Columns(self.prompt_column, carry, self.seed_column, self.id_column, self.image_column)
+        reading = Reading(self.format, self.delimiter, self.encoding, self.image_root)
+        return open_manifest(manifests, columns, reading)
 
 
 def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -64,8 +86,7 @@ def _column(role: str, help: str) -> Decorator:
 
 
 INPUT: Decorator = all_of(
-    gathered("columns", _columns),
-    gathered("reading", _reading),
+    gathered("given", InputOptions),
     _input("--prompt", "prompts", multiple=True, metavar="TEXT", help="Scan this, not a manifest (repeatable)"),
     _column("prompt", "Column with the prompts  [default: prompt]"),
     _column("seed", "Column with seeds or lists of them  [default: seed, if there]"),
