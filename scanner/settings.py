@@ -12,6 +12,9 @@ from typing import Any, Literal
 ProbeKind = Literal["hadamard", "rademacher"]
 Stream = Literal["cpu", "cuda"]
 Sampler = Literal["ddim", "dpmsolver++"]
+Engine = Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "torch"]
+"""What runs graphs, as users name it; a runtime is our way of using one."""
+Provider = Literal["auto", "cpu", "cuda"]
 Move = tuple[int, int]
 """Index of a step, and the timestep at which it is taken instead of the sampler's own."""
 
@@ -76,8 +79,8 @@ class Execution:
 
     batch_size: int | None = None
     threads: int = 0
-    provider: Literal["auto", "cpu", "cuda"] = "auto"
-    engine: Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "torch"] = "onnxruntime"
+    provider: Provider = "auto"
+    engine: Engine = "onnxruntime"
     plans: Path | None = None
 
 

@@ -20,7 +20,7 @@ from memscan.scanner.sampling.schedule import SolverStep
 from memscan.scanner.settings import Probes
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import analytic_model
-from tests.scanner.scan.closed_form import (
+from tests.scanner.scanning.closed_form import (
     FLOAT32,
     SAMPLES,
     SETTINGS,

@@ -19,12 +19,12 @@ from memscan.scanner.model.text import Conditioning, Encoded, PromptEncoder
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Scanned
 from memscan.scanner.sampling.samplers import sampler_steps
-from memscan.scanner.scan.batch_ceiling import BatchCeiling
-from memscan.scanner.scan.meter import Meter, Texts
-from memscan.scanner.scan.path import Path
-from memscan.scanner.scan.prepare import Prepared, Preparer
-from memscan.scanner.scan.sources import Given, Mixed, Sampled, Source
-from memscan.scanner.scan.trajectory import Trajectory
+from memscan.scanner.scanning.batch_ceiling import BatchCeiling
+from memscan.scanner.scanning.meter import Meter, Texts
+from memscan.scanner.scanning.path import Path
+from memscan.scanner.scanning.prepare import Prepared, Preparer
+from memscan.scanner.scanning.sources import Given, Mixed, Sampled, Source
+from memscan.scanner.scanning.trajectory import Trajectory
 from memscan.scanner.settings import Measurement
 
 

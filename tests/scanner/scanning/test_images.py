@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memscan.scanner.errors import RowError
-from memscan.scanner.scan.images import load_image, to_model_range, to_pixels
+from memscan.scanner.scanning.images import load_image, to_model_range, to_pixels
 
 SIZE = (8, 6)
 

@@ -11,7 +11,7 @@ from memscan.scanner.model.text import Tokenizer, Tokens
 from memscan.scanner.results.schema import SCORE_COLUMNS
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.sampling.noise import initial_latents
-from memscan.scanner.scan.images import load_image
+from memscan.scanner.scanning.images import load_image
 from memscan.scanner.settings import Measurement
 
 
