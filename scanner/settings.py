@@ -12,6 +12,8 @@ from typing import Any, Literal
 ProbeKind = Literal["hadamard", "rademacher"]
 Stream = Literal["cpu", "cuda"]
 Sampler = Literal["ddim", "dpmsolver++"]
+Fit = Literal["crop", "stretch", "pad"]
+"""How a picture of another shape than the model's is made to fit; see `memscan.scanner.pictures.fit`."""
 Move = tuple[int, int]
 """Index of a step, and the timestep at which it is taken instead of the sampler's own."""
 
@@ -59,6 +61,7 @@ class Measurement:
     carry: tuple[str, ...] = ()
     sampler: Sampler = "ddim"
     moved: tuple[Move, ...] = ()
+    fit: Fit = "crop"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, in field order; the form stored with the results."""

@@ -53,6 +53,7 @@ _GROUPS = {
         "score_name",
         "mask_map",
         "threshold",
+        "fit",
     ),
     "Output": ("out", "save_maps", "save_images"),
     "Execution": ("engine", "batch_size", "threads", "provider", "cache", "part_rows", "max_errors", "dry_run"),
@@ -165,6 +166,12 @@ def _renamed(context: click.Context, option: click.Parameter, value: str | None)
 )
 @click.option(
     "--threshold", type=float, metavar="VALUE", help="Where the mask begins, in place of the model's calibrated value"
+)
+@click.option(
+    "--fit",
+    type=click.Choice(["crop", "stretch", "pad"]),
+    default="crop",
+    help="How a given picture of another shape is made to fit  [default: crop]",
 )
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Output folder  [default: STEM.memscan]")
 @click.option("--maps", "save_maps", is_flag=True, help="Write full maps too")
@@ -326,6 +333,8 @@ def _report(job: "Job", summary: "Summary") -> None:
 
     total = summary.total
     fate = f"{total.images} images: {total.ok} ok, {total.error} with errors, {total.truncated} with truncated prompts"
+    if total.given:
+        fate += f"; {total.sampled} sampled, {total.given} given"
     note(f"{'already complete' if summary.was_complete else 'done'}: {fate}")
     columns = ["row", "seed", "prompt", "score", "mask_share", *(["error"] if total.error else [])]
     note(f"look at them: {ranking_command(job.out, columns, telling_step(job.bundle, job.measurement))}")

@@ -15,7 +15,7 @@ from memscan.scanner.run.choice import choose
 from memscan.scanner.samples import MeasuredStep
 from memscan.scanner.sampling.samplers import DEFAULT_STEPS, moves, sampler_timesteps
 from memscan.scanner.sampling.schedule import noise_level
-from memscan.scanner.settings import Measurement, Move, ProbeKind, Probes, Sampler, Step, Stream
+from memscan.scanner.settings import Fit, Measurement, Move, ProbeKind, Probes, Sampler, Step, Stream
 
 T = TypeVar("T")
 
@@ -40,6 +40,7 @@ class Request:
     save_maps: bool = False
     save_images: bool = False
     carry: tuple[str, ...] = ()
+    fit: Fit = "crop"
 
 
 def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tuple[str, ...]]:
@@ -79,6 +80,7 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
         carry=request.carry,
         sampler=sampler,
         moved=moved,
+        fit=request.fit,
     )
     if request.threshold is None:
         measurement = _calibrated(bundle, measurement, notes)
