@@ -1,6 +1,6 @@
 """From a picture of any shape to the shape of a model's images, by one of three rules. All resample bicubically.
 
-crop      scaled until it covers the model's shape; what juts out on two sides is cut off evenly
+crop      what the model's shape does not cover is cut off on two sides, evenly and by whole pixels; then it is scaled
 stretch   scaled in both directions by themselves
 pad       scaled until it fits inside; the rest is white, as evenly as whole pixels allow
 """
@@ -32,10 +32,10 @@ def fit_picture(picture: Image.Image, size: tuple[int, int], how: Fit) -> tuple[
 
 def _cropped(picture: Image.Image, width: int, height: int) -> Image.Image:
     wide, high = picture.size
-    kept = min(wide, high * width / height), min(high, wide * height / width)
-    left, top = (wide - kept[0]) // 2, (high - kept[1]) // 2  # whole pixels: a mere crop changes none
-    box = left, top, left + kept[0], top + kept[1]
-    return picture.resize((width, height), Image.Resampling.BICUBIC, box)
+    kept_wide = min(wide, max(1, round(high * width / height)))
+    kept_high = min(high, max(1, round(wide * height / width)))
+    left, top = (wide - kept_wide) // 2, (high - kept_high) // 2
+    return _stretched(picture.crop((left, top, left + kept_wide, top + kept_high)), width, height)
 
 
 def _stretched(picture: Image.Image, width: int, height: int) -> Image.Image:
