@@ -16,7 +16,7 @@ from memscan.scanner.run.job import make_job
 from memscan.scanner.run.progress import Advance, show_progress
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import Progress, run
-from memscan.scanner.settings import Engine, Execution, ProbeKind, Provider, Sampler, Stream
+from memscan.scanner.settings import Engine, Execution, Fit, ProbeKind, Provider, Sampler, Stream
 
 
 def scan(
@@ -41,6 +41,7 @@ def scan(
     score: str | None = None,
     mask_map: str | None = None,
     threshold: float | None = None,
+    fit: Fit = Request.fit,
     engine: Engine = Execution.engine,
     provider: Provider = Execution.provider,
     batch_size: int | None = None,
@@ -62,7 +63,7 @@ def scan(
         maps, images: keep whole maps, and the generated images.
         steps, timesteps: where to measure, by index or by training timestep; none leaves it to the bundle.
         rng: the generator whose latents a seed gives, as in diffusers.
-        metrics, score, mask_map, threshold: as `--metrics`, `--score`, `--mask-map`, `--threshold` of `memscan run`.
+        metrics, score, mask_map, threshold, fit: as the options of `memscan run`.
         max_errors: stop when more images than this have failed.
         progress: is called with the numbers of images that are done and of all images, first and after every batch.
             None draws a bar where somebody listens to the logger, and there is a terminal or a notebook.
@@ -95,6 +96,7 @@ def scan(
         save_maps=maps,
         save_images=images,
         carry=columns.carry,
+        fit=fit,
     )
     execution = Execution(batch_size=batch_size, threads=threads, provider=provider, engine=engine)
     kept = tempfile.TemporaryDirectory(prefix="memscan-") if out is None else None

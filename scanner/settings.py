@@ -15,6 +15,8 @@ Sampler = Literal["ddim", "dpmsolver++"]
 Engine = Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "torch"]
 """What runs graphs, as users name it; a runtime is our way of using one."""
 Provider = Literal["auto", "cpu", "cuda"]
+Fit = Literal["crop", "stretch", "pad"]
+"""How a picture of another shape than the model's is made to fit; see `memscan.scanner.pictures.fit`."""
 Move = tuple[int, int]
 """Index of a step, and the timestep at which it is taken instead of the sampler's own."""
 
@@ -62,6 +64,7 @@ class Measurement:
     carry: tuple[str, ...] = ()
     sampler: Sampler = "ddim"
     moved: tuple[Move, ...] = ()
+    fit: Fit = "crop"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, in field order; the form stored with the results."""

@@ -21,7 +21,7 @@ SCANNER = (
     ("bundle", "embedded"),
     ("sampling",),
     ("metrics",),
-    ("input", "results"),
+    ("input", "pictures", "results"),
     ("runtimes",),
     ("process",),
     ("model",),
@@ -44,7 +44,7 @@ EXPORT = (
     ("assemble",),
 )
 KERNELS = (("jvp_attention",), ("torch_runtime",))
-PURE = ("input", "sampling", "metrics", "results")
+PURE = ("input", "pictures", "sampling", "metrics", "results")
 DEVICE = ("memscan.scanner.runtimes", "memscan.scanner.model", "memscan.scanner.scanning", "memscan.kernels")
 DEVICE_LIBRARIES = ("onnxruntime", "tensorrt", "torch", "cuda", "triton", "onnx")
 

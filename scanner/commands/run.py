@@ -117,6 +117,8 @@ def _report(job: "Job", summary: "Summary") -> None:
 
     total = summary.total
     fate = f"{total.images} images: {total.ok} ok, {total.error} with errors, {total.truncated} with truncated prompts"
+    if total.given:
+        fate += f"; {total.sampled} sampled, {total.given} given"
     note(f"{'already complete' if summary.was_complete else 'done'}: {fate}")
     columns = ["row", "seed", "prompt", "score", "mask_share", *(["error"] if total.error else [])]
     note(f"look at them: {ranking_command(job.out, columns, telling_step(job.bundle, job.measurement))}")

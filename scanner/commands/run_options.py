@@ -10,7 +10,7 @@ import click
 from memscan.scanner.commands.options import all_of, choice, gathered, grouped, plans_option
 from memscan.scanner.commands.parameters import LocalPath, UnicodeText
 from memscan.scanner.run.request import Request
-from memscan.scanner.settings import Engine, Execution, ProbeKind, Provider, Sampler, Stream
+from memscan.scanner.settings import Engine, Execution, Fit, ProbeKind, Provider, Sampler, Stream
 
 if TYPE_CHECKING:
     from memscan.scanner.input.manifest import Manifest
@@ -165,6 +165,13 @@ MEASUREMENT: Decorator = all_of(
         "--mask-map", metavar="MAP", help="Map that the mask is made of, and the score, unless --score is given"
     ),
     _measurement("--threshold", type=float, metavar="VALUE", help="Where the mask begins  [default: as calibrated]"),
+    _measurement(
+        "--fit",
+        type=choice(Fit),
+        default=Request.fit,
+        show_default=True,
+        help="How a given picture of another shape is made to fit",
+    ),
     _output("--maps", "save_maps", is_flag=True, help="Write full maps too"),
     _output("--images", "save_images", is_flag=True, help="Write the images too"),
 )

@@ -58,6 +58,7 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
         carry=request.carry,
         sampler=sampler,
         moved=moved,
+        fit=request.fit,
     )
     if request.threshold is None:
         measurement = _calibrated(bundle, measurement, notes)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from memscan.scanner.settings import ProbeKind, Sampler, Stream
+from memscan.scanner.settings import Fit, ProbeKind, Sampler, Stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,3 +25,4 @@ class Request:
     save_maps: bool = False
     save_images: bool = False
     carry: tuple[str, ...] = ()
+    fit: Fit = "crop"

@@ -1,37 +1,31 @@
-"""Between image files and the arrays that the VAE takes and gives."""
+"""Between picture files and the arrays that the VAE takes and gives."""
 
-import io
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from memscan.scanner.errors import RowError
+from memscan.scanner.pictures.decode import decode_picture
+from memscan.scanner.pictures.fit import fit_picture
+from memscan.scanner.samples import GIVEN
+from memscan.scanner.settings import Fit
 
 
-def load_image(encoded: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Decode an image file to RGB, upright by its EXIF orientation, resized (bicubic) where its size differs.
+class GivenImage(NamedTuple):
+    """A picture in the shape of the model's images: uint8 [H, W, 3], and its `image_source`, which says how it fits."""
 
-    Args:
-        size: H, W of the model's images.
+    pixels: NDArray[np.uint8]
+    source: str
 
-    Returns:
-        uint8 [H, W, 3].
+
+def load_image(encoded: bytes, size: tuple[int, int], how: Fit) -> GivenImage:
+    """Decode a picture file and fit it to `size` (H, W).
 
     Raises:
-        RowError: the bytes are no image that can be decoded.
+        RowError: as `decode_picture`.
     """
-    height, width = size
-    try:
-        with Image.open(io.BytesIO(encoded)) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-    except UnidentifiedImageError as error:  # its own text names an object by its address
-        raise RowError("image cannot be decoded: no known image format") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RowError(f"image cannot be decoded: {error}") from error
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(image)
+    picture, done = fit_picture(decode_picture(encoded), size, how)
+    return GivenImage(np.asarray(picture), f"{GIVEN}, {done}" if done else GIVEN)
 
 
 def to_model_range(image: NDArray[np.uint8]) -> NDArray[np.float32]:
