@@ -31,7 +31,7 @@ def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:
     entry = index.get("scheduler")
     named = entry[1] if isinstance(entry, list) and len(entry) == 2 else written
     for name in (named, written):
-        if name not in CLASSES:
+        if not isinstance(name, str) or name not in CLASSES:
             raise ExportError(
                 f"{path / 'scheduler'} is a {name}, which memscan cannot export; it exports models trained with"
                 f" DDPM's noise, whose scheduler is one of {', '.join(CLASSES)}"
@@ -39,7 +39,7 @@ def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:
     if config.get("rescale_betas_zero_snr"):
         raise ExportError(f"{path / 'scheduler'} has zero terminal SNR, which memscan cannot export")
     check_keys(file, config, SCHEDULER)
-    config = {**CLASSES[named], **config}
+    config = {**CLASSES[str(named)], **config}
     timesteps = config["num_train_timesteps"]
     if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < MIN_TIMESTEPS:
         raise ExportError(
