@@ -22,6 +22,7 @@ from memscan.scanner.results.tally import Tally
 
 FINGERPRINT = b"memscan.fingerprint"
 _DIGEST, _PART, _IMAGES = b"memscan.input_digest", b"memscan.part", b"memscan.images"
+_FATES = ("ok", "error", "truncated", "given", "sampled")
 _KEY = ("row", "seed", "step_index")
 _WINDOW_BYTES = 64 << 20
 _DIGEST_BITS = 128
@@ -38,7 +39,7 @@ class PartRecord:
 
     def to_metadata(self) -> dict[bytes, bytes]:
         """The entries of a Parquet file's metadata."""
-        fates = {name: getattr(self.tally, name) for name in ("ok", "error", "truncated")}
+        fates = {name: getattr(self.tally, name) for name in _FATES}
         return {
             _DIGEST: self.digest.encode(),
             _PART: json.dumps(self.extent._asdict() | fates).encode(),
@@ -52,7 +53,7 @@ class PartRecord:
         return cls(
             digest=metadata[_DIGEST].decode(),
             extent=Extent(*(part[name] for name in Extent._fields)),
-            tally=Tally(part["ok"], part["error"], part["truncated"]),
+            tally=Tally(**{name: part[name] for name in _FATES}),
             images=cls.images_of(metadata),
         )
 

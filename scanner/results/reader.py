@@ -8,9 +8,12 @@ calibrated thresholds at the settings of the run. Whatever is read is compared w
 import contextlib
 import dataclasses
 import functools
+import io
 import json
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +21,18 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from PIL import Image
 
 from memscan.scanner.errors import UsageError
+from memscan.scanner.local_path import local_path
 from memscan.scanner.results import layout
 from memscan.scanner.results.part_file import PartRecord, image_digest
+from memscan.scanner.results.rle import decode
 from memscan.scanner.results.store import LocalStore, Store
 from memscan.scanner.results.torn import Torn, parquet, told_apart
+
+if TYPE_CHECKING:
+    import pandas
 
 _CHANNELS, _RUN, _THRESHOLDS = b"memscan.latent_channels", b"memscan.run", b"memscan.thresholds"
 _METADATA = (_CHANNELS, _RUN, _THRESHOLDS)
@@ -48,13 +57,77 @@ class Results:
     thresholds: Mapping[tuple[str, int], float]
     finished: bool
     _store: Store = dataclasses.field(repr=False)
+    _kept: object = dataclasses.field(default=None, repr=False)
+
+    @functools.cached_property
+    def table(self) -> pa.Table:
+        """All rows and columns, in the order of the manifest: `results/schema.py` has the columns.
+
+        Raises:
+            UsageError: a part is damaged.
+        """
+        return self.rows(None)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The table as a pandas DataFrame (pandas must be installed)."""
+        return self.table.to_pandas()
+
+    def map(self, name: str, row: int, seed: int | None = None, step: int | None = None) -> NDArray[np.float16]:
+        """The map `name` of an image at a step: float16 [h, w], channel means.
+
+        Args:
+            row: of the manifest.
+            seed: may be left out where the row has one only.
+            step: index of the measured step; may be left out where there is one only.
+
+        Raises:
+            UsageError: there is no such image or step, several of them, or no maps were kept.
+        """
+        row, seed, step = self._key(row, seed, step)
+        return self.maps(name, step, [(row, seed)])[0]
+
+    def mask(self, row: int, seed: int | None = None, step: int | None = None) -> NDArray[np.bool_] | None:
+        """The mask of an image at a step, bool [h, w]; None where there is none. Arguments and errors as of `map`."""
+        key = dict(zip(("row", "seed", "step_index"), self._key(row, seed, step), strict=True))
+        where = functools.reduce(operator.and_, (ds.field(name) == value for name, value in key.items()))
+        (found,) = self.rows([*key, "mask", "mask_height", "mask_width"], where).to_pylist()
+        if found["mask"] is None:
+            return None
+        return decode(found["mask"], found["mask_height"], found["mask_width"])
+
+    def image(self, row: int, seed: int | None = None) -> NDArray[np.uint8] | None:
+        """The generated image of (row, seed), uint8 [H, W, 3], or None if it was not kept. Errors as of `map`."""
+        row, seed, _ = self._key(row, seed, self._keys[0][2])
+        content = self.image_file((row, seed))
+        return None if content is None else np.asarray(Image.open(io.BytesIO(content)))
+
+    @functools.cached_property
+    def _keys(self) -> list[tuple[int, int, int]]:
+        columns = self.rows(["row", "seed", "step_index"]).to_pydict()
+        return list(zip(*columns.values(), strict=True))
+
+    def _key(self, row: int, seed: int | None, step: int | None) -> tuple[int, int, int]:
+        wanted = (row, seed, step)
+        found = [key for key in self._keys if all(each in (None, its) for each, its in zip(wanted, key, strict=True))]
+        asked = (
+            f"row {row}"
+            + (f", seed {seed}" if seed is not None else "")
+            + (f", step {step}" if step is not None else "")
+        )
+        if not found:
+            raise UsageError(f"{self.path} has no result of {asked}")
+        if len(found) > 1:
+            _, seeds, steps = (sorted(set(values)) for values in zip(*found, strict=True))
+            several = f"seeds {_few(seeds)}" if len(seeds) > 1 else f"steps {_few(steps)}"
+            raise UsageError(f"{self.path} has several results of {asked}: choose one of the {several}")
+        return found[0]
 
     @property
     def has_maps(self) -> bool:
         return bool(_tables(self._store, layout.MAPS))
 
-    def rows(self, columns: Sequence[str], where: ds.Expression | None = None) -> pa.Table:
-        """The rows for which `where` holds, in the order of the manifest; `columns` include the key.
+    def rows(self, columns: Sequence[str] | None, where: ds.Expression | None = None) -> pa.Table:
+        """The rows for which `where` holds, in the order of the manifest; `columns` include the key, None is all.
 
         Raises:
             UsageError: a part is damaged.
@@ -93,7 +166,7 @@ class Results:
             )
         return stack
 
-    def image(self, key: Key) -> bytes | None:
+    def image_file(self, key: Key) -> bytes | None:
         """The image file of `key`, or None if the run did not save it.
 
         Raises:
@@ -125,11 +198,11 @@ class Results:
                 found.update({name: (layout.image(number, name), digest) for name, digest in images.items()})
         return found
 
-    def _read(self, name: str, columns: Sequence[str], where: ds.Expression | None) -> pa.Table:
+    def _read(self, name: str, columns: Sequence[str] | None, where: ds.Expression | None) -> pa.Table:
         with _readable(self.path / name), self._store.open(name) as stream, told_apart():
             return pq.read_table(
                 stream,
-                columns=list(columns),
+                columns=None if columns is None else list(columns),
                 filters=where,
                 use_threads=False,
                 pre_buffer=False,
@@ -137,12 +210,16 @@ class Results:
             )
 
 
-def open_results(path: Path) -> Results:
+def open_results(path: str | Path, *, kept: object = None) -> Results:
     """Open the results folder `path` (what `memscan run --out` wrote).
+
+    Args:
+        kept: is held as long as the results are: what the folder vanishes with.
 
     Raises:
         UsageError: no such folder, no finished part in it, or an unreadable part.
     """
+    path = local_path(path)
     store = LocalStore(path)
     files = _tables(store, layout.RESULTS)
     if not files:
@@ -163,7 +240,12 @@ def open_results(path: Path) -> Results:
         thresholds={(one["map"], one["timestep"]): one["threshold"] for one in metadata[_THRESHOLDS]},
         finished=layout.SUCCESS in store.names(layout.SUCCESS),
         _store=store,
+        _kept=kept,
     )
+
+
+def _few(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:5])) + (" ..." if len(values) > 5 else "")
 
 
 def _tables(store: Store, prefix: str) -> list[str]:

@@ -19,8 +19,8 @@ from memscan.scanner.model.engine import Engine
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Scores, StepMaps
 from memscan.scanner.sampling.schedule import Level, SolverStep
-from memscan.scanner.scan.path import Path
-from memscan.scanner.scan.trajectory import step_answers
+from memscan.scanner.scanning.path import Path
+from memscan.scanner.scanning.trajectory import step_answers
 from memscan.scanner.settings import Measurement
 
 Array = NDArray[np.float32]

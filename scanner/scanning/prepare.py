@@ -11,17 +11,17 @@ from memscan.scanner.model.text import Tokenizer, Tokens
 from memscan.scanner.results.schema import SCORE_COLUMNS
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.sampling.noise import initial_latents
-from memscan.scanner.scan.images import load_image
+from memscan.scanner.scanning.images import GivenImage, load_image
 from memscan.scanner.settings import Measurement
 
 
 class Prepared(NamedTuple):
-    """A sample that is ready for the device. `image` is uint8 [H, W, 3], where the sample brings its own."""
+    """A sample that is ready for the device. `image` is the one that it brings, or None."""
 
     sample: Sample
     tokens: Tokens
     noise: NDArray[np.float32]  # [C, h, w]
-    image: NDArray[np.uint8] | None
+    image: GivenImage | None
 
 
 class Preparer:
@@ -34,6 +34,7 @@ class Preparer:
     def __init__(self, bundle: Bundle, measurement: Measurement) -> None:
         self._bundle = bundle
         self._stream = measurement.stream
+        self._fit = measurement.fit
         self._score_name = measurement.score_name
         self._score_needs_sampling = SCORE_COLUMNS[measurement.score_name].when != "measured"
         self._generator = np.random.RandomState()
@@ -45,7 +46,8 @@ class Preparer:
             if sample.image is not None and self._score_needs_sampling:
                 raise RowError(f"the score {self._score_name} is of sampling, and this row brings its own image")
             noise = initial_latents(sample.seed, self._bundle.latent_shape, self._stream, self._generator)
-            image = None if sample.image is None else load_image(sample.image, self._bundle.image_size)
+            image = None if sample.image is None else load_image(sample.image, self._bundle.image_size, self._fit)
             return Prepared(sample, self.tokenizer(sample.prompt), noise, image)
         except RowError as error:
-            return Rejected(sample.row, sample.seed, sample.prompt, str(error), sample.id, sample.carried)
+            given = sample.image is not None
+            return Rejected(sample.row, sample.seed, sample.prompt, str(error), sample.id, sample.carried, given)

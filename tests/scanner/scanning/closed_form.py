@@ -12,11 +12,11 @@ from memscan.scanner.metrics.catalogue import MAPS, METRICS
 from memscan.scanner.model.engine import open_engine
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.sampling.ddim import ddim_timesteps
-from memscan.scanner.scan.batch_ceiling import BatchCeiling
-from memscan.scanner.scan.scanner import Scanner
+from memscan.scanner.scanning.batch_ceiling import BatchCeiling
+from memscan.scanner.scanning.scanner import Scanner
 from memscan.scanner.settings import Execution, Measurement, Probes, Step
 from tests.analytic_model import LATENT, analytic_model
-from tests.scanner.scan.one_by_one import Image, scan_one_by_one
+from tests.scanner.scanning.one_by_one import Image, scan_one_by_one
 
 
 def at_steps(*indices: int) -> tuple[Step, ...]:

@@ -11,9 +11,9 @@ from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.metrics.catalogue import MAPS, METRICS
 from memscan.scanner.model.engine import Engine
 from memscan.scanner.samples import Sample
-from tests.scanner.scan.closed_form import FLOAT32, SAMPLES, SETTINGS, at_steps, run, scanned
-from tests.scanner.scan.one_by_one import Image
-from tests.scanner.scan.test_scan_given_images import given_image_sample
+from tests.scanner.scanning.closed_form import FLOAT32, SAMPLES, SETTINGS, at_steps, run, scanned
+from tests.scanner.scanning.one_by_one import Image
+from tests.scanner.scanning.test_scan_given_images import given_image_sample
 
 OF_SAMPLING = ("guidance_norm", "guidance_first", "update_norm")
 ALL = dataclasses.replace(SETTINGS, metrics=tuple(METRICS))

@@ -17,14 +17,14 @@ from memscan.scanner.metrics.plan import plan_calls
 from memscan.scanner.model.engine import Engine
 from memscan.scanner.model.text import Conditioning, Encoded, PromptEncoder
 from memscan.scanner.runtimes.runtime import Value
-from memscan.scanner.samples import Scanned
+from memscan.scanner.samples import SAMPLED, Scanned
 from memscan.scanner.sampling.samplers import sampler_steps
-from memscan.scanner.scan.batch_ceiling import BatchCeiling
-from memscan.scanner.scan.meter import Meter, Texts
-from memscan.scanner.scan.path import Path
-from memscan.scanner.scan.prepare import Prepared, Preparer
-from memscan.scanner.scan.sources import Given, Mixed, Sampled, Source
-from memscan.scanner.scan.trajectory import Trajectory
+from memscan.scanner.scanning.batch_ceiling import BatchCeiling
+from memscan.scanner.scanning.meter import Meter, Texts
+from memscan.scanner.scanning.path import Path
+from memscan.scanner.scanning.prepare import Prepared, Preparer
+from memscan.scanner.scanning.sources import Given, Mixed, Sampled, Source
+from memscan.scanner.scanning.trajectory import Trajectory
 from memscan.scanner.settings import Measurement
 
 
@@ -89,6 +89,7 @@ class Scanner:
             samples=tuple(item.sample for item in batch),
             truncated=tuple(item.tokens.truncated for item in batch),
             steps=tuple(measured),
+            sources=tuple(SAMPLED if item.image is None else item.image.source for item in batch),
             images=tuple(source.pictures()) if self._measurement.save_images else None,
         )
 
@@ -101,7 +102,7 @@ class Scanner:
         path: Path,
     ) -> Source:
         noise = np.stack([item.noise for item in batch])
-        images = [item.image for item in batch if item.image is not None]
+        images = [item.image.pixels for item in batch if item.image is not None]
         if not sampled.any():
             return Given(self._engine, self._steps, images, noise)
         of_sampled = [text.cond for text, is_sampled in zip(encoded, sampled, strict=True) if is_sampled]

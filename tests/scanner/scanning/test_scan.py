@@ -20,7 +20,7 @@ from memscan.scanner.sampling.schedule import SolverStep
 from memscan.scanner.settings import Probes
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import analytic_model
-from tests.scanner.scan.closed_form import (
+from tests.scanner.scanning.closed_form import (
     FLOAT32,
     SAMPLES,
     SETTINGS,
@@ -175,7 +175,8 @@ def test_a_rejected_sample_does_not_fail_its_batch(plain_bundle: Bundle) -> None
     assert results[0] == Rejected(
         0, -1, "a rug", "seed -1 is outside [0, 2^64): torch has no such generator", "x", carried
     )
-    assert results[2] == Rejected(2, 0, "a rug", "image cannot be decoded: no known image format")
+    junk = "image cannot be decoded: no PNG, JPEG, WEBP, BMP, GIF or TIFF, or one of a rare kind"
+    assert results[2] == Rejected(2, 0, "a rug", junk, image_given=True)
     assert results[3] == Rejected(3, 0, "half a pair: \ud83d", "the prompt is not valid Unicode text")
     assert [scanned(results[i]).sample for i in (1, 4)] == [SAMPLES[1], SAMPLES[2]]
 

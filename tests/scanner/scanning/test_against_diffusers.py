@@ -20,11 +20,11 @@ from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.model.engine import Engine, open_engine
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.samples import Sample
-from memscan.scanner.scan.batch_ceiling import BatchCeiling
-from memscan.scanner.scan.scanner import Scanner
+from memscan.scanner.scanning.batch_ceiling import BatchCeiling
+from memscan.scanner.scanning.scanner import Scanner
 from memscan.scanner.settings import Execution, Measurement, Probes, Step
-from tests.scanner.scan.closed_form import at_steps, on_bundle
-from tests.scanner.scan.one_by_one import Image, scan_one_by_one
+from tests.scanner.scanning.closed_form import at_steps, on_bundle
+from tests.scanner.scanning.one_by_one import Image, scan_one_by_one
 from tests.tiny_pipeline import save_pipeline
 
 SETTINGS = Measurement(

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.samples import Rejected, Sample, Scanned
-from memscan.scanner.scan.prepare import Prepared
-from memscan.scanner.scan.scanner import Scanner
+from memscan.scanner.scanning.prepare import Prepared
+from memscan.scanner.scanning.scanner import Scanner
 
 
 @dataclasses.dataclass(frozen=True)

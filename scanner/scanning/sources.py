@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from memscan.scanner.model.engine import Engine
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.sampling.schedule import SolverStep
-from memscan.scanner.scan.images import to_model_range, to_pixels
-from memscan.scanner.scan.trajectory import Trajectory
+from memscan.scanner.scanning.images import to_model_range, to_pixels
+from memscan.scanner.scanning.trajectory import Trajectory
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]

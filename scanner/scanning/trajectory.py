@@ -9,7 +9,7 @@ from memscan.scanner.metrics.metric import Ask
 from memscan.scanner.model.engine import Engine, StepAnswer
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.sampling.schedule import SolverStep
-from memscan.scanner.scan.path import Path
+from memscan.scanner.scanning.path import Path
 
 
 class Trajectory:

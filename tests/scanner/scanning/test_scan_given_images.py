@@ -14,7 +14,7 @@ from memscan.scanner.samples import Sample
 from memscan.scanner.sampling.ddim import ddim_timesteps
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import analytic_model
-from tests.scanner.scan.closed_form import (
+from tests.scanner.scanning.closed_form import (
     FLOAT32,
     SAMPLES,
     SETTINGS,

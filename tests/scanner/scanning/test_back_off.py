@@ -16,12 +16,12 @@ from memscan.scanner.errors import OutOfMemory
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.model.engine import Engine
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime, OnnxValue
-from memscan.scanner.scan.batch_ceiling import BatchCeiling
-from memscan.scanner.scan.scanner import Scanner
+from memscan.scanner.scanning.batch_ceiling import BatchCeiling
+from memscan.scanner.scanning.scanner import Scanner
 from memscan.scanner.settings import Execution
 from tests.scanner.run.small_run import ROWS, write_manifest
-from tests.scanner.scan.closed_form import SAMPLES, SETTINGS, at_steps, run, scanned
-from tests.scanner.scan.one_by_one import scan_one_by_one
+from tests.scanner.scanning.closed_form import SAMPLES, SETTINGS, at_steps, run, scanned
+from tests.scanner.scanning.one_by_one import scan_one_by_one
 
 
 @pytest.fixture
