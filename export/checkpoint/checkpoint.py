@@ -104,19 +104,22 @@ class Checkpoint:
         pipeline's, its samples are never clipped.
 
         Raises:
-            ExportError: the schedule ends at zero signal, where eps says nothing about the image.
+            ExportError: the schedule ends at zero signal, where eps says nothing about the image, or is none.
         """
         scheduler = DDIMScheduler.from_config(self._scheduler_config())
         alphas_cumprod = tuple(scheduler.alphas_cumprod.double().tolist())
         if min(alphas_cumprod) <= 0:
             raise ExportError(f"{self.path / 'scheduler'} has zero terminal SNR, which memscan cannot export")
-        return Schedule(
-            num_train_timesteps=int(scheduler.config.num_train_timesteps),
-            alphas_cumprod=alphas_cumprod,
-            steps_offset=1 if self.family == "sd" else int(scheduler.config.steps_offset),
-            set_alpha_to_one=bool(scheduler.config.set_alpha_to_one),
-            timestep_spacing=str(scheduler.config.timestep_spacing),
-        )
+        try:
+            return Schedule(
+                num_train_timesteps=int(scheduler.config.num_train_timesteps),
+                alphas_cumprod=alphas_cumprod,
+                steps_offset=1 if self.family == "sd" else int(scheduler.config.steps_offset),
+                set_alpha_to_one=bool(scheduler.config.set_alpha_to_one),
+                timestep_spacing=str(scheduler.config.timestep_spacing),
+            )
+        except ValueError as error:
+            raise ExportError(f"{self.path / 'scheduler'}: {error}") from error
 
     def _scheduler_config(self) -> dict[str, Any]:
         return _read_json(self.path / "scheduler" / "scheduler_config.json")
