@@ -15,10 +15,10 @@ PACKAGE = "memscan."
 
 # From the ground up; wings on one line may not import each other.
 SCANNER = (
-    ("errors", "terminal", "telemetry", "graph_names", "records", "external_data"),
-    ("notes", "local_path"),
-    ("settings", "samples"),
-    ("bundle", "embedded"),
+    ("errors", "terminal", "telemetry", "graph_names", "records", "external_data", "embedded"),
+    ("notes", "local_path", "bundle_files"),
+    ("settings", "samples", "bundle_parts"),
+    ("bundle",),
     ("sampling",),
     ("metrics",),
     ("input", "pictures", "results"),

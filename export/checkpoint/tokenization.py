@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.scanner import graph_names
-from memscan.scanner.bundle import Text, Tokenization
+from memscan.scanner.bundle_parts import Text, Tokenization
 from memscan.scanner.errors import ExportError
 
 

@@ -1,15 +1,13 @@
 """Reading a results folder back: its results (one row for each image and step), its maps, its images.
 
-An image is known by its (row, seed). What a reader needs beyond the columns is in the Parquet metadata of the results:
-the number of latent channels, the map that the masks were made of, the column that the score is, and the bundle's
-calibrated thresholds at the settings of the run. Whatever is read is compared with its checksum.
+An image is known by its (row, seed). What a reader needs beyond the columns is in the Parquet metadata of the results,
+see `run_metadata`. Whatever is read is compared with its checksum, and must be what a run can have written.
 """
 
 import contextlib
 import dataclasses
 import functools
 import io
-import json
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,18 +23,25 @@ from PIL import Image
 
 from memscan.scanner.errors import UsageError
 from memscan.scanner.local_path import local_path
+from memscan.scanner.records import RecordError
 from memscan.scanner.results import layout
+from memscan.scanner.results.maps_table import MAPS_SCHEMA
 from memscan.scanner.results.part_file import PartRecord, image_digest
 from memscan.scanner.results.rle import decode
+from memscan.scanner.results.run_metadata import read_run_metadata
+from memscan.scanner.results.schema import COLUMNS
 from memscan.scanner.results.store import LocalStore, Store
 from memscan.scanner.results.torn import Torn, parquet, told_apart
+from memscan.scanner.terminal import brief
 
 if TYPE_CHECKING:
     import pandas
 
-_CHANNELS, _RUN, _THRESHOLDS = b"memscan.latent_channels", b"memscan.run", b"memscan.thresholds"
-_METADATA = (_CHANNELS, _RUN, _THRESHOLDS)
 _ORDER = [("row", "ascending"), ("seed", "ascending"), ("step_index", "ascending")]
+_NEVER_NULL = frozenset({"row", "seed", "step_index", "status", *MAPS_SCHEMA.names})
+_IF_OK = frozenset({"prompt", "timestep", "sigma", "model_id", "calibrated", "score"})
+"""Columns in which a row whose status is ok has a value."""
+
 
 Key = tuple[int, int]
 """(row, seed) of an image."""
@@ -90,10 +95,8 @@ class Results:
         """The mask of an image at a step, bool [h, w]; None where there is none. Arguments and errors as of `map`."""
         key = dict(zip(("row", "seed", "step_index"), self._key(row, seed, step), strict=True))
         where = functools.reduce(operator.and_, (ds.field(name) == value for name, value in key.items()))
-        (found,) = self.rows([*key, "mask", "mask_height", "mask_width"], where).to_pylist()
-        if found["mask"] is None:
-            return None
-        return decode(found["mask"], found["mask_height"], found["mask_width"])
+        found = self.rows([*key, "mask", "mask_height", "mask_width"], where)
+        return None if found["mask"][0].as_py() is None else self.masks(found)[0]
 
     def image(self, row: int, seed: int | None = None) -> NDArray[np.uint8] | None:
         """The generated image of (row, seed), uint8 [H, W, 3], or None if it was not kept. Errors as of `map`."""
@@ -138,6 +141,18 @@ class Results:
         in_order = np.array_equal(order.to_numpy(), np.arange(len(order)))
         return table if in_order else table.take(order)
 
+    def masks(self, table: pa.Table) -> list[NDArray[np.bool_]]:
+        """The masks bool [h, w] of the rows of a table that holds them, each of which has one.
+
+        Raises:
+            UsageError: a mask is malformed.
+        """
+        stored = (table[column].to_pylist() for column in ("mask", "mask_height", "mask_width"))
+        try:
+            return [decode(*mask) for mask in zip(*stored, strict=True)]
+        except (ValueError, TypeError) as error:  # TypeError: one of the three is null
+            raise _damaged(self.path / layout.RESULTS, str(error)) from error
+
     def maps(self, name: str, step_index: int, keys: Sequence[Key]) -> NDArray[np.float16]:
         """The map `name` of the images `keys` at a step: float16 [N, h, w] in their order, channel means.
 
@@ -156,14 +171,20 @@ class Results:
                     index = place.pop((row, seed), None)
                     if index is None:
                         continue
+                    if min(height, width) < 1 or len(data) != 2 * height * width:
+                        raise _damaged(self.path / file, f"a map has {len(data)} bytes for {height} x {width} pixels")
                     if stack is None:
                         stack = np.empty((len(keys), height, width), dtype="<f2")
+                    if (height, width) != stack.shape[1:]:
+                        raise _damaged(self.path / file, "its maps are of different sizes")
                     stack[index] = np.frombuffer(data, dtype="<f2").reshape(height, width)
         if place or stack is None:
             raise UsageError(
                 f"{self.path / layout.MAPS} lacks {name} at step {step_index} of {len(place)} images,"
                 f" the first (row, seed) {min(place)}: finish the run with the same command"
             )
+        if not np.isfinite(stack).all():
+            raise _damaged(self.path / layout.MAPS, f"{name} at step {step_index} is not finite")
         return stack
 
     def image_file(self, key: Key) -> bytes | None:
@@ -194,13 +215,16 @@ class Results:
             with _readable(self.path / file), parquet(self._store, file) as part:
                 metadata = part.schema_arrow.metadata or {}
             if number is not None:
-                images = PartRecord.images_of(metadata)
+                try:
+                    images = PartRecord.images_of(metadata)
+                except RecordError as error:
+                    raise _damaged(self.path / file, str(error)) from error
                 found.update({name: (layout.image(number, name), digest) for name, digest in images.items()})
         return found
 
     def _read(self, name: str, columns: Sequence[str] | None, where: ds.Expression | None) -> pa.Table:
         with _readable(self.path / name), self._store.open(name) as stream, told_apart():
-            return pq.read_table(
+            table = pq.read_table(
                 stream,
                 columns=None if columns is None else list(columns),
                 filters=where,
@@ -208,6 +232,9 @@ class Results:
                 pre_buffer=False,
                 page_checksum_verification=True,
             )
+            table.validate(full=True)
+            _check(table, MAPS_SCHEMA if name.startswith(layout.MAPS) else COLUMNS)
+            return table
 
 
 def open_results(path: str | Path, *, kept: object = None) -> Results:
@@ -227,17 +254,19 @@ def open_results(path: str | Path, *, kept: object = None) -> Results:
     with _readable(path / files[0]), parquet(store, files[0]) as file:
         found = file.schema_arrow.metadata or {}
     try:
-        metadata = {key: json.loads(found[key]) for key in _METADATA}
+        said = read_run_metadata(found)
     except KeyError as error:
         raise UsageError(
-            f"{path / layout.RESULTS} was not written by `memscan run`: it lacks {error.args[0].decode()}"
+            f"{path / layout.RESULTS} was not written by `memscan run`: it lacks {error.args[0]}"
         ) from error
+    except RecordError as error:
+        raise _damaged(path / files[0], str(error)) from error
     return Results(
         path=path,
-        latent_channels=metadata[_CHANNELS],
-        mask_map=metadata[_RUN]["settings"]["mask_map"],
-        score_name=metadata[_RUN]["settings"]["score_name"],
-        thresholds={(one["map"], one["timestep"]): one["threshold"] for one in metadata[_THRESHOLDS]},
+        latent_channels=said.latent_channels,
+        mask_map=said.mask_map,
+        score_name=said.score_name,
+        thresholds={(one.map, one.timestep): one.threshold for one in said.thresholds},
         finished=layout.SUCCESS in store.names(layout.SUCCESS),
         _store=store,
         _kept=kept,
@@ -246,6 +275,24 @@ def open_results(path: str | Path, *, kept: object = None) -> Results:
 
 def _few(values: Sequence[int]) -> str:
     return ", ".join(map(str, values[:5])) + (" ..." if len(values) > 5 else "")
+
+
+def _check(table: pa.Table, schema: pa.Schema) -> None:
+    """Raises Torn where a column is of another type than a run writes, or has values that no run writes."""
+    done = pc.equal(table["status"], "ok") if "status" in table.column_names else None
+    for name in table.column_names:
+        column = table[name]
+        if name in schema.names and column.type != schema.field(name).type:
+            raise Torn(f"its column {name} is {brief(str(column.type))}, not {schema.field(name).type}")
+        needed = column.filter(done) if done is not None and name in _IF_OK else column
+        if needed.null_count and name in _NEVER_NULL | (_IF_OK if done is not None else set()):
+            raise Torn(f"its column {name} has null where there is always a value")
+        if (
+            pa.types.is_floating(column.type)
+            and name in schema.names
+            and pc.any(pc.invert(pc.is_finite(column))).as_py()
+        ):
+            raise Torn(f"its column {name} has values that are not finite")
 
 
 def _tables(store: Store, prefix: str) -> list[str]:
