@@ -79,10 +79,20 @@ def plan_calls(metrics: Sequence[Metric], *, has_baseline: bool) -> Calls:
 
 @dataclasses.dataclass(frozen=True)
 class Price:
-    """Forward passes of the denoiser for an image, by estimate."""
+    """Forward passes of the denoiser for an image, by estimate: `sampling` it, and `measuring` it at all steps.
+
+    A call costs `TANGENT_PASSES` for each of its `tangents_per_call` tangents, and one for the pass that they share.
+    """
 
     sampling: float
     measuring: float
+    tangents_per_call: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.sampling:g} to sample, about {self.measuring:.0f} to measure (by estimate 1 a call, and "
+            f"{TANGENT_PASSES:g} for each of its {self.tangents_per_call} tangents)"
+        )
 
 
 def price(calls: Calls, *, steps_taken: int, states_measured: int, num_probes: int, tangents_per_call: int) -> Price:
@@ -95,7 +105,7 @@ def price(calls: Calls, *, steps_taken: int, states_measured: int, num_probes: i
     groups = -(-num_probes // tangents_per_call)
     diagonal = groups * (1 + TANGENT_PASSES * tangents_per_call)
     here = len(calls.measured + calls.denoised) * diagonal + GUIDED_PASSES * calls.guided
-    return Price(GUIDED_PASSES * steps_taken, states_measured * here)
+    return Price(GUIDED_PASSES * steps_taken, states_measured * here, tangents_per_call)
 
 
 def _is_given(ask: Ask, metric: Metric, has_baseline: bool) -> bool:

@@ -24,6 +24,7 @@ from memscan.scanner.results.tally import Tally
 
 FINGERPRINT = b"memscan.fingerprint"
 _DIGEST, _PART, _IMAGES = b"memscan.input_digest", b"memscan.part", b"memscan.images"
+_FATES = ("ok", "error", "truncated", "given", "sampled")
 _KEY = ("row", "seed", "step_index")
 _WINDOW_BYTES = 64 << 20
 _DIGEST_BITS = 128
@@ -40,7 +41,7 @@ class PartRecord:
 
     def to_metadata(self) -> dict[bytes, bytes]:
         """The entries of a Parquet file's metadata."""
-        fates = {name: getattr(self.tally, name) for name in ("ok", "error", "truncated")}
+        fates = {name: getattr(self.tally, name) for name in _FATES}
         return {
             _DIGEST: self.digest.encode(),
             _PART: json.dumps(self.extent._asdict() | fates).encode(),
@@ -52,14 +53,14 @@ class PartRecord:
         """The inverse of `to_metadata`; raises KeyError or ValueError where an entry lacks or is garbled."""
         part = parse_json(metadata[_PART])
         part = part if isinstance(part, dict) else {}
-        counts = {name: part[name] for name in (*Extent._fields, "ok", "error", "truncated")}
+        counts = {name: part[name] for name in (*Extent._fields, *_FATES)}
         for name, count in counts.items():
             if type(count) is not int or not 0 <= count < 2**63:
                 raise RecordError(f"{name} is {shown(count)}, not a number of rows or images")
         return cls(
             digest=metadata[_DIGEST].decode(),
             extent=Extent(*(counts[name] for name in Extent._fields)),
-            tally=Tally(counts["ok"], counts["error"], counts["truncated"]),
+            tally=Tally(**{name: counts[name] for name in _FATES}),
             images=cls.images_of(metadata),
         )
 

@@ -7,8 +7,11 @@ see `run_metadata`. Whatever is read is compared with its checksum, and must be 
 import contextlib
 import dataclasses
 import functools
+import io
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from PIL import Image
 
 from memscan.scanner.errors import UsageError
+from memscan.scanner.local_path import local_path
 from memscan.scanner.records import RecordError
 from memscan.scanner.results import layout
+from memscan.scanner.results.checked import check_table
 from memscan.scanner.results.maps_table import MAPS_SCHEMA
 from memscan.scanner.results.part_file import PartRecord, image_digest
 from memscan.scanner.results.rle import decode
@@ -27,13 +33,11 @@ from memscan.scanner.results.run_metadata import read_run_metadata
 from memscan.scanner.results.schema import COLUMNS
 from memscan.scanner.results.store import LocalStore, Store
 from memscan.scanner.results.torn import Torn, parquet, told_apart
-from memscan.scanner.terminal import brief
+
+if TYPE_CHECKING:
+    import pandas
 
 _ORDER = [("row", "ascending"), ("seed", "ascending"), ("step_index", "ascending")]
-_NEVER_NULL = frozenset({"row", "seed", "step_index", "status", *MAPS_SCHEMA.names})
-_IF_OK = frozenset({"prompt", "timestep", "sigma", "model_id", "calibrated", "score"})
-"""Columns in which a row whose status is ok has a value."""
-
 
 Key = tuple[int, int]
 """(row, seed) of an image."""
@@ -54,13 +58,75 @@ class Results:
     thresholds: Mapping[tuple[str, int], float]
     finished: bool
     _store: Store = dataclasses.field(repr=False)
+    _kept: object = dataclasses.field(default=None, repr=False)
+
+    @functools.cached_property
+    def table(self) -> pa.Table:
+        """All rows and columns, in the order of the manifest: `results/schema.py` has the columns.
+
+        Raises:
+            UsageError: a part is damaged.
+        """
+        return self.rows(None)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The table as a pandas DataFrame (pandas must be installed)."""
+        return self.table.to_pandas()
+
+    def map(self, name: str, row: int, seed: int | None = None, step: int | None = None) -> NDArray[np.float16]:
+        """The map `name` of an image at a step: float16 [h, w], channel means.
+
+        Args:
+            row: of the manifest.
+            seed: may be left out where the row has one only.
+            step: index of the measured step; may be left out where there is one only.
+
+        Raises:
+            UsageError: there is no such image or step, several of them, or no maps were kept.
+        """
+        row, seed, step = self._key(row, seed, step)
+        return self.maps(name, step, [(row, seed)])[0]
+
+    def mask(self, row: int, seed: int | None = None, step: int | None = None) -> NDArray[np.bool_] | None:
+        """The mask of an image at a step, bool [h, w]; None where there is none. Arguments and errors as of `map`."""
+        key = dict(zip(("row", "seed", "step_index"), self._key(row, seed, step), strict=True))
+        where = functools.reduce(operator.and_, (ds.field(name) == value for name, value in key.items()))
+        found = self.rows([*key, "mask", "mask_height", "mask_width"], where)
+        return None if found["mask"].null_count else self.masks(found)[0]
+
+    def image(self, row: int, seed: int | None = None) -> NDArray[np.uint8] | None:
+        """The generated image of (row, seed), uint8 [H, W, 3], or None if it was not kept. Errors as of `map`."""
+        row, seed, _ = self._key(row, seed, self._keys[0][2])
+        content = self.image_file((row, seed))
+        return None if content is None else np.asarray(Image.open(io.BytesIO(content)))
+
+    @functools.cached_property
+    def _keys(self) -> list[tuple[int, int, int]]:
+        columns = self.rows(["row", "seed", "step_index"]).to_pydict()
+        return list(zip(*columns.values(), strict=True))
+
+    def _key(self, row: int, seed: int | None, step: int | None) -> tuple[int, int, int]:
+        wanted = (row, seed, step)
+        found = [key for key in self._keys if all(each in (None, its) for each, its in zip(wanted, key, strict=True))]
+        asked = (
+            f"row {row}"
+            + (f", seed {seed}" if seed is not None else "")
+            + (f", step {step}" if step is not None else "")
+        )
+        if not found:
+            raise UsageError(f"{self.path} has no result of {asked}")
+        if len(found) > 1:
+            _, seeds, steps = (sorted(set(values)) for values in zip(*found, strict=True))
+            several = f"seeds {_few(seeds)}" if len(seeds) > 1 else f"steps {_few(steps)}"
+            raise UsageError(f"{self.path} has several results of {asked}: choose one of the {several}")
+        return found[0]
 
     @property
     def has_maps(self) -> bool:
         return bool(_tables(self._store, layout.MAPS))
 
-    def rows(self, columns: Sequence[str], where: ds.Expression | None = None) -> pa.Table:
-        """The rows for which `where` holds, in the order of the manifest; `columns` include the key.
+    def rows(self, columns: Sequence[str] | None, where: ds.Expression | None = None) -> pa.Table:
+        """The rows for which `where` holds, in the order of the manifest; `columns` include the key, None is all.
 
         Raises:
             UsageError: a part is damaged.
@@ -114,10 +180,10 @@ class Results:
                 f" the first (row, seed) {min(place)}: finish the run with the same command"
             )
         if not np.isfinite(stack).all():
-            raise _damaged(self.path / layout.MAPS, f"{name} at step {step_index} is not finite")
+            raise UsageError(f"{self.path / layout.MAPS}: {name} at step {step_index} has values that are not finite")
         return stack
 
-    def image(self, key: Key) -> bytes | None:
+    def image_file(self, key: Key) -> bytes | None:
         """The image file of `key`, or None if the run did not save it.
 
         Raises:
@@ -152,27 +218,30 @@ class Results:
                 found.update({name: (layout.image(number, name), digest) for name, digest in images.items()})
         return found
 
-    def _read(self, name: str, columns: Sequence[str], where: ds.Expression | None) -> pa.Table:
+    def _read(self, name: str, columns: Sequence[str] | None, where: ds.Expression | None) -> pa.Table:
         with _readable(self.path / name), self._store.open(name) as stream, told_apart():
             table = pq.read_table(
                 stream,
-                columns=list(columns),
+                columns=None if columns is None else list(columns),
                 filters=where,
                 use_threads=False,
                 pre_buffer=False,
                 page_checksum_verification=True,
             )
-            table.validate(full=True)
-            _check(table, MAPS_SCHEMA if name.startswith(layout.MAPS) else COLUMNS)
+            check_table(table, MAPS_SCHEMA if name.startswith(layout.MAPS) else COLUMNS)
             return table
 
 
-def open_results(path: Path) -> Results:
+def open_results(path: str | Path, *, kept: object = None) -> Results:
     """Open the results folder `path` (what `memscan run --out` wrote).
+
+    Args:
+        kept: is held as long as the results are: what the folder vanishes with.
 
     Raises:
         UsageError: no such folder, no finished part in it, or an unreadable part.
     """
+    path = local_path(path)
     store = LocalStore(path)
     files = _tables(store, layout.RESULTS)
     if not files:
@@ -195,25 +264,12 @@ def open_results(path: Path) -> Results:
         thresholds={(one.map, one.timestep): one.threshold for one in said.thresholds},
         finished=layout.SUCCESS in store.names(layout.SUCCESS),
         _store=store,
+        _kept=kept,
     )
 
 
-def _check(table: pa.Table, schema: pa.Schema) -> None:
-    """Raises Torn where a column is of another type than a run writes, or has values that no run writes."""
-    done = pc.equal(table["status"], "ok") if "status" in table.column_names else None
-    for name in table.column_names:
-        column = table[name]
-        if name in schema.names and column.type != schema.field(name).type:
-            raise Torn(f"its column {name} is {brief(str(column.type))}, not {schema.field(name).type}")
-        needed = column.filter(done) if done is not None and name in _IF_OK else column
-        if needed.null_count and name in _NEVER_NULL | (_IF_OK if done is not None else set()):
-            raise Torn(f"its column {name} has null where there is always a value")
-        if (
-            pa.types.is_floating(column.type)
-            and name in schema.names
-            and pc.any(pc.invert(pc.is_finite(column))).as_py()
-        ):
-            raise Torn(f"its column {name} has values that are not finite")
+def _few(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:5])) + (" ..." if len(values) > 5 else "")
 
 
 def _tables(store: Store, prefix: str) -> list[str]:

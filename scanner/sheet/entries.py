@@ -76,7 +76,7 @@ def select(results: Results, truth: GroundTruth | None, step: int | None, limit:
     entries = []
     for number, (key, place) in enumerate(zip(keys, shown, strict=True)):
         maps = {name: stack[number] for name, stack in stacks.items()}
-        entries.append(_entry(details[number], masks[number], maps, results.image(key), truths[place]))
+        entries.append(_entry(details[number], masks[number], maps, results.image_file(key), truths[place]))
     return Selection(
         entries=tuple(entries),
         total=len(order),

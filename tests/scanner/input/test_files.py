@@ -230,7 +230,9 @@ NAMED = [
 ]
 
 
-def test_names_of_manifests_are_safe_and_never_meet() -> None:
+def test_names_of_manifests_are_safe_and_never_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("here").mkdir()
+    monkeypatch.chdir("here")
     for path in NAMED:
         put(path)
     shutil.copy("m.csv", "m.tsv")
