@@ -25,6 +25,7 @@ from memscan.scanner.errors import UsageError
 from memscan.scanner.local_path import local_path
 from memscan.scanner.records import RecordError
 from memscan.scanner.results import layout
+from memscan.scanner.results.checked import check_table
 from memscan.scanner.results.maps_table import MAPS_SCHEMA
 from memscan.scanner.results.part_file import PartRecord, image_digest
 from memscan.scanner.results.rle import decode
@@ -32,16 +33,11 @@ from memscan.scanner.results.run_metadata import read_run_metadata
 from memscan.scanner.results.schema import COLUMNS
 from memscan.scanner.results.store import LocalStore, Store
 from memscan.scanner.results.torn import Torn, parquet, told_apart
-from memscan.scanner.terminal import brief
 
 if TYPE_CHECKING:
     import pandas
 
 _ORDER = [("row", "ascending"), ("seed", "ascending"), ("step_index", "ascending")]
-_NEVER_NULL = frozenset({"row", "seed", "step_index", "status", *MAPS_SCHEMA.names})
-_IF_OK = frozenset({"prompt", "timestep", "sigma", "model_id", "calibrated", "score"})
-"""Columns in which a row whose status is ok has a value."""
-
 
 Key = tuple[int, int]
 """(row, seed) of an image."""
@@ -96,7 +92,7 @@ class Results:
         key = dict(zip(("row", "seed", "step_index"), self._key(row, seed, step), strict=True))
         where = functools.reduce(operator.and_, (ds.field(name) == value for name, value in key.items()))
         found = self.rows([*key, "mask", "mask_height", "mask_width"], where)
-        return None if found["mask"][0].as_py() is None else self.masks(found)[0]
+        return None if found["mask"].null_count else self.masks(found)[0]
 
     def image(self, row: int, seed: int | None = None) -> NDArray[np.uint8] | None:
         """The generated image of (row, seed), uint8 [H, W, 3], or None if it was not kept. Errors as of `map`."""
@@ -184,7 +180,7 @@ class Results:
                 f" the first (row, seed) {min(place)}: finish the run with the same command"
             )
         if not np.isfinite(stack).all():
-            raise _damaged(self.path / layout.MAPS, f"{name} at step {step_index} is not finite")
+            raise UsageError(f"{self.path / layout.MAPS}: {name} at step {step_index} has values that are not finite")
         return stack
 
     def image_file(self, key: Key) -> bytes | None:
@@ -232,8 +228,7 @@ class Results:
                 pre_buffer=False,
                 page_checksum_verification=True,
             )
-            table.validate(full=True)
-            _check(table, MAPS_SCHEMA if name.startswith(layout.MAPS) else COLUMNS)
+            check_table(table, MAPS_SCHEMA if name.startswith(layout.MAPS) else COLUMNS)
             return table
 
 
@@ -275,24 +270,6 @@ def open_results(path: str | Path, *, kept: object = None) -> Results:
 
 def _few(values: Sequence[int]) -> str:
     return ", ".join(map(str, values[:5])) + (" ..." if len(values) > 5 else "")
-
-
-def _check(table: pa.Table, schema: pa.Schema) -> None:
-    """Raises Torn where a column is of another type than a run writes, or has values that no run writes."""
-    done = pc.equal(table["status"], "ok") if "status" in table.column_names else None
-    for name in table.column_names:
-        column = table[name]
-        if name in schema.names and column.type != schema.field(name).type:
-            raise Torn(f"its column {name} is {brief(str(column.type))}, not {schema.field(name).type}")
-        needed = column.filter(done) if done is not None and name in _IF_OK else column
-        if needed.null_count and name in _NEVER_NULL | (_IF_OK if done is not None else set()):
-            raise Torn(f"its column {name} has null where there is always a value")
-        if (
-            pa.types.is_floating(column.type)
-            and name in schema.names
-            and pc.any(pc.invert(pc.is_finite(column))).as_py()
-        ):
-            raise Torn(f"its column {name} has values that are not finite")
 
 
 def _tables(store: Store, prefix: str) -> list[str]:

@@ -86,7 +86,7 @@ class Job:
         measurement = self.measurement
         last = measurement.num_inference_steps if measurement.save_images else measurement.steps[-1].index
         return price(
-            plan_calls([METRICS[name] for name in measurement.metrics], has_baseline=self.bundle.has_baseline),
+            plan_calls([METRICS[name] for name in measurement.metrics], self.bundle.gives),
             steps_taken=last,
             states_measured=len(measurement.steps),
             num_probes=measurement.probes.count,
