@@ -25,7 +25,7 @@ from benchmarks.scan_rate import images_per_second
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.errors import MemscanError
 from memscan.scanner.graph_names import MEASURE, STEP
-from memscan.scanner.run.measurement import Request
+from memscan.scanner.run.request import Request
 from memscan.scanner.runtimes import open_runtime
 from memscan.scanner.runtimes.runtime import Runtime
 from memscan.scanner.settings import Execution

@@ -26,8 +26,9 @@ from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.model.engine import Engine
 from memscan.scanner.run.job import Job
-from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.measurement import build_measurement
 from memscan.scanner.run.progress import Advance
+from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution
 

@@ -29,8 +29,9 @@ from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.results.reader import Results, open_results
 from memscan.scanner.run.job import Job
-from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.measurement import build_measurement
 from memscan.scanner.run.progress import Advance
+from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution, ProbeKind, Sampler
 from testbed.calibrate import CHOOSERS, Found, thresholds_of

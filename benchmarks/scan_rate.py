@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.run.job import Job
-from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.measurement import build_measurement
 from memscan.scanner.run.progress import Advance
+from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution
 

@@ -25,7 +25,7 @@ from benchmarks.torch_procedures import Procedures, Settings
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner import embedded
 from memscan.scanner.bundle import open_bundle
-from memscan.scanner.run.measurement import Request
+from memscan.scanner.run.request import Request
 from memscan.scanner.sampling.ddim import ddim_timesteps
 from memscan.scanner.settings import Execution
 

@@ -6,7 +6,6 @@ Everything is written to a folder beside the target and renamed at the end, so t
 import dataclasses
 import gc
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +14,12 @@ from pathlib import Path
 import onnx_ir as ir
 import torch
 
+from memscan.export.checkpoint.baseline import check_baseline, same_weights
 from memscan.export.checkpoint.checkpoint import Checkpoint
-from memscan.export.checkpoint.components import Component, Decoder, Encoder, TextEncoder, TwoTextEncoders
+from memscan.export.checkpoint.components import Component, Decoder, Encoder
 from memscan.export.checkpoint.denoiser import EpsDenoiser
-from memscan.export.checkpoint.tokenization import check_same_tokenizers, write_tokenizers
+from memscan.export.checkpoint.target import beside, require_free
+from memscan.export.checkpoint.tokenization import write_tokenizers
 from memscan.export.graphs.graphs import GIVES, denoiser_graphs
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
 from memscan.export.graphs.trace import trace_component, trace_denoiser
@@ -85,8 +86,7 @@ def export_bundle(
             differentiated, or parity is exceeded; nothing is left at `out`.
         OSError: the disk is full or not writable; likewise.
     """
-    if out.exists():
-        raise ExportError(f"{out} exists: choose another name, or remove it first")
+    require_free(out)
     with _written_aside(out) as folder:
         rows = _Assembly(model, baseline, options, folder, report).run()
         report(format_table(rows))
@@ -101,8 +101,7 @@ def export_bundle(
 @contextmanager
 def _written_aside(out: Path) -> Iterator[Path]:
     """A fresh folder beside `out` that becomes `out` if all goes well, and vanishes if not."""
-    aside = out.absolute().with_name(f".{out.name}.partial-{os.getpid()}")
-    aside.parent.mkdir(parents=True, exist_ok=True)
+    aside = beside(out)
     aside.mkdir()
     try:
         yield aside
@@ -130,8 +129,9 @@ class _Assembly:
         self.rows: list[ParityRow] = []
 
     def run(self) -> list[ParityRow]:
-        if self.baseline:
-            _check_same_model(self.model, self.baseline)
+        remarks = (*self.model.remarks, *(self.baseline.remarks if self.baseline else ()))
+        for remark in (*remarks, *(check_baseline(self.model, self.baseline) if self.baseline else ())):
+            self.report(remark)
         text = write_tokenizers(self.model, self.folder)
         latent_shape = self._write_denoiser(self.model, self.folder, text, guided=True)
         self._write_text_encoder(self.model, self.folder, text)
@@ -145,7 +145,7 @@ class _Assembly:
             model=_identity(self.model),
             prediction_type=self.model.prediction_type(),
             latent_shape=latent_shape,
-            image_size=_image_size(self.model),
+            image_size=self.model.image_size(),
             schedule=self.model.schedule(),
             text=text,
             tangents_per_call=self.options.tangents,
@@ -156,13 +156,13 @@ class _Assembly:
             graphs=GIVES,
             files=files,
         )
-        (self.folder / graph_names.RECORD).write_text(json.dumps(record, indent=1) + "\n")
+        (self.folder / graph_names.RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         return self.rows
 
     def _write_text_encoder(self, checkpoint: Checkpoint, folder: Path, text: Text) -> None:
         self.report(f"text encoder of {checkpoint.id}")
         models = [checkpoint.load(part) for part in checkpoint.text_encoders]
-        encoder = TwoTextEncoders(*models) if len(models) == 2 else TextEncoder(*models)
+        encoder = checkpoint.family.join(*models)
         round_weights(encoder, self.options.storage)
         generator = _generator()
         ids = {
@@ -178,8 +178,8 @@ class _Assembly:
         vae = self.model.load("vae")
         round_weights(vae, self.options.storage)
         generator = _generator()
-        latents = torch.randn(2, vae.config.latent_channels, *_latent_size(self.model), generator=generator)
-        image = torch.randn(2, vae.config.in_channels, *_image_size(self.model), generator=generator)
+        latents = torch.randn(2, vae.config.latent_channels, *self.model.latent_shape()[1:], generator=generator)
+        image = torch.randn(2, vae.config.in_channels, *self.model.image_size(), generator=generator)
         self._write_component(Decoder(vae), {"latents": latents}, self.folder / graph_names.VAE_DECODER, PICTURE_LIMIT)
         self._write_component(Encoder(vae), {"image": image}, self.folder / graph_names.VAE_ENCODER, PICTURE_LIMIT)
 
@@ -191,17 +191,12 @@ class _Assembly:
         self, checkpoint: Checkpoint, folder: Path, text: Text, *, guided: bool
     ) -> tuple[int, int, int]:
         unet = checkpoint.load("unet")
-        text_shape = text.tokenizers[0].max_length, self._text_width(checkpoint)
-        if unet.config.cross_attention_dim != text_shape[1]:
-            raise ExportError(
-                f"{checkpoint.path / 'unet'} attends to text of width {unet.config.cross_attention_dim}, but the text"
-                f" encoder gives {text_shape[1]}: these parts do not belong together"
-            )
-        latent_shape = (int(unet.config.in_channels), *_latent_size(checkpoint))
+        text_shape = text.tokenizers[0].max_length, checkpoint.text_width()
+        latent_shape = checkpoint.latent_shape()
         size = sum(parameter.numel() for parameter in unet.parameters()) / 1e6
         self.report(f"UNet of {checkpoint.id}, {size:.1f} M parameters: tracing")
         round_weights(unet, self.options.storage)
-        image_size = _image_size(self.model) if checkpoint.family == "sdxl" else None
+        image_size = self.model.image_size() if checkpoint.family.told_size else None
         denoiser = EpsDenoiser(unet, self._prediction_type(checkpoint), image_size)
         traced = trace_denoiser(denoiser, latent_shape, text_shape)
         self.report(f"UNet of {checkpoint.id}: derivative graph for {self.options.tangents} tangents")
@@ -229,11 +224,6 @@ class _Assembly:
             )
         return latent_shape
 
-    def _text_width(self, checkpoint: Checkpoint) -> int:
-        """The width of the text states that the checkpoint's denoiser will be given."""
-        encoders = checkpoint if checkpoint.has("text_encoder") else self.model
-        return sum(int(encoders.config(part)["hidden_size"]) for part in encoders.text_encoders)
-
     def _prefix(self, folder: Path) -> str:
         return "" if folder == self.folder else f"{folder.name}/"
 
@@ -245,44 +235,17 @@ class _Assembly:
         folder = self.folder / graph_names.BASELINE
         folder.mkdir()
         own_encoder = any(
-            self.baseline.has(part) and not _same_weights(self.baseline, self.model, part)
+            self.baseline.has(part) and not same_weights(self.baseline, self.model, part)
             for part in self.model.text_encoders
         )
         if own_encoder:
             self._write_text_encoder(self.baseline, folder, text)
-        if self._write_denoiser(self.baseline, folder, text, guided=False) != latent_shape:
-            raise ExportError(f"{self.baseline.path} has other latents than {self.model.path}: not the same model")
+        self._write_denoiser(self.baseline, folder, text, guided=False)
         return {**_identity(self.baseline), "text_encoder": own_encoder}
-
-
-def _check_same_model(model: Checkpoint, baseline: Checkpoint) -> None:
-    if baseline.family != model.family:
-        raise ExportError(f"{baseline.path} is of another family than {model.path}: not the same model")
-    check_same_tokenizers(model, baseline)
 
 
 def _identity(checkpoint: Checkpoint) -> dict[str, object]:
     return {"id": checkpoint.id, "revision": checkpoint.revision, "digest": checkpoint.digest}
-
-
-def _latent_size(checkpoint: Checkpoint) -> tuple[int, int]:
-    size = checkpoint.config("unet")["sample_size"]
-    height, width = size if isinstance(size, list) else (size, size)
-    return int(height), int(width)
-
-
-def _image_size(model: Checkpoint) -> tuple[int, int]:
-    pixels_per_cell = 2 ** (len(model.config("vae")["block_out_channels"]) - 1)
-    height, width = _latent_size(model)
-    return height * pixels_per_cell, width * pixels_per_cell
-
-
-def _same_weights(one: Checkpoint, other: Checkpoint, part: str) -> bool:
-    digests = [
-        {file.name: file_digest(file) for file in (checkpoint.path / part).glob("*.safetensors")}
-        for checkpoint in (one, other)
-    ]
-    return digests[0] == digests[1]
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -18,70 +18,39 @@ know. The digest of a bundle is that of its `bundle.json`, which holds the diges
 
 import dataclasses
 import hashlib
-import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from memscan.scanner import graph_names
+from memscan.scanner.bundle_files import check_file, check_tensors
+from memscan.scanner.bundle_parts import MOST_TIMESTEPS, Dtypes, Schedule, Text
 from memscan.scanner.errors import BundleError
+from memscan.scanner.records import RecordError, check_range, parse_json, read_record, shown
 from memscan.scanner.settings import Probes, Sampler
+from memscan.scanner.terminal import listed
 
 FORMAT_VERSION = 3
 
-Quantity = Literal["eps", "diagonal", "product", "denoised", "attention", "state"]
+Quantity = Literal["eps", "diagonal", "denoised", "state", "next_state", "product", "attention"]
+"""`diagonal` is the estimate of diag(d eps / d x); `denoised` and the states are those of a guided step."""
+
 Condition = Literal["prompt", "none", "baseline"]
+"""The prompt, no prompt, and the prompt as the less-trained checkpoint answers it."""
+
 Gives = Mapping[Quantity, tuple[Condition, ...]]
 """What a graph can be asked for: quantity -> given the prompt, given none, or of the baseline given the prompt."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """The noise schedule and how sampling steps are spaced, with diffusers' names.
+_MOST_TANGENTS, _MOST_PROBES = 1024, 4096
+_MOST_CHANNELS, _LONGEST_SIDE = 1024, 1 << 14
+_LARGEST_SCALE = 1000.0
+_COLLAPSE = -1.0, 2.0
+"""Where thresholds can be, in the collapse unit."""
 
-    `alphas_cumprod` has one value for each of the `num_train_timesteps` training timesteps.
-    """
-
-    num_train_timesteps: int
-    alphas_cumprod: tuple[float, ...]
-    steps_offset: int
-    set_alpha_to_one: bool
-    timestep_spacing: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Tokenization:
-    """The tokenizer in `file`, whose ids are brought to `max_length`.
-
-    Too many are cut so that `eos_token_id` ends them, too few are padded on the right with `pad_token_id`;
-    `bos_token_id` is None where texts have no start token.
-    """
-
-    file: str
-    max_length: int
-    pad_token_id: int
-    eos_token_id: int
-    bos_token_id: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Text:
-    """How prompts are encoded: by one text encoder for each of `tokenizers`, in this order.
-
-    `zero_uncond` says that the unconditional prompt is encoded as zeros.
-    """
-
-    tokenizers: tuple[Tokenization, ...]
-    uncond_prompt: str = ""
-    zero_uncond: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Dtypes:
-    """numpy's names, or "bfloat16": how weights are stored, and what the denoiser's products are computed in."""
-
-    weights: str
-    compute: str
+_LARGEST_RECORD = 64 << 20
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +64,10 @@ class Calibration:
     guidance_scale: float
     probes: Probes
     sampler: Sampler = "ddim"
+
+    def __post_init__(self) -> None:
+        check_range("threshold", self.threshold, *_COLLAPSE)
+        _check_settings(self.num_inference_steps, self.guidance_scale, self.probes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +84,10 @@ class Defaults:
     mask_map: str
     threshold: float
     sampler: Sampler = "ddim"
+
+    def __post_init__(self) -> None:
+        check_range("threshold", self.threshold, *_COLLAPSE)
+        _check_settings(self.num_inference_steps, self.guidance_scale, self.probes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,25 +141,23 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
     Raises:
         BundleError: no such folder, no or malformed `bundle.json`, another format version, a missing or altered file.
     """
-    manifest = path / graph_names.RECORD
     if not path.is_dir():
         raise BundleError(f"no bundle at {path}: make one with `memscan export MODEL {path}`")
+    manifest = path / graph_names.RECORD
     if not manifest.is_file():
         raise BundleError(f"{path} is not a bundle: it has no {graph_names.RECORD}; make one with `memscan export`")
-    raw = manifest.read_bytes()
+    check_file(path, graph_names.RECORD)
+    raw = _read_whole(manifest)
     try:
-        record = json.loads(raw)
-        version = record["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{manifest} cannot be read ({error}): export the model again") from error
-    if version != FORMAT_VERSION:
-        raise BundleError(
-            f"{path} has bundle format {version}, this memscan reads {FORMAT_VERSION}: export the model again"
-        )
-    try:
-        bundle = _from_record(path, hashlib.sha256(raw).hexdigest(), record)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(f"{manifest} lacks or garbles {error}: export the model again") from error
+        value = parse_json(raw)
+        version = value.get("format_version") if isinstance(value, dict) else None
+        if version != FORMAT_VERSION or isinstance(version, bool):
+            found = f"bundle format {shown(version)}, this memscan reads {FORMAT_VERSION}"
+            raise BundleError(f"{path} has {found}: export the model again")
+        record = read_record(_Record, value)
+    except RecordError as error:
+        raise BundleError(f"{manifest}: {error}: export the model again") from error
+    bundle = record.bundle(path, hashlib.sha256(raw).hexdigest())
     _check_files(bundle, verify)
     return bundle
 
@@ -234,62 +209,108 @@ def bundle_record(
     }
 
 
-def _from_record(path: Path, digest: str, record: dict[str, Any]) -> Bundle:
-    schedule, defaults, baseline = record["schedule"], record["defaults"], record["baseline"]
-    channels, height, width = record["latent_shape"]
-    image_height, image_width = record["image_size"]
-    return Bundle(
-        path=path,
-        digest=digest,
-        model_id=record["model"]["id"],
-        model_digest=record["model"]["digest"],
-        prediction_type=record["prediction_type"],
-        latent_shape=(channels, height, width),
-        image_size=(image_height, image_width),
-        schedule=Schedule(**{**schedule, "alphas_cumprod": tuple(schedule["alphas_cumprod"])}),
-        text=_text(record["text"]),
-        tangents_per_call=record["tangents_per_call"],
-        defaults=Defaults(
-            **{
-                **defaults,
-                "timesteps": tuple(defaults["timesteps"]),
-                "probes": Probes(**defaults["probes"]) if defaults["probes"] else None,
-            }
-        ),
-        calibrations=tuple(
-            Calibration(**{**calibration, "probes": Probes(**calibration["probes"])})
-            for calibration in record["calibrations"]
-        ),
-        baseline_id=baseline["id"] if baseline else None,
-        baseline_digest=baseline["digest"] if baseline else None,
-        baseline_has_text_encoder=bool(baseline and baseline["text_encoder"]),
-        dtypes=Dtypes(**record["dtypes"]),
-        graphs={
-            name: {quantity: tuple(conditions) for quantity, conditions in given.items()}
-            for name, given in record["graphs"].items()
-        },
-        files=dict(record["files"]),
-    )
+@dataclasses.dataclass(frozen=True)
+class _Checkpoint:
+    id: str
+    revision: str | None
+    digest: str
+
+    def __post_init__(self) -> None:
+        if not _DIGEST.fullmatch(self.digest):
+            raise ValueError(f"digest is {shown(self.digest)}, not a SHA-256")
 
 
-def _text(record: dict[str, Any]) -> Text:
-    tokenizers = tuple(Tokenization(**tokenizer) for tokenizer in record["tokenizers"])
-    if not tokenizers:
-        raise ValueError("the list of tokenizers, which is empty")
-    return Text(**{**record, "tokenizers": tokenizers})
+@dataclasses.dataclass(frozen=True)
+class _Baseline(_Checkpoint):
+    text_encoder: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Record:
+    """`bundle.json`, and what of it must agree with what else of it."""
+
+    format_version: int
+    model: _Checkpoint
+    baseline: _Baseline | None
+    prediction_type: Literal["epsilon", "v_prediction"]
+    latent_shape: tuple[int, int, int]
+    image_size: tuple[int, int]
+    dtypes: Dtypes
+    tangents_per_call: int
+    text: Text
+    defaults: Defaults
+    calibrations: tuple[Calibration, ...]
+    schedule: Schedule
+    graphs: dict[str, Gives]
+    files: dict[str, str]
+
+    def __post_init__(self) -> None:
+        channels, *latent = self.latent_shape
+        check_range("latent_shape[0]", channels, 1, _MOST_CHANNELS)
+        for axis, (inner, outer) in enumerate(zip(latent, self.image_size, strict=True)):
+            check_range(f"latent_shape[{axis + 1}]", inner, 1, _LONGEST_SIDE)
+            check_range(f"image_size[{axis}]", outer, 1, _LONGEST_SIDE)
+            if outer % inner:
+                raise ValueError(f"image_size[{axis}] is {outer}, no multiple of the latent's {inner}")
+        check_range("tangents_per_call", self.tangents_per_call, 1, _MOST_TANGENTS)
+        last = self.schedule.num_train_timesteps - 1
+        check_range("defaults.num_inference_steps", self.defaults.num_inference_steps, 1, last + 1)
+        if not self.defaults.timesteps:
+            raise ValueError("the list of defaults.timesteps is empty")
+        for timestep in self.defaults.timesteps:
+            check_range("a timestep of defaults.timesteps", timestep, 0, last)
+        for index, calibration in enumerate(self.calibrations):
+            check_range(f"calibrations[{index}].timestep", calibration.timestep, 0, last)
+        for name, digest in self.files.items():
+            if not _DIGEST.fullmatch(digest):
+                raise ValueError(f"the digest of {shown(name)} is {shown(digest)}, not a SHA-256")
+
+    def bundle(self, path: Path, digest: str) -> Bundle:
+        names = {field.name for field in dataclasses.fields(Bundle)} & {
+            field.name for field in dataclasses.fields(self)
+        }
+        return Bundle(
+            path=path,
+            digest=digest,
+            model_id=self.model.id,
+            model_digest=self.model.digest,
+            baseline_id=self.baseline.id if self.baseline else None,
+            baseline_digest=self.baseline.digest if self.baseline else None,
+            baseline_has_text_encoder=self.baseline is not None and self.baseline.text_encoder,
+            **{name: getattr(self, name) for name in names},
+        )
+
+
+def _check_settings(num_inference_steps: int, guidance_scale: float, probes: Probes | None) -> None:
+    check_range("num_inference_steps", num_inference_steps, 1, MOST_TIMESTEPS)
+    check_range("guidance_scale", guidance_scale, 0.0, _LARGEST_SCALE)
+    if probes is not None:
+        check_range("probes.count", probes.count, 1, _MOST_PROBES)
+        check_range("probes.seed", probes.seed, 0, 2**32 - 1)
+
+
+def _read_whole(manifest: Path) -> bytes:
+    with manifest.open("rb") as stream:
+        raw = stream.read(_LARGEST_RECORD + 1)
+    if len(raw) > _LARGEST_RECORD:
+        raise BundleError(
+            f"{manifest} has more than {_LARGEST_RECORD} bytes, which no bundle needs: export the model again"
+        )
+    return raw
 
 
 def _check_files(bundle: Bundle, verify: bool) -> None:
-    named = {*bundle.graphs, *(tokenizer.file for tokenizer in bundle.text.tokenizers)}
+    needed = graph_names.needed(baseline=bundle.has_baseline, own_text_encoder=bundle.baseline_has_text_encoder)
+    named = {*needed, *bundle.graphs, *(tokenizer.file for tokenizer in bundle.text.tokenizers)}
     if unlisted := sorted(named - bundle.files.keys()):
-        raise BundleError(f"{bundle.path} is incomplete: it has no {', '.join(unlisted)}; export the model again")
+        raise BundleError(
+            f"{bundle.path} is incomplete: it has no {listed(unlisted, len(unlisted))}; export the model again"
+        )
+    for name in bundle.files:
+        check_file(bundle.path, name)
     for name, digest in bundle.files.items():
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise BundleError(f"{bundle.path}: bundle.json names {name}, outside the bundle; do not trust this bundle")
-        file = bundle.file(name)
-        if not file.is_file():
-            raise BundleError(f"{bundle.path} is incomplete: {name} is missing; export the model again")
-        if verify and file_digest(file) != digest:
+        if verify and file_digest(bundle.file(name)) != digest:
             raise BundleError(
                 f"{bundle.path} was altered: {name} does not have the recorded digest; export the model again"
             )
+    check_tensors(bundle.path, bundle.files)

@@ -16,7 +16,8 @@ from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.results import layout
 from memscan.scanner.results.store import LocalStore
 from memscan.scanner.run.job import Job
-from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.measurement import build_measurement
+from memscan.scanner.run.request import Request
 from memscan.scanner.settings import Execution
 
 _CAPTIONS, _SEEDS, _STEPS = 4, 2, 3

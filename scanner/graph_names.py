@@ -39,6 +39,13 @@ def is_graph(name: str) -> bool:
     return name.endswith(_GRAPH)
 
 
+def needed(*, baseline: bool, own_text_encoder: bool) -> tuple[str, ...]:
+    """The graphs without which there is no scan, with a less-trained checkpoint and its own text encoder or without."""
+    graphs = (TEXT_ENCODER, STEP, MEASURE, VAE_DECODER, VAE_ENCODER)
+    of_both = ((MEASURE,) if baseline else ()) + ((TEXT_ENCODER,) if own_text_encoder else ())
+    return graphs + tuple(map(of_baseline, of_both))
+
+
 def tokenizer(index: int) -> str:
     """The file of the tokenizer of the text encoder at `index`: "tokenizer.json", "tokenizer_2.json", ..."""
     return f"tokenizer{_ordinal(index)}.json"

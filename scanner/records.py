@@ -17,7 +17,7 @@ Record = TypeVar("Record")
 MAX_DEPTH = 32
 """Of nested lists and objects: no record of ours has more than five."""
 
-
+_SHOWN = 40
 _NAMES = {float: "a number", int: "an integer", str: "a text", bool: "true or false"}
 
 
@@ -25,20 +25,21 @@ class RecordError(ValueError):
     """A value does not fit; the text says where, as a path into the record, and what was expected."""
 
 
-def parse_json(text: bytes | str) -> Any:
+def parse_json(text: bytes) -> Any:
     """The value of a JSON text in UTF-8.
 
     Raises:
-        RecordError: no JSON, a constant that JSON does not have (NaN, Infinity), a key given twice, or nesting deeper
-            than `MAX_DEPTH`.
+        RecordError: no JSON, a constant that JSON does not have (NaN, Infinity), a key given twice, half a surrogate
+            pair, or nesting deeper than `MAX_DEPTH`.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_distinct)
+        value = json.loads(text.decode(), parse_constant=_refuse_constant, object_pairs_hook=_distinct)
     except RecordError:
         raise
     except (ValueError, RecursionError) as error:
         raise RecordError(f"no JSON ({str(error).splitlines()[0]})") from error
     _check_depth(value)
+    _check_texts(value)
     return value
 
 
@@ -90,7 +91,8 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise _unexpected(value, "an object", where)
-        return {str(key): _read(arguments[1], one, _join(where, key)) for key, one in value.items()}
+        key_hint, hint = arguments
+        return {_read(key_hint, key, where): _read(hint, one, _join(where, key)) for key, one in value.items()}
     return _read_plain(hint, value, where)
 
 
@@ -116,12 +118,16 @@ def _read_plain(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53:
         value = float(value)
     if type(value) is not hint:
-        raise _unexpected(
-            value, {float: "a number", int: "an integer", str: "a text", bool: "true or false"}[hint], where
-        )
+        raise _unexpected(value, _NAMES[hint], where)
     if hint is float and not math.isfinite(value):
         raise _unexpected(value, "a finite number", where)
     return value
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raises ValueError, which names it, if a value is outside [low, high]."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}, not between {low} and {high}")
 
 
 def _refuse_constant(name: str) -> Any:
@@ -145,11 +151,33 @@ def _check_depth(value: Any) -> None:
         layer = [each for one in inner for each in one if isinstance(each, dict | list)]
 
 
+def _check_texts(value: Any) -> None:
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            waiting += [*one, *one.values()]
+        elif isinstance(one, list):
+            waiting += one
+        elif isinstance(one, str) and not one.isascii():
+            try:
+                one.encode()
+            except UnicodeEncodeError as error:
+                raise RecordError(f"half a surrogate pair in {shown(one)}") from error
+
+
+def shown(value: Any) -> str:
+    """A value for a message: as Python writes it, its end as dots if it is long."""
+    text = repr(value[:_SHOWN] if isinstance(value, str | list | tuple) else value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
 def _join(where: str, name: object) -> str:
-    return f"{where}.{name}" if where else str(name)
+    text = str(name)
+    if len(text) > _SHOWN or not text.isprintable():
+        text = shown(text)
+    return f"{where}.{text}" if where else text
 
 
 def _unexpected(value: Any, expected: str, where: str) -> RecordError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
-    return RecordError(f"{where or 'the record'} is {shown}, not {expected}")
+    return RecordError(f"{where or 'the record'} is {shown(value)}, not {expected}")

@@ -7,6 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+SAMPLED = "sampled"
+"""The `image_source` of an image that the model makes."""
+
+GIVEN = "given"
+"""The `image_source` of an image that a row brings; how it was fitted follows, after a comma."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
@@ -27,7 +33,10 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True)
 class Rejected:
-    """A manifest row, or one seed of it, that cannot be scanned, and why, in one line."""
+    """A manifest row, or one seed of it, that cannot be scanned, and why, in one line.
+
+    `image_given` is None where the row is so garbled that nobody knows.
+    """
 
     row: int
     seed: int
@@ -35,7 +44,7 @@ class Rejected:
     error: str
     id: str | None = None
     carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    image_given: bool = False
+    image_given: bool | None = False
 
 
 class Scores(NamedTuple):
@@ -64,13 +73,14 @@ class StepMaps:
 class Scanned:
     """Samples that were scanned together, with one `StepMaps` for each measured step, in the order of the steps.
 
-    `truncated` says of each whether its prompt was longer than the text encoder. `images` are uint8 [H, W, 3], if
-    asked for.
+    `truncated` says of each whether its prompt was longer than the text encoder, `sources` where its image came from,
+    for the column `image_source`. `images` are uint8 [H, W, 3], if asked for.
     """
 
     samples: tuple[Sample, ...]
     truncated: tuple[bool, ...]
     steps: tuple[StepMaps, ...]
+    sources: tuple[str, ...]
     images: tuple[NDArray[np.uint8], ...] | None = None
 
 

@@ -12,6 +12,11 @@ from typing import Any, Literal
 ProbeKind = Literal["hadamard", "rademacher"]
 Stream = Literal["cpu", "cuda"]
 Sampler = Literal["ddim", "dpmsolver++"]
+Engine = Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "torch"]
+"""What runs graphs, as users name it; a runtime is our way of using one."""
+Provider = Literal["auto", "cpu", "cuda"]
+Fit = Literal["crop", "stretch", "pad"]
+"""How a picture of another shape than the model's is made to fit; see `memscan.scanner.pictures.fit`."""
 Move = tuple[int, int]
 """Index of a step, and the timestep at which it is taken instead of the sampler's own."""
 
@@ -59,6 +64,12 @@ class Measurement:
     carry: tuple[str, ...] = ()
     sampler: Sampler = "ddim"
     moved: tuple[Move, ...] = ()
+    fit: Fit = "crop"
+
+    @property
+    def applied_guidance(self) -> float:
+        """The scale that sampling uses: 1, the prompt alone, also for less, where diffusers leaves guidance out."""
+        return max(self.guidance_scale, 1.0)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, in field order; the form stored with the results."""
@@ -76,8 +87,8 @@ class Execution:
 
     batch_size: int | None = None
     threads: int = 0
-    provider: Literal["auto", "cpu", "cuda"] = "auto"
-    engine: Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "torch"] = "onnxruntime"
+    provider: Provider = "auto"
+    engine: Engine = "onnxruntime"
     plans: Path | None = None
 
 

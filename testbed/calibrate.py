@@ -19,7 +19,7 @@ from memscan.scanner.bundle import Calibration, open_bundle
 from memscan.scanner.calibration.thresholds import BestThreshold, best_threshold
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.results.reader import Results
-from memscan.scanner.run.measurement import Request
+from memscan.scanner.run.request import Request
 from memscan.scanner.settings import Probes
 from testbed.assemble import checkpoint_folder, save_pipeline
 from testbed.captions import CAPTIONS

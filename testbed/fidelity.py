@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.model.engine import open_engine
 from memscan.scanner.results.reader import Results
-from memscan.scanner.scan.images import to_model_range
+from memscan.scanner.scanning.images import to_model_range
 from testbed.captions import CAPTIONS, Caption
 from testbed.dataset import Mask, masks
 from testbed.scanning import EXECUTION, image_keys, prompts_of
@@ -38,7 +38,7 @@ def generated_images(results: Results) -> dict[str, list[Picture]]:
     prompts = prompts_of(results)
     images: dict[str, list[Picture]] = {}
     for key in image_keys(results):
-        content = results.image(key)
+        content = results.image_file(key)
         if content is None:
             raise FileNotFoundError(f"{results.path} holds no image of row {key[0]}, seed {key[1]}: scan with images")
         images.setdefault(prompts[key[0]], []).append(np.asarray(Pillow.open(io.BytesIO(content)).convert("RGB")) / 255)

@@ -19,7 +19,7 @@ from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
 from memscan.scanner.evaluation.evaluate import evaluate
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.evaluation.text_table import table
-from memscan.scanner.run.measurement import Request
+from memscan.scanner.run.request import Request
 from testbed.captions import of_kind
 from testbed.fidelity import fidelity, fidelity_lines, generated_images
 from testbed.regions import region_lines, region_means

@@ -15,7 +15,8 @@ from memscan.scanner.input.columns import Columns
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.results.reader import Key, Results, open_results
 from memscan.scanner.run.job import Job
-from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.measurement import build_measurement
+from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution
 

@@ -17,15 +17,12 @@ from memscan.scanner.bundle import (
     Bundle,
     Calibration,
     Defaults,
-    Dtypes,
     Gives,
-    Schedule,
-    Text,
-    Tokenization,
     bundle_record,
     file_digest,
     open_bundle,
 )
+from memscan.scanner.bundle_parts import Dtypes, Schedule, Text, Tokenization
 from memscan.scanner.settings import Probes
 from tests.analytic_model import FEATURE_NAMES, FEATURES, LATENT, MAX_LENGTH, Analytic, analytic_model, word_features
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from memscan.scanner.bundle import open_bundle
+from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.metric import Metric
 from memscan.scanner.metrics.plan import GUIDED_PASSES, TANGENT_PASSES, plan_calls
@@ -45,7 +47,7 @@ def _rows() -> Iterator[tuple[str, ...]]:
 
 
 def _calls(metric: Metric) -> str:
-    calls = plan_calls([metric], has_baseline=True)
+    calls = plan_calls([metric], open_bundle(BUNDLE, verify=False).gives)
     measured = [*calls.measured, *(f"{condition}, at the denoised image" for condition in calls.denoised)]
     return "; ".join([*measured, *(["a guided step"] if calls.guided else [])]) or "none"
 

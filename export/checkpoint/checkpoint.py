@@ -1,37 +1,44 @@
-"""Finds a diffusers checkpoint, checks that it is one that memscan can export, and loads its parts.
+"""A diffusers checkpoint: found, read whole against what it says of itself, and loaded part by part.
 
-Only safetensors are read and no code of the checkpoint is ever run. A checkpoint of a hub must be pinned by its commit.
+Only safetensors are read and no code of the checkpoint is ever run. Nothing is traced here: what is wrong with a
+checkpoint is said before an export begins.
 """
 
 import dataclasses
 import hashlib
-import json
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerBase
+from diffusers import UNet2DConditionModel
+from transformers import AutoTokenizer, CLIPTextConfig, PreTrainedTokenizerBase
 
-from memscan.export.checkpoint.family import TEXT_ENCODERS, Family, family_of
+from memscan.export.checkpoint.checks import (
+    read_index,
+    read_part,
+    require_belonging,
+    require_listed,
+    require_tokenizer,
+    text_width,
+)
+from memscan.export.checkpoint.families import family_of
+from memscan.export.checkpoint.family import Family
+from memscan.export.checkpoint.files import read_json, require_whole
+from memscan.export.checkpoint.hub import locate
+from memscan.export.checkpoint.schedule import read_schedule, read_scheduler
+from memscan.export.checkpoint.sizes import latent_size, size_remark
+from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
+from memscan.export.checkpoint.weights import Weights, match_weights, read_tensors, require_finite
 from memscan.scanner.bundle import Schedule, file_digest
 from memscan.scanner.errors import ExportError, first_line
-
-_CLASSES = {
-    "unet": UNet2DConditionModel,
-    "text_encoder": CLIPTextModel,
-    "text_encoder_2": CLIPTextModelWithProjection,
-    "vae": AutoencoderKL,
-}
-_HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[0-9a-f]{40}))?")
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was found and looks right; nothing of it is loaded yet.
+    """A checkpoint that was found and checked; nothing of it is loaded yet.
 
-    `digest` is the SHA-256 over names and contents of all its configuration, vocabulary and weight files.
+    `digest` is the SHA-256 over names and contents of all files that an export reads: configurations, vocabularies and
+    the chosen files of weights. `remarks` are lines that a user should see: what was chosen, assumed or mended.
     """
 
     id: str
@@ -39,11 +46,12 @@ class Checkpoint:
     path: Path
     digest: str
     family: Family
+    remarks: tuple[str, ...] = ()
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
         """The folders of its family's text encoders."""
-        return TEXT_ENCODERS[self.family]
+        return self.family.text_encoders
 
     def has(self, part: str) -> bool:
         return (self.path / part).is_dir()
@@ -52,22 +60,28 @@ class Checkpoint:
         """Load "unet", a text encoder or "vae" in float32, in evaluation mode, without gradients.
 
         Raises:
-            ExportError: the weights do not fit the configuration, or cannot be read.
+            ExportError: the weights do not match the configuration, or cannot be read.
         """
-        folder = self.path / part
-        # A diffusers model warns about a later cast; transformers has renamed the argument.
-        of_transformers = part in self.text_encoders
-        dtype = {} if of_transformers else {"torch_dtype": torch.float32}
-        options = {"use_safetensors": True, "local_files_only": True, **dtype, **_variant(folder)}
-        try:
-            module = _CLASSES[part].from_pretrained(folder, **options)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ExportError(f"{folder} cannot be loaded: {first_line(error)}") from error
-        return (module.float() if of_transformers else module).eval().requires_grad_(False)
+        module = self._build(part)
+        state = dict(read_tensors(self.weights(part)))
+        if part in self.text_encoders:
+            # Only transformers itself makes the buffers that it does not store.
+            module = type(module).from_pretrained(None, config=module.config, state_dict=state, dtype=torch.float32)
+        else:
+            module.load_state_dict(state, assign=True)
+        return module.eval().requires_grad_(False)
+
+    def weights(self, part: str) -> Weights:
+        """The tensors of a part, matched with its configuration by the headers of its files.
+
+        Raises:
+            ExportError: they do not match.
+        """
+        return match_weights(str(self.path / part), self.weight_files(part), self._build(part).state_dict())
 
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of "unet", a text encoder or "vae"."""
-        return _read_json(self.path / part / "config.json")
+        return read_json(self.path / part / "config.json")
 
     def tokenizer(self, folder: str = "tokenizer") -> PreTrainedTokenizerBase:
         """The tokenizer in "tokenizer", or of SDXL's second text encoder in "tokenizer_2".
@@ -77,14 +91,26 @@ class Checkpoint:
         """
         try:
             return AutoTokenizer.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # a broken vocabulary raises whatever the tokenizers library does
             raise ExportError(f"{self.path / folder} cannot be loaded: {first_line(error)}") from error
+
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(C, h, w) of the latents, as a pipeline draws them where it is given no size."""
+        return int(self.config("unet").get("in_channels", 4)), *latent_size(self.config("unet"), self.family)
+
+    def text_width(self) -> int:
+        """The width of the text states that the denoiser attends to."""
+        return text_width(self.path, self.config("unet"))
+
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) of the images, in pixels."""
+        pixels = 2 ** (len(self.config("vae").get("block_out_channels", (64,))) - 1)
+        _, height, width = self.latent_shape()
+        return height * pixels, width * pixels
 
     def zero_uncond(self) -> bool:
         """Whether the pipeline takes zeros for the encoding of no prompt: SDXL does unless it says otherwise."""
-        if self.family == "sd":
-            return False
-        return bool(_read_json(self.path / "model_index.json").get("force_zeros_for_empty_prompt", True))
+        return self.family.zero_uncond and bool(read_index(self.path).get("force_zeros_for_empty_prompt", True))
 
     def prediction_type(self) -> str:
         """What the denoiser predicts: "epsilon" or "v_prediction".
@@ -92,10 +118,7 @@ class Checkpoint:
         Raises:
             ExportError: it predicts something else.
         """
-        kind = str(self._scheduler_config().get("prediction_type", "epsilon"))
-        if kind not in ("epsilon", "v_prediction"):
-            raise ExportError(f"{self.path} predicts {kind!r}; memscan exports epsilon and v_prediction models")
-        return kind
+        return str(read_scheduler(self.path, read_index(self.path))["prediction_type"])
 
     def schedule(self) -> Schedule:
         """The noise schedule of the checkpoint's scheduler configuration, as a pipeline's DDIM scheduler has it.
@@ -106,105 +129,73 @@ class Checkpoint:
         Raises:
             ExportError: the schedule ends at zero signal, where eps says nothing about the image.
         """
-        scheduler = DDIMScheduler.from_config(self._scheduler_config())
-        alphas_cumprod = tuple(scheduler.alphas_cumprod.double().tolist())
-        if min(alphas_cumprod) <= 0:
-            raise ExportError(f"{self.path / 'scheduler'} has zero terminal SNR, which memscan cannot export")
-        return Schedule(
-            num_train_timesteps=int(scheduler.config.num_train_timesteps),
-            alphas_cumprod=alphas_cumprod,
-            steps_offset=1 if self.family == "sd" else int(scheduler.config.steps_offset),
-            set_alpha_to_one=bool(scheduler.config.set_alpha_to_one),
-            timestep_spacing=str(scheduler.config.timestep_spacing),
-        )
+        file = self.path / "scheduler" / "scheduler_config.json"
+        return read_schedule(file, read_scheduler(self.path, read_index(self.path)), self.family.steps_offset)
 
-    def _scheduler_config(self) -> dict[str, Any]:
-        return _read_json(self.path / "scheduler" / "scheduler_config.json")
+    def weight_files(self, part: str) -> WeightFiles:
+        """The files that hold the weights of a part.
+
+        Raises:
+            ExportError: there are none, or several that may differ.
+        """
+        return find_weights(self.path / part, "model" if part in self.text_encoders else "diffusion_pytorch_model")
+
+    def _build(self, part: str) -> Any:
+        """The part as its configuration says, without weights."""
+        config, cls = self.config(part), self.family.parts[part]
+        try:
+            with torch.device("meta"):
+                if part in self.text_encoders:
+                    return cls(CLIPTextConfig.from_dict(config))
+                return cls.from_config(config)  # type: ignore[attr-defined]
+        except Exception as error:  # whatever a constructor makes of values of a wrong type
+            raise ExportError(f"{self.path / part} cannot be built by its config.json: {first_line(error)}") from error
 
 
 def find_checkpoint(model: str, *, parts: tuple[str, ...] | None = None) -> Checkpoint:
-    """Find `model`: a local diffusers folder, or a hub id with a pinned revision, `OWNER/NAME@COMMIT`.
+    """Find `model`: a local diffusers folder, or a hub id with a pinned revision, `OWNER/NAME@COMMIT`, and check it.
 
     Args:
         parts: the folders that must be there, by default all of the model's family; a baseline needs its "unet" only.
+            Text encoders, tokenizers and scheduler are used, and so checked, wherever they are.
 
     Raises:
-        ExportError: there is none, it is not pinned, it is of a kind that memscan cannot export, or its weights are
-            pickles.
+        ExportError: there is none, it is not pinned, it is of a kind that memscan cannot export, its weights are
+            pickles, do not match its configuration or are not finite, or its parts do not belong together.
     """
-    path, name, revision = _locate(model)
-    _check_part(path, "unet")
-    family = family_of(path, _read_json(path / "unet" / "config.json"))
-    for part in (*TEXT_ENCODERS[family], "vae"):
-        if parts is None or part in parts or (path / part).is_dir():
-            _check_part(path, part)
-    return Checkpoint(id=name, revision=revision, path=path, digest=_folder_digest(path), family=family)
-
-
-def _locate(model: str) -> tuple[Path, str, str | None]:
-    path = Path(model)
-    if path.is_dir():
-        return path, path.resolve().name, None
-    match = _HUB_ID.fullmatch(model)
-    if match is None or path.is_absolute():
-        raise ExportError(f"no folder {model}: give a diffusers folder, or a hub id as OWNER/NAME@COMMIT")
-    name, revision = match["name"], match["revision"]
-    if revision is None:
-        raise ExportError(
-            f"no folder {model}; if it is a hub id, pin its revision by the 40 hex digits of a commit: {name}@COMMIT"
-        )
-    return _download(name, revision), name, revision
-
-
-def _download(name: str, revision: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    patterns = ["model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors"]
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except Exception as error:  # the hub's client raises errors of many libraries, httpx's among them
-        raise ExportError(f"{name}@{revision} cannot be downloaded: {first_line(error)}") from error
-
-
-def _check_part(path: Path, part: str) -> None:
-    folder = path / part
-    if not folder.is_dir():
-        raise ExportError(f"{path} is not a Stable Diffusion checkpoint: it has no folder {part}/")
-    config = _read_json(folder / "config.json")
-    found = config.get("_class_name") or (config.get("architectures") or ["nothing"])[0]
-    expected = _CLASSES[part].__name__
-    if found != expected:
-        raise ExportError(f"{folder} holds a {found}; memscan exports checkpoints whose {part} is a {expected}")
-    if not list(folder.glob("*.safetensors")):
-        pickles = sorted(file.name for file in folder.glob("*.bin"))
-        reason = f"only pickle weights ({', '.join(pickles)})" if pickles else "no weights"
-        raise ExportError(f"{folder} has {reason}: memscan reads safetensors only; save the checkpoint as safetensors")
-
-
-def _variant(folder: Path) -> dict[str, str]:
-    """The `variant` argument that finds the weights: checkpoints may hold only, say, the fp16 variant."""
-    stems = ("diffusion_pytorch_model", "model")
-    names = {file.name for file in folder.glob("*.safetensors")}
-    if any(name.startswith((f"{stem}.safetensors", f"{stem}-")) for name in names for stem in stems):
-        return {}
-    return {"variant": sorted(names)[0].split(".")[1]}
-
-
-def _folder_digest(path: Path) -> str:
+    path, name, revision = locate(model)
+    unet = read_part(path, "unet", UNet2DConditionModel)
+    index = read_index(path)
+    family = family_of(path, unet, index)
+    found = Checkpoint(name, revision, path, "", family)
+    used = [part for part in family.parts if parts is None or part in parts or (part != "vae" and found.has(part))]
+    configs = {part: read_part(path, part, family.parts[part]) for part in used}
+    others = [part for part in (*family.tokenizers, "scheduler") if parts is None or found.has(part)]
+    require_listed(path, index, [*used, *others])
+    require_belonging(path, family, configs)
+    if "scheduler" in others:
+        found.schedule()
+    for part, encoder in zip(family.tokenizers, family.text_encoders, strict=True):
+        if part in others:
+            require_tokenizer(path / part, found.tokenizer(part), configs.get(encoder))
+    remarks = [size_remark(unet, family)]
+    weights = {part: found.weights(part) for part in used}
+    for part, matched in weights.items():
+        require_finite(str(path / part), matched)
+        remarks += [found.weight_files(part).remark, matched.remark]
+    files = [file for part in [*used, *others] for file in _texts(path / part)]
+    files += [file for part in used for file in found.weight_files(part).files]
     digest = hashlib.sha256()
-    files = [file for pattern in ("*/*.json", "*/*.txt", "*/*.safetensors") for file in path.glob(pattern)]
     for file in sorted(files):
         digest.update(f"{file.relative_to(path).as_posix()} {file_digest(file)}\n".encode())
-    return digest.hexdigest()
+    said = tuple(f"{name}: {remark}" for remark in remarks if remark)
+    return dataclasses.replace(found, digest=digest.hexdigest(), remarks=said)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(file.read_text())
-    except OSError as error:
-        raise ExportError(f"{file} is missing: this is not a diffusers checkpoint of Stable Diffusion") from error
-    except ValueError as error:
-        raise ExportError(f"{file} is not JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise ExportError(f"{file} holds no JSON object")
-    return record
+def _texts(folder: Path) -> list[Path]:
+    """The configurations and vocabularies in a folder, but for lists of shards, which say nothing more."""
+    files = [file for pattern in ("*.json", "*.txt") for file in folder.glob(pattern)]
+    files = [file for file in files if ".safetensors.index" not in file.name]
+    for file in files:
+        require_whole(file)
+    return files

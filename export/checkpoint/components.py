@@ -49,8 +49,7 @@ class Decoder(nn.Module):
         self.vae = vae
 
     def forward(self, latents: Tensor) -> tuple[Tensor]:
-        shift = self.vae.config.shift_factor or 0.0
-        return self.vae.decode(latents / self.vae.config.scaling_factor + shift, return_dict=False)
+        return self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)
 
 
 class Encoder(nn.Module):
@@ -63,8 +62,7 @@ class Encoder(nn.Module):
         self.vae = vae
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
-        shift = self.vae.config.shift_factor or 0.0
-        return ((self.vae.encode(image).latent_dist.mode() - shift) * self.vae.config.scaling_factor,)
+        return (self.vae.encode(image).latent_dist.mode() * self.vae.config.scaling_factor,)
 
 
 Component = TextEncoder | TwoTextEncoders | Decoder | Encoder

@@ -7,10 +7,8 @@ from transformers import PreTrainedTokenizerBase
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.scanner import graph_names
-from memscan.scanner.bundle import Text, Tokenization
+from memscan.scanner.bundle_parts import Text, Tokenization
 from memscan.scanner.errors import ExportError
-
-_PARTS = ("tokenizer", "tokenizer_2", "tokenizer_3")
 
 
 def write_tokenizers(checkpoint: Checkpoint, folder: Path) -> Text:
@@ -23,14 +21,14 @@ def write_tokenizers(checkpoint: Checkpoint, folder: Path) -> Text:
         ExportError: they cut prompts at different lengths, so that their hidden states cannot be joined.
     """
     rules = []
-    for index, (part, encoder) in enumerate(zip(_PARTS, checkpoint.text_encoders, strict=False)):
+    for index, (part, encoder) in enumerate(zip(checkpoint.family.tokenizers, checkpoint.text_encoders, strict=True)):
         tokenizer, file = checkpoint.tokenizer(part), graph_names.tokenizer(index)
-        (folder / file).write_text(_tokenizer_json(tokenizer))
+        (folder / file).write_text(_tokenizer_json(tokenizer), encoding="utf-8")
         rules.append(
             Tokenization(
                 file=file,
                 max_length=min(
-                    int(tokenizer.model_max_length), int(checkpoint.config(encoder)["max_position_embeddings"])
+                    int(tokenizer.model_max_length), int(checkpoint.config(encoder).get("max_position_embeddings", 77))
                 ),
                 pad_token_id=int(tokenizer.pad_token_id),
                 eos_token_id=int(tokenizer.eos_token_id),
@@ -49,7 +47,7 @@ def check_same_tokenizers(model: Checkpoint, baseline: Checkpoint) -> None:
     Raises:
         ExportError: one of them differs.
     """
-    for part in _PARTS[: len(model.text_encoders)]:
+    for part in model.family.tokenizers:
         if baseline.has(part) and _tokenizer_json(baseline.tokenizer(part)) != _tokenizer_json(model.tokenizer(part)):
             raise ExportError(f"{baseline.path} has another {part} than {model.path}: not the same model")
 

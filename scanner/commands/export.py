@@ -1,5 +1,6 @@
 """`memscan export`: a diffusers checkpoint becomes a bundle."""
 
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -51,10 +52,12 @@ def command(
         with quiet_libraries():
             from memscan.export.assemble import ExportOptions, export_bundle
             from memscan.export.checkpoint.checkpoint import find_checkpoint
+            from memscan.export.checkpoint.target import require_free
     except (ImportError, OSError) as error:  # OSError: a library that they load is missing
         from memscan.scanner.runtimes.failures import import_failure
 
         raise import_failure("export", "memscan.export", error, 'pip install "memscan[export]"') from error
+    require_free(out)
     with quiet_libraries():
         export_bundle(
             find_checkpoint(model),
@@ -63,4 +66,4 @@ def command(
             options=ExportOptions(tangents=tangents, precision=precision, storage=storage),
             report=click.echo,
         )
-    click.echo(f"bundle written to {out}; scan with: memscan run manifest.parquet --model {out}")
+    click.echo(f"bundle written to {out}; scan with: memscan run manifest.parquet --model {shlex.quote(str(out))}")

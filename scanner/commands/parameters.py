@@ -1,6 +1,11 @@
 """Types of options that click lacks."""
 
+from pathlib import Path
+
 import click
+
+from memscan.scanner.errors import UsageError
+from memscan.scanner.local_path import local_path
 
 
 class UnicodeText(click.ParamType):
@@ -14,3 +19,15 @@ class UnicodeText(click.ParamType):
         except UnicodeEncodeError:
             self.fail("it is not valid UTF-8", param, ctx)
         return value
+
+
+class LocalPath(click.ParamType):
+    """A path of this machine: a URL is refused."""
+
+    name = "path"
+
+    def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        try:
+            return local_path(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)

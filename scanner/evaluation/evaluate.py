@@ -16,7 +16,6 @@ from memscan.scanner.evaluation.protocol import Counts, extremes, fixed_counts, 
 from memscan.scanner.metrics.catalogue import SCORES
 from memscan.scanner.results.masks import mask_of
 from memscan.scanner.results.reader import Results
-from memscan.scanner.results.rle import decode
 from memscan.scanner.results.schema import SCORE_COLUMNS
 
 Protocol = Literal["oracle", "fixed"]
@@ -70,16 +69,17 @@ def evaluate(results: Results, truth: GroundTruth, split: str | None = None) -> 
         UsageError: nothing can be scored: no such split, or no image of the results has ground truth.
     """
     steps, notes = label(results, truth, split)
-    notes += _lacking(results, steps)
+    notes += _lacking(results, truth, steps)
     return Evaluation(tuple(record for step in steps for record in _of_step(results, step, truth)), tuple(notes))
 
 
 def _of_step(results: Results, step: LabelledStep, truth: GroundTruth) -> Iterator[Record]:
-    truths = [truth.truths[index].mask for index in step.truths]
+    masks = (truth.truths[index].mask for index in step.truths)
+    truths = [mask for mask in masks if mask is not None]
     for name in step.maps:
-        maps = results.maps(name, step.index, step.keys) if results.has_maps else None
+        maps = results.maps(name, step.index, step.keys) if results.has_maps and truth.has_masks else None
         oracle = None if maps is None else _OracleCounts(name, maps, results.latent_channels, step, truths)
-        delivered = _delivered(results, step, name, maps)
+        delivered = _delivered(results, step, name, maps) if truth.has_masks else None
         fixed = None if delivered is None else fixed_counts(delivered, truths)
         for kind, chosen in step.by_kind():
             found = _detection(step, f"{name}_mean", kind)
@@ -124,8 +124,7 @@ def _delivered(
 ) -> Iterable[NDArray[np.bool_]] | None:
     """The masks that memscan makes of a map: the stored ones, or the maps at their calibrated threshold."""
     if name == results.mask_map:
-        stored = (step.table[column].to_pylist() for column in ("mask", "mask_height", "mask_width"))
-        return (decode(counts, height, width) for counts, height, width in zip(*stored, strict=True))
+        return results.masks(step.table)
     threshold = results.thresholds.get((name, step.timestep))
     if maps is None or threshold is None:
         return None
@@ -163,14 +162,17 @@ def _bounds(name: str, interval: Interval | None) -> dict[str, float]:
     return {} if interval is None else {f"{name}_low": interval[0], f"{name}_high": interval[1]}
 
 
-def _lacking(results: Results, steps: Sequence[LabelledStep]) -> Iterator[str]:
+def _lacking(results: Results, truth: GroundTruth, steps: Sequence[LabelledStep]) -> Iterator[str]:
     guessed = [str(step.index) for step in steps if not step.table["calibrated"][0].as_py()]
-    if guessed:
+    if guessed and truth.has_masks:
         yield f"the masks of step {', '.join(guessed)} were made at a threshold that is not calibrated"
     for name in SCORES:
         lacking = [str(step.index) for step in steps if 0 < step.table[name].null_count < len(step.table)]
         if lacking:
             yield f"not all images have {name} at step {', '.join(lacking)}: it is not scored there"
+    if not truth.has_masks:
+        yield "the ground truth has no column mask: detection alone is evaluated"
+        return
     if not results.has_maps:
         yield (
             f"no maps in {results.path}: the oracle protocol needs them, and so does the fixed one but for"

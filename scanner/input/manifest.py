@@ -67,6 +67,7 @@ class Manifest:
     num_rows: int
     carried: dict[str, pa.DataType]
     prompts: tuple[str, ...] = ()
+    seeds: tuple[int, ...] | None = None
     sources: tuple[Source, ...] = ()
     unused: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -82,7 +83,7 @@ class Manifest:
         """
         stop = self.num_rows if stop is None else min(stop, self.num_rows)
         for prompt in self.prompts[start:stop]:
-            yield RawRow(Path(), prompt=prompt)
+            yield RawRow(Path(), prompt=prompt, seed=None if self.seeds is None else list(self.seeds))
         first = len(self.prompts)
         for source in self.sources:
             begin, end = max(start - first, 0), min(stop - first, source.num_rows)
@@ -137,9 +138,9 @@ def open_manifest(
     )
 
 
-def prompt_manifest(prompts: tuple[str, ...]) -> Manifest:
-    """A manifest of the prompts given, each with the default seed."""
-    return Manifest("prompts", len(prompts), {}, prompts=prompts)
+def prompt_manifest(prompts: tuple[str, ...], seeds: tuple[int, ...] | None = None) -> Manifest:
+    """A manifest of the prompts given, each with the seeds given, or else the default one."""
+    return Manifest("prompts", len(prompts), {}, prompts=prompts, seeds=seeds)
 
 
 def _input_file(path: Path, columns: Columns, reading: Reading) -> InputFile:

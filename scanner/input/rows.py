@@ -88,7 +88,6 @@ def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
         read_image: False opens no image file, for passes that only count.
     """
     identity = _identity(raw.id)
-    given = raw.image_given
     seeds: tuple[int, ...] = (0,)
     image: bytes | None = None
     error: str | None = None
@@ -99,15 +98,16 @@ def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
         _check_prompt(raw.prompt)
         if isinstance(raw.id, Unreadable):
             raise RowError(f"the id {raw.id.why}")
-        if given:
+        if raw.image_given:
             image = _image(raw.image, raw.folder, read_image)
     except RowError as problem:
         error = printable(" ".join(str(problem).split()))
 
     if error is not None:
         prompt = raw.prompt if isinstance(raw.prompt, str) and _flaw(raw.prompt) is None else None
+        given = raw.image_given or (None if raw.problem else False)
         return Row(tuple(Rejected(index, seed, prompt, error, identity, raw.carried, given) for seed in seeds))
-    return Row(tuple(Sample(index, seed, raw.prompt, identity, image, raw.carried, given) for seed in seeds))
+    return Row(tuple(Sample(index, seed, raw.prompt, identity, image, raw.carried, raw.image_given) for seed in seeds))
 
 
 def parsed_seed(text: str) -> Any:

@@ -12,15 +12,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from memscan.scanner.bundle import Condition, Quantity
 from memscan.scanner.sampling.schedule import Level
 
 Array = NDArray[np.floating[Any]]
-
-Quantity = Literal["eps", "diagonal", "denoised", "state", "next_state", "product", "attention"]
-"""`diagonal` is the estimate of diag(d eps / d x); `denoised` the guided step's; no graph gives the last two yet."""
-
-Condition = Literal["prompt", "none", "baseline"]
-"""The prompt, no prompt, and the prompt as the less-trained checkpoint answers it."""
 
 Place = Literal["state", "denoised"]
 """x_t itself, or alpha times the denoised estimate given the prompt: x_t - sigma eps."""

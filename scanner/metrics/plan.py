@@ -6,10 +6,15 @@ state it is taken for its answers if no measuring call gives them, since it is c
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from memscan.scanner import graph_names
+from memscan.scanner.bundle import Condition, Quantity
 from memscan.scanner.errors import UsageError
-from memscan.scanner.metrics.metric import Ask, Condition, Metric
+from memscan.scanner.metrics.metric import Ask, Metric
+
+GivenBy = Callable[[Quantity, Condition], Sequence[str]]
+"""The graphs of a bundle that give a quantity: `Bundle.gives`."""
 
 GUIDED_PASSES = 2
 """Forward passes of a guided step: with the prompt and without."""
@@ -27,8 +32,9 @@ STEP_ASKS = frozenset(
         Ask("next_state"),
     }
 )
-"""What a guided step answers."""
+"""What a guided step can answer."""
 
+_STATES = ("state", "next_state")
 _EPS = Ask("eps", "prompt")
 _AT_MEASURED = STEP_ASKS - {Ask("next_state")}
 
@@ -50,22 +56,24 @@ class Calls:
     every: frozenset[Ask]
 
 
-def plan_calls(metrics: Sequence[Metric], *, has_baseline: bool) -> Calls:
+def plan_calls(metrics: Sequence[Metric], gives: GivenBy) -> Calls:
     """The calls that give all that the metrics ask.
 
+    Args:
+        gives: which graphs of the bundle give a quantity.
+
     Raises:
-        UsageError: no graph of the bundle gives what a metric asks.
+        UsageError: no graph of the bundle gives what a metric asks, or not where it is asked.
     """
     for metric in metrics:
         for ask in metric.asks:
-            if not _is_given(ask, metric, has_baseline):
-                raise UsageError(f"the metric {metric.name} asks for {ask}, which no graph of this bundle gives")
+            _check(ask, metric, gives)
     here = {ask for metric in metrics if not metric.needs_step_before for ask in metric.asks}
     if any(ask.at == "denoised" for ask in here):
         here.add(_EPS)
-    measured = _conditions(here, ("diagonal",), "state")
-    if "baseline" in {ask.of for ask in here} and "baseline" not in measured:
-        measured = (*measured, "baseline")
+    not_of_step = {ask for ask in here if ask.quantity == "eps" and graph_names.STEP not in _graphs(ask, gives)}
+    diagonals = {ask for ask in here if ask.quantity == "diagonal"}
+    measured = _conditions(diagonals | not_of_step, ("diagonal", "eps"), "state")
     from_step = {ask for ask in here & _AT_MEASURED if ask.of not in measured and ask.quantity != "state"}
     return Calls(
         measured=measured,
@@ -79,10 +87,20 @@ def plan_calls(metrics: Sequence[Metric], *, has_baseline: bool) -> Calls:
 
 @dataclasses.dataclass(frozen=True)
 class Price:
-    """Forward passes of the denoiser for an image, by estimate."""
+    """Forward passes of the denoiser for an image, by estimate: `sampling` it, and `measuring` it at all steps.
+
+    A call costs `TANGENT_PASSES` for each of its `tangents_per_call` tangents, and one for the pass that they share.
+    """
 
     sampling: float
     measuring: float
+    tangents_per_call: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.sampling:g} to sample, about {self.measuring:.0f} to measure (by estimate 1 a call, and "
+            f"{TANGENT_PASSES:g} for each of its {self.tangents_per_call} tangents)"
+        )
 
 
 def price(calls: Calls, *, steps_taken: int, states_measured: int, num_probes: int, tangents_per_call: int) -> Price:
@@ -95,12 +113,33 @@ def price(calls: Calls, *, steps_taken: int, states_measured: int, num_probes: i
     groups = -(-num_probes // tangents_per_call)
     diagonal = groups * (1 + TANGENT_PASSES * tangents_per_call)
     here = len(calls.measured + calls.denoised) * diagonal + GUIDED_PASSES * calls.guided
-    return Price(GUIDED_PASSES * steps_taken, states_measured * here)
+    return Price(GUIDED_PASSES * steps_taken, states_measured * here, tangents_per_call)
 
 
-def _is_given(ask: Ask, metric: Metric, has_baseline: bool) -> bool:
-    measured = ask.quantity in ("eps", "diagonal") and ask.of is not None and (ask.of != "baseline" or has_baseline)
-    return ask in STEP_ASKS if metric.when != "measured" else measured or ask in _AT_MEASURED
+def _check(ask: Ask, metric: Metric, gives: GivenBy) -> None:
+    graphs, called = _graphs(ask, gives), _called(ask, metric)
+    if not graphs:
+        raise UsageError(f"the metric {metric.name} asks for {ask}, which no graph of this bundle gives")
+    if not called & set(graphs):
+        where = "on the way of the sampler" if metric.when != "measured" else "at a measured state"
+        raise UsageError(f"the metric {metric.name} asks for {ask} {where}, where no call of a scan gives it")
+
+
+def _graphs(ask: Ask, gives: GivenBy) -> Sequence[str]:
+    """The graphs that give what is asked; of a guided step, all that belongs to no single condition."""
+    if ask.quantity in _STATES:
+        return (graph_names.STEP,)
+    return gives(ask.quantity, ask.of or "prompt")
+
+
+def _called(ask: Ask, metric: Metric) -> set[str]:
+    """The graphs that a scan calls where a metric asks, if their answer to this is taken."""
+    of_baseline = ask.of == "baseline"
+    measuring = graph_names.of_baseline(graph_names.MEASURE) if of_baseline else graph_names.MEASURE
+    if metric.when != "measured":
+        return {graph_names.STEP} if ask in STEP_ASKS else set()
+    of_step = {graph_names.STEP} if ask in _AT_MEASURED else set()
+    return of_step | ({measuring} if ask.of is not None and ask.quantity in ("eps", "diagonal") else set())
 
 
 def _conditions(asks: Iterable[Ask], quantities: tuple[str, ...], at: str) -> tuple[Condition, ...]:

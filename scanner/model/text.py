@@ -13,7 +13,8 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from memscan.scanner.bundle import Bundle, Tokenization
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.bundle_parts import Tokenization
 from memscan.scanner.errors import BundleError, RowError
 
 Conditioning = Mapping[str, NDArray[np.float32]]

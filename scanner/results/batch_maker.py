@@ -9,7 +9,10 @@ import pyarrow.compute as pc
 
 from memscan.scanner.results.masks import encode_masks, mask_of, shares, summarize
 from memscan.scanner.results.schema import COLUMNS, SCORE_COLUMNS
-from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, StepMaps
+from memscan.scanner.samples import GIVEN, SAMPLED, MeasuredStep, Rejected, Sample, Scanned, StepMaps
+
+_SOURCES = {True: GIVEN, False: SAMPLED, None: None}
+"""What is known of the image of a rejected row."""
 
 
 class BatchMaker:
@@ -33,7 +36,7 @@ class BatchMaker:
 
     def scanned(self, scanned: Scanned) -> list[pa.RecordBatch]:
         """One batch for each step, with a row for each image."""
-        common = self._common(scanned.samples) | {"truncated": pa.array(scanned.truncated)}
+        common = self._common(scanned.samples) | {"truncated": scanned.truncated, "image_source": scanned.sources}
         return [
             self._batch(step, common | self._measured(measured, step.threshold))
             for step, measured in zip(self._steps, scanned.steps, strict=True)
@@ -42,7 +45,8 @@ class BatchMaker:
     def rejected(self, rejected: Sequence[Rejected]) -> list[pa.RecordBatch]:
         """One batch for each step, with an error row for each image."""
         failed = {"status": ["error"] * len(rejected), "error": [item.error for item in rejected]}
-        common = self._common(rejected) | failed
+        sources = {"image_source": [_SOURCES[item.image_given] for item in rejected]}
+        common = self._common(rejected) | failed | sources
         return [self._batch(step, common) for step in self._steps]
 
     def _common(self, items: Sequence[Sample | Rejected]) -> dict[str, Any]:

@@ -17,11 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from memscan.scanner.records import RecordError, parse_json, shown
+from memscan.scanner.results import layout
 from memscan.scanner.results.extent import Extent
 from memscan.scanner.results.tally import Tally
 
 FINGERPRINT = b"memscan.fingerprint"
 _DIGEST, _PART, _IMAGES = b"memscan.input_digest", b"memscan.part", b"memscan.images"
+_FATES = ("ok", "error", "truncated", "given", "sampled")
 _KEY = ("row", "seed", "step_index")
 _WINDOW_BYTES = 64 << 20
 _DIGEST_BITS = 128
@@ -38,7 +41,7 @@ class PartRecord:
 
     def to_metadata(self) -> dict[bytes, bytes]:
         """The entries of a Parquet file's metadata."""
-        fates = {name: getattr(self.tally, name) for name in ("ok", "error", "truncated")}
+        fates = {name: getattr(self.tally, name) for name in _FATES}
         return {
             _DIGEST: self.digest.encode(),
             _PART: json.dumps(self.extent._asdict() | fates).encode(),
@@ -47,19 +50,33 @@ class PartRecord:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[bytes, bytes]) -> "PartRecord":
-        """The inverse of `to_metadata`; raises KeyError, TypeError or ValueError where an entry lacks or is garbled."""
-        part = json.loads(metadata[_PART])
+        """The inverse of `to_metadata`; raises KeyError or ValueError where an entry lacks or is garbled."""
+        part = parse_json(metadata[_PART])
+        part = part if isinstance(part, dict) else {}
+        counts = {name: part[name] for name in (*Extent._fields, *_FATES)}
+        for name, count in counts.items():
+            if type(count) is not int or not 0 <= count < 2**63:
+                raise RecordError(f"{name} is {shown(count)}, not a number of rows or images")
         return cls(
             digest=metadata[_DIGEST].decode(),
-            extent=Extent(*(part[name] for name in Extent._fields)),
-            tally=Tally(part["ok"], part["error"], part["truncated"]),
+            extent=Extent(*(counts[name] for name in Extent._fields)),
+            tally=Tally(**{name: counts[name] for name in _FATES}),
             images=cls.images_of(metadata),
         )
 
     @staticmethod
     def images_of(metadata: Mapping[bytes, bytes]) -> dict[str, str]:
-        """The digests of a part's images by their names alone; none where the part does not speak of images."""
-        images: dict[str, str] = json.loads(metadata.get(_IMAGES, b"{}"))
+        """The digests of a part's images by their names alone; none where the part does not speak of images.
+
+        Raises:
+            RecordError: the entry is malformed, or has names that are not those of images.
+        """
+        images = parse_json(metadata.get(_IMAGES, b"{}"))
+        if not isinstance(images, dict):
+            raise RecordError(f"the list of images is {shown(images)}, not an object")
+        for name, digest in images.items():
+            if layout.part_of_image(layout.image(0, name)) is None or not isinstance(digest, str):
+                raise RecordError(f"the list of images has {shown(name)}: {shown(digest)}")
         return images
 
 

@@ -1,16 +1,17 @@
 """Reading a results folder back: its results (one row for each image and step), its maps, its images.
 
-An image is known by its (row, seed). What a reader needs beyond the columns is in the Parquet metadata of the results:
-the number of latent channels, the map that the masks were made of, the column that the score is, and the bundle's
-calibrated thresholds at the settings of the run. Whatever is read is compared with its checksum.
+An image is known by its (row, seed). What a reader needs beyond the columns is in the Parquet metadata of the results,
+see `run_metadata`. Whatever is read is compared with its checksum, and must be what a run can have written.
 """
 
 import contextlib
 import dataclasses
 import functools
-import json
+import io
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +19,24 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from PIL import Image
 
 from memscan.scanner.errors import UsageError
+from memscan.scanner.local_path import local_path
+from memscan.scanner.records import RecordError
 from memscan.scanner.results import layout
+from memscan.scanner.results.checked import check_table
+from memscan.scanner.results.maps_table import MAPS_SCHEMA
 from memscan.scanner.results.part_file import PartRecord, image_digest
+from memscan.scanner.results.rle import decode
+from memscan.scanner.results.run_metadata import read_run_metadata
+from memscan.scanner.results.schema import COLUMNS
 from memscan.scanner.results.store import LocalStore, Store
 from memscan.scanner.results.torn import Torn, parquet, told_apart
 
-_CHANNELS, _RUN, _THRESHOLDS = b"memscan.latent_channels", b"memscan.run", b"memscan.thresholds"
-_METADATA = (_CHANNELS, _RUN, _THRESHOLDS)
+if TYPE_CHECKING:
+    import pandas
+
 _ORDER = [("row", "ascending"), ("seed", "ascending"), ("step_index", "ascending")]
 
 Key = tuple[int, int]
@@ -48,13 +58,75 @@ class Results:
     thresholds: Mapping[tuple[str, int], float]
     finished: bool
     _store: Store = dataclasses.field(repr=False)
+    _kept: object = dataclasses.field(default=None, repr=False)
+
+    @functools.cached_property
+    def table(self) -> pa.Table:
+        """All rows and columns, in the order of the manifest: `results/schema.py` has the columns.
+
+        Raises:
+            UsageError: a part is damaged.
+        """
+        return self.rows(None)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The table as a pandas DataFrame (pandas must be installed)."""
+        return self.table.to_pandas()
+
+    def map(self, name: str, row: int, seed: int | None = None, step: int | None = None) -> NDArray[np.float16]:
+        """The map `name` of an image at a step: float16 [h, w], channel means.
+
+        Args:
+            row: of the manifest.
+            seed: may be left out where the row has one only.
+            step: index of the measured step; may be left out where there is one only.
+
+        Raises:
+            UsageError: there is no such image or step, several of them, or no maps were kept.
+        """
+        row, seed, step = self._key(row, seed, step)
+        return self.maps(name, step, [(row, seed)])[0]
+
+    def mask(self, row: int, seed: int | None = None, step: int | None = None) -> NDArray[np.bool_] | None:
+        """The mask of an image at a step, bool [h, w]; None where there is none. Arguments and errors as of `map`."""
+        key = dict(zip(("row", "seed", "step_index"), self._key(row, seed, step), strict=True))
+        where = functools.reduce(operator.and_, (ds.field(name) == value for name, value in key.items()))
+        found = self.rows([*key, "mask", "mask_height", "mask_width"], where)
+        return None if found["mask"].null_count else self.masks(found)[0]
+
+    def image(self, row: int, seed: int | None = None) -> NDArray[np.uint8] | None:
+        """The generated image of (row, seed), uint8 [H, W, 3], or None if it was not kept. Errors as of `map`."""
+        row, seed, _ = self._key(row, seed, self._keys[0][2])
+        content = self.image_file((row, seed))
+        return None if content is None else np.asarray(Image.open(io.BytesIO(content)))
+
+    @functools.cached_property
+    def _keys(self) -> list[tuple[int, int, int]]:
+        columns = self.rows(["row", "seed", "step_index"]).to_pydict()
+        return list(zip(*columns.values(), strict=True))
+
+    def _key(self, row: int, seed: int | None, step: int | None) -> tuple[int, int, int]:
+        wanted = (row, seed, step)
+        found = [key for key in self._keys if all(each in (None, its) for each, its in zip(wanted, key, strict=True))]
+        asked = (
+            f"row {row}"
+            + (f", seed {seed}" if seed is not None else "")
+            + (f", step {step}" if step is not None else "")
+        )
+        if not found:
+            raise UsageError(f"{self.path} has no result of {asked}")
+        if len(found) > 1:
+            _, seeds, steps = (sorted(set(values)) for values in zip(*found, strict=True))
+            several = f"seeds {_few(seeds)}" if len(seeds) > 1 else f"steps {_few(steps)}"
+            raise UsageError(f"{self.path} has several results of {asked}: choose one of the {several}")
+        return found[0]
 
     @property
     def has_maps(self) -> bool:
         return bool(_tables(self._store, layout.MAPS))
 
-    def rows(self, columns: Sequence[str], where: ds.Expression | None = None) -> pa.Table:
-        """The rows for which `where` holds, in the order of the manifest; `columns` include the key.
+    def rows(self, columns: Sequence[str] | None, where: ds.Expression | None = None) -> pa.Table:
+        """The rows for which `where` holds, in the order of the manifest; `columns` include the key, None is all.
 
         Raises:
             UsageError: a part is damaged.
@@ -64,6 +136,18 @@ class Results:
         order = pc.sort_indices(table, _ORDER)
         in_order = np.array_equal(order.to_numpy(), np.arange(len(order)))
         return table if in_order else table.take(order)
+
+    def masks(self, table: pa.Table) -> list[NDArray[np.bool_]]:
+        """The masks bool [h, w] of the rows of a table that holds them, each of which has one.
+
+        Raises:
+            UsageError: a mask is malformed.
+        """
+        stored = (table[column].to_pylist() for column in ("mask", "mask_height", "mask_width"))
+        try:
+            return [decode(*mask) for mask in zip(*stored, strict=True)]
+        except (ValueError, TypeError) as error:  # TypeError: one of the three is null
+            raise _damaged(self.path / layout.RESULTS, str(error)) from error
 
     def maps(self, name: str, step_index: int, keys: Sequence[Key]) -> NDArray[np.float16]:
         """The map `name` of the images `keys` at a step: float16 [N, h, w] in their order, channel means.
@@ -83,17 +167,23 @@ class Results:
                     index = place.pop((row, seed), None)
                     if index is None:
                         continue
+                    if min(height, width) < 1 or len(data) != 2 * height * width:
+                        raise _damaged(self.path / file, f"a map has {len(data)} bytes for {height} x {width} pixels")
                     if stack is None:
                         stack = np.empty((len(keys), height, width), dtype="<f2")
+                    if (height, width) != stack.shape[1:]:
+                        raise _damaged(self.path / file, "its maps are of different sizes")
                     stack[index] = np.frombuffer(data, dtype="<f2").reshape(height, width)
         if place or stack is None:
             raise UsageError(
                 f"{self.path / layout.MAPS} lacks {name} at step {step_index} of {len(place)} images,"
                 f" the first (row, seed) {min(place)}: finish the run with the same command"
             )
+        if not np.isfinite(stack).all():
+            raise UsageError(f"{self.path / layout.MAPS}: {name} at step {step_index} has values that are not finite")
         return stack
 
-    def image(self, key: Key) -> bytes | None:
+    def image_file(self, key: Key) -> bytes | None:
         """The image file of `key`, or None if the run did not save it.
 
         Raises:
@@ -121,28 +211,37 @@ class Results:
             with _readable(self.path / file), parquet(self._store, file) as part:
                 metadata = part.schema_arrow.metadata or {}
             if number is not None:
-                images = PartRecord.images_of(metadata)
+                try:
+                    images = PartRecord.images_of(metadata)
+                except RecordError as error:
+                    raise _damaged(self.path / file, str(error)) from error
                 found.update({name: (layout.image(number, name), digest) for name, digest in images.items()})
         return found
 
-    def _read(self, name: str, columns: Sequence[str], where: ds.Expression | None) -> pa.Table:
+    def _read(self, name: str, columns: Sequence[str] | None, where: ds.Expression | None) -> pa.Table:
         with _readable(self.path / name), self._store.open(name) as stream, told_apart():
-            return pq.read_table(
+            table = pq.read_table(
                 stream,
-                columns=list(columns),
+                columns=None if columns is None else list(columns),
                 filters=where,
                 use_threads=False,
                 pre_buffer=False,
                 page_checksum_verification=True,
             )
+            check_table(table, MAPS_SCHEMA if name.startswith(layout.MAPS) else COLUMNS)
+            return table
 
 
-def open_results(path: Path) -> Results:
+def open_results(path: str | Path, *, kept: object = None) -> Results:
     """Open the results folder `path` (what `memscan run --out` wrote).
+
+    Args:
+        kept: is held as long as the results are: what the folder vanishes with.
 
     Raises:
         UsageError: no such folder, no finished part in it, or an unreadable part.
     """
+    path = local_path(path)
     store = LocalStore(path)
     files = _tables(store, layout.RESULTS)
     if not files:
@@ -150,20 +249,27 @@ def open_results(path: Path) -> Results:
     with _readable(path / files[0]), parquet(store, files[0]) as file:
         found = file.schema_arrow.metadata or {}
     try:
-        metadata = {key: json.loads(found[key]) for key in _METADATA}
+        said = read_run_metadata(found)
     except KeyError as error:
         raise UsageError(
-            f"{path / layout.RESULTS} was not written by `memscan run`: it lacks {error.args[0].decode()}"
+            f"{path / layout.RESULTS} was not written by `memscan run`: it lacks {error.args[0]}"
         ) from error
+    except RecordError as error:
+        raise _damaged(path / files[0], str(error)) from error
     return Results(
         path=path,
-        latent_channels=metadata[_CHANNELS],
-        mask_map=metadata[_RUN]["settings"]["mask_map"],
-        score_name=metadata[_RUN]["settings"]["score_name"],
-        thresholds={(one["map"], one["timestep"]): one["threshold"] for one in metadata[_THRESHOLDS]},
+        latent_channels=said.latent_channels,
+        mask_map=said.mask_map,
+        score_name=said.score_name,
+        thresholds={(one.map, one.timestep): one.threshold for one in said.thresholds},
         finished=layout.SUCCESS in store.names(layout.SUCCESS),
         _store=store,
+        _kept=kept,
     )
+
+
+def _few(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:5])) + (" ..." if len(values) > 5 else "")
 
 
 def _tables(store: Store, prefix: str) -> list[str]:

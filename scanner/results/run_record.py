@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from memscan.scanner.errors import ResumeRefused
+from memscan.scanner.records import RecordError, check_range, parse_json, read_record, shown
 from memscan.scanner.results import layout
 from memscan.scanner.results.folder import OutputFolder
 from memscan.scanner.results.torn import Torn, parquet
+from memscan.scanner.terminal import brief
 
 _KEY = b"memscan.run"
 _DIGEST_SHOWN = 12
+_VALUE_SHOWN, _CHANGES_SHOWN = 200, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,10 @@ class RunRecord:
     part_images: int
     schema_version: int
     version: str
+
+    def __post_init__(self) -> None:
+        for name in ("part_rows", "part_images"):
+            check_range(name, getattr(self, name), 1, 2**53)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
@@ -68,13 +75,16 @@ def held_record(folder: OutputFolder, wanted: RunRecord) -> RunRecord | None:
     version = held.get("schema_version")
     if version != wanted.schema_version:
         raise ResumeRefused(
-            f"{folder.path} holds another run: schema_version was {version} and is {wanted.schema_version} now: "
+            f"{folder.path} holds another run: schema_version was {shown(version)} and is {wanted.schema_version} now: "
             "choose another --out"
         )
     try:
-        record = RunRecord(**held)
-    except TypeError as error:
-        raise ResumeRefused(f"{folder.path} holds a run of another version of memscan: choose another --out") from error
+        record = read_record(RunRecord, held)
+    except RecordError as error:
+        raise ResumeRefused(
+            f"{folder.path} holds a run of another version of memscan, or one whose record is damaged ({error}): "
+            "choose another --out"
+        ) from error
     _refuse_other(folder, record, wanted)
     return record
 
@@ -101,8 +111,8 @@ def _repeated(folder: OutputFolder) -> dict[str, Any] | None:
 
 def _object(text: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = parse_json(text)
+    except RecordError:
         return None
     return value if isinstance(value, dict) else None
 
@@ -112,12 +122,14 @@ def _refuse_other(folder: OutputFolder, held: RunRecord, wanted: RunRecord) -> N
     if not changes:  # of another bundle, all files are others
         changes = [f"the bundle's file {change}" for change in _changes(held.files, wanted.files)]
     if changes:
-        raise ResumeRefused(f"{folder.path} holds another run: {'; '.join(changes)}: choose another --out")
+        more = [f"{len(changes) - _CHANGES_SHOWN} more"] if len(changes) > _CHANGES_SHOWN else []
+        said = "; ".join([*changes[:_CHANGES_SHOWN], *more])
+        raise ResumeRefused(f"{folder.path} holds another run: {said}: choose another --out")
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
-        f"{name} was {_shown(old.get(name))} and is {_shown(new.get(name))} now"
+        f"{brief(name)} was {_shown(old.get(name))} and is {_shown(new.get(name))} now"
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
@@ -126,4 +138,4 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _shown(value: Any) -> str:
     if isinstance(value, str) and len(value) == 64:
         return f"{value[:_DIGEST_SHOWN]}..."
-    return json.dumps(value)
+    return brief(json.dumps(value), _VALUE_SHOWN)

@@ -35,6 +35,7 @@ COLUMNS = pa.schema(
         ("sigma", pa.float32()),
         ("model_id", pa.string()),
         ("calibrated", pa.bool_()),  # the bundle vouches for `threshold` at exactly these settings
+        ("image_source", pa.string()),  # "sampled", or "given" and how it was fitted; null where nobody knows
         ("truncated", pa.bool_()),  # the prompt was longer than the text encoder
         ("status", pa.string()),
         ("error", pa.string()),

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from memscan.scanner.samples import SAMPLED
+
 _REASONS = 3
 
 
@@ -13,17 +15,26 @@ _REASONS = 3
 class Tally:
     """Images by their fate: each is `ok` or `error` (at any step); `truncated` counts among both.
 
-    `reasons` are the first few that differ of those for which images failed.
+    So do `given`, which rows bring, and `sampled`; an image of a garbled row is neither. `reasons` are the first few
+    that differ of those for which images failed.
     """
 
     ok: int = 0
     error: int = 0
     truncated: int = 0
+    given: int = 0
+    sampled: int = 0
     reasons: tuple[str, ...] = ()
 
     def __add__(self, other: "Tally") -> "Tally":
-        reasons = _first_different(self.reasons + other.reasons)
-        return Tally(self.ok + other.ok, self.error + other.error, self.truncated + other.truncated, reasons)
+        return Tally(
+            ok=self.ok + other.ok,
+            error=self.error + other.error,
+            truncated=self.truncated + other.truncated,
+            given=self.given + other.given,
+            sampled=self.sampled + other.sampled,
+            reasons=_first_different(self.reasons + other.reasons),
+        )
 
     @property
     def images(self) -> int:
@@ -32,19 +43,27 @@ class Tally:
 
 def tally(batches: Iterable[pa.RecordBatch]) -> Tally:
     """Count the images of record batches of a results table."""
-    keys: set[tuple[int, int]] = set()
+    sources: dict[tuple[int, int], str | None] = {}
     failed: dict[tuple[int, int], str] = {}
     truncated: set[tuple[int, int]] = set()
     for batch in batches:
-        columns = (batch[name].to_pylist() for name in ("row", "seed", "status", "error", "truncated"))
-        for row, seed, status, error, is_truncated in zip(*columns, strict=True):
+        columns = (batch[name].to_pylist() for name in ("row", "seed", "status", "error", "truncated", "image_source"))
+        for row, seed, status, error, is_truncated, source in zip(*columns, strict=True):
             key = (row, seed)
-            keys.add(key)
+            sources[key] = source
             if status != "ok":
                 failed.setdefault(key, error)
             if is_truncated:
                 truncated.add(key)
-    return Tally(len(keys) - len(failed), len(failed), len(truncated), _first_different(failed.values()))
+    known = [source == SAMPLED for source in sources.values() if source is not None]
+    return Tally(
+        ok=len(sources) - len(failed),
+        error=len(failed),
+        truncated=len(truncated),
+        given=known.count(False),
+        sampled=known.count(True),
+        reasons=_first_different(failed.values()),
+    )
 
 
 def _first_different(reasons: Iterable[str]) -> tuple[str, ...]:

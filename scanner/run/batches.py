@@ -9,8 +9,8 @@ from memscan.scanner.input.rows import Row
 from memscan.scanner.results.extent import Extent
 from memscan.scanner.run.cut import rows_of
 from memscan.scanner.samples import Rejected, Sample
-from memscan.scanner.scan.batch_ceiling import BatchCeiling
-from memscan.scanner.scan.prepare import Prepared
+from memscan.scanner.scanning.batch_ceiling import BatchCeiling
+from memscan.scanner.scanning.prepare import Prepared
 
 
 @dataclasses.dataclass(frozen=True)

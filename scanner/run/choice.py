@@ -52,7 +52,7 @@ def choose(bundle: Bundle, asked: Sequence[str], mask_map: str, score_name: str 
             raise UsageError(f"{option} {name} needs a less-trained baseline, which {bundle.path} does not have")
     wanted = {mask_map, score.name, *named, *_of_groups(bundle, asked)}
     metrics = tuple(name for name in METRICS if name in wanted)
-    plan_calls([METRICS[name] for name in metrics], has_baseline=bundle.has_baseline)
+    plan_calls([METRICS[name] for name in metrics], bundle.gives)
     return Chosen(metrics, mask_map, score_name)
 
 

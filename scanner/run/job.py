@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,9 +11,13 @@ import pyarrow as pa
 
 from memscan.scanner.bundle import Bundle, file_digest
 from memscan.scanner.input.manifest import Manifest
+from memscan.scanner.local_path import local_path
+from memscan.scanner.metrics.catalogue import METRICS
+from memscan.scanner.metrics.plan import Price, plan_calls, price
 from memscan.scanner.results.run_record import RunRecord
 from memscan.scanner.results.schema import SCHEMA_VERSION, result_schema
-from memscan.scanner.run.measurement import matching_calibrations
+from memscan.scanner.run.measurement import build_measurement, matching_calibrations
+from memscan.scanner.run.request import Request
 from memscan.scanner.run.share import WHOLE, Share
 from memscan.scanner.settings import Execution, Measurement, fingerprint, fingerprint_parts
 
@@ -75,3 +80,51 @@ class Job:
             "thresholds": json.dumps(thresholds),
         }
         return result_schema(self.manifest.carried, metadata)
+
+    def price(self) -> Price:
+        """What an image costs that is sampled, by estimate."""
+        measurement = self.measurement
+        last = measurement.num_inference_steps if measurement.save_images else measurement.steps[-1].index
+        return price(
+            plan_calls([METRICS[name] for name in measurement.metrics], self.bundle.gives),
+            steps_taken=last,
+            states_measured=len(measurement.steps),
+            num_probes=measurement.probes.count,
+            tangents_per_call=self.bundle.tangents_per_call,
+        )
+
+
+def make_job(
+    manifest: Manifest,
+    bundle: Bundle,
+    request: Request,
+    execution: Execution,
+    out: str | Path | None = None,
+    *,
+    part_rows: int | None = None,
+    verified: bool = True,
+    max_errors: int | None = None,
+    warn: Callable[[str], None],
+) -> Job:
+    """The job that a caller asks for, from Python or from the command line.
+
+    Args:
+        out: the folder of the results; None is named after the manifest, in the working folder.
+        warn: is given what the user should know about the measurement.
+
+    Raises:
+        UsageError: what is asked for is nothing that this bundle can measure, or `out` is a URL.
+    """
+    measurement, notes = build_measurement(bundle, request)
+    for text in notes:
+        warn(text)
+    return Job(
+        manifest,
+        bundle,
+        measurement,
+        execution,
+        local_path(f"{manifest.name}.memscan" if out is None else out),
+        PART_ROWS if part_rows is None else part_rows,
+        verified=verified,
+        max_errors=max_errors,
+    )

@@ -12,34 +12,13 @@ from memscan.scanner.bundle import Bundle, Calibration
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.probes import default_probes, make_probes
 from memscan.scanner.run.choice import choose
+from memscan.scanner.run.request import Request
 from memscan.scanner.samples import MeasuredStep
 from memscan.scanner.sampling.samplers import DEFAULT_STEPS, moves, sampler_timesteps
 from memscan.scanner.sampling.schedule import noise_level
-from memscan.scanner.settings import Measurement, Move, ProbeKind, Probes, Sampler, Step, Stream
+from memscan.scanner.settings import Measurement, Move, Probes, Sampler, Step
 
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What the user asked for. None, and no step at all, leave it to the bundle's defaults."""
-
-    steps: tuple[int, ...] = ()
-    timesteps: tuple[int, ...] = ()
-    sampler: Sampler | None = None
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    probe_kind: ProbeKind | None = None
-    num_probes: int | None = None
-    probe_seed: int | None = None
-    stream: Stream = "cpu"
-    metrics: tuple[str, ...] = ()
-    mask_map: str | None = None
-    score_name: str | None = None
-    threshold: float | None = None
-    save_maps: bool = False
-    save_images: bool = False
-    carry: tuple[str, ...] = ()
 
 
 def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tuple[str, ...]]:
@@ -79,6 +58,7 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
         carry=request.carry,
         sampler=sampler,
         moved=moved,
+        fit=request.fit,
     )
     if request.threshold is None:
         measurement = _calibrated(bundle, measurement, notes)

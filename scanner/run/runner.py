@@ -31,8 +31,8 @@ from memscan.scanner.run.part import ScannedBatch, Work, write_parts
 from memscan.scanner.run.progress import Advance, show_progress
 from memscan.scanner.run.share import claimed
 from memscan.scanner.run.stages import Behind, made_ahead
-from memscan.scanner.scan.batch_ceiling import BatchCeiling
-from memscan.scanner.scan.scanner import Scanner
+from memscan.scanner.scanning.batch_ceiling import BatchCeiling
+from memscan.scanner.scanning.scanner import Scanner
 from memscan.scanner.settings import Execution
 
 Progress = Callable[[int, int], AbstractContextManager[Advance]]

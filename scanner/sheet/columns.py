@@ -32,7 +32,7 @@ def columns(selection: Selection) -> Iterator[Column]:
     entries = selection.entries
     if any(_training(entry) for entry in entries):
         yield Column("training image", "one that the model has learned from", _training)
-    if any(entry.truth for entry in entries):
+    if any(entry.truth and entry.truth.mask is not None for entry in entries):
         yield Column("ground truth", "the part that is truly memorized", _truth)
     if any(entry.generated for entry in entries):
         yield Column("generated image", "what the model makes of the prompt", _generated)
@@ -59,7 +59,9 @@ def _training(entry: Entry) -> Image.Image | None:
 
 
 def _truth(entry: Entry) -> Image.Image | None:
-    return overlay(entry.truth.mask, _training_image(entry) or entry.generated) if entry.truth else None
+    if entry.truth is None or entry.truth.mask is None:
+        return None
+    return overlay(entry.truth.mask, _training_image(entry) or entry.generated)
 
 
 def _generated(entry: Entry) -> Image.Image | None:

@@ -116,6 +116,6 @@ def _write_score(draw: ImageDraw.ImageDraw, at: tuple[int, int], entry: Entry, h
     if filled:
         draw.rectangle((left, top + 28, left + filled - 1, top + 33), fill=OUTLINE)
     write(draw, (left, top + 42), f"mask covers {entry.mask.mean():.0%}", 12, GREY)
-    if entry.truth:
+    if entry.truth and entry.truth.mask is not None:
         agreement = overlap(fixed_counts([entry.mask], [entry.truth.mask]), np.zeros(1, dtype=np.intp))
         write(draw, (left, top + 58), f"IoU with truth: {agreement.iou:.2f}", 12, GREY)

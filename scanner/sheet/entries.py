@@ -17,7 +17,6 @@ from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.ground_truth import KINDS, GroundTruth, Truth
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.results.reader import Key, Results
-from memscan.scanner.results.rle import decode
 
 _KEY = ("row", "seed", "step_index")
 _DETAILS = ("prompt", "score", "mask", "mask_height", "mask_width", "timestep", "sigma", "threshold", "model_id")
@@ -71,13 +70,13 @@ def select(results: Results, truth: GroundTruth | None, step: int | None, limit:
         raise UsageError(f"nothing to draw in {results.path} at step {step}: {lack}")
     shown = order[:limit] if truth is None else sorted(order[:limit], key=lambda place: _rank(truths[place]))
     keys = [(table["row"][place].as_py(), table["seed"][place].as_py()) for place in shown]
-    details = _details(results, here, keys)
+    details, masks = _details(results, here, keys)
     measured = [name for name in MAPS if details[0][f"{name}_mean"] is not None] if results.has_maps else []
     stacks = {name: results.maps(name, step, keys) for name in measured}
     entries = []
     for number, (key, place) in enumerate(zip(keys, shown, strict=True)):
         maps = {name: stack[number] for name, stack in stacks.items()}
-        entries.append(_entry(details[number], maps, results.image(key), truths[place]))
+        entries.append(_entry(details[number], masks[number], maps, results.image_file(key), truths[place]))
     return Selection(
         entries=tuple(entries),
         total=len(order),
@@ -91,20 +90,30 @@ def select(results: Results, truth: GroundTruth | None, step: int | None, limit:
     )
 
 
-def _details(results: Results, here: ds.Expression, keys: Sequence[Key]) -> list[dict[str, Any]]:
-    rows = results.rows([*_KEY, *_DETAILS, *_MEANS], here & ds.field("row").isin([row for row, _ in keys]))
-    found = {(one["row"], one["seed"]): one for one in rows.to_pylist()}
-    return [found[key] for key in keys]
+def _details(
+    results: Results, here: ds.Expression, keys: Sequence[Key]
+) -> tuple[list[dict[str, Any]], list[NDArray[np.bool_]]]:
+    """Rows and masks of the images `keys`."""
+    rows = results.rows([*_KEY, "status", *_DETAILS, *_MEANS], here & ds.field("row").isin([row for row, _ in keys]))
+    place = {
+        key: index for index, key in enumerate(zip(rows["row"].to_pylist(), rows["seed"].to_pylist(), strict=True))
+    }
+    chosen = rows.take([place[key] for key in keys])
+    return chosen.to_pylist(), results.masks(chosen)
 
 
 def _entry(
-    row: dict[str, Any], maps: dict[str, NDArray[np.float16]], generated: bytes | None, truth: Truth | None
+    row: dict[str, Any],
+    mask: NDArray[np.bool_],
+    maps: dict[str, NDArray[np.float16]],
+    generated: bytes | None,
+    truth: Truth | None,
 ) -> Entry:
     return Entry(
         prompt=row["prompt"],
         seed=row["seed"],
         score=row["score"],
-        mask=decode(row["mask"], row["mask_height"], row["mask_width"]),
+        mask=mask,
         maps=maps,
         generated=None if generated is None else Image.open(io.BytesIO(generated)),
         truth=truth,

@@ -14,7 +14,7 @@ from benchmarks.flops import graph_flops
 from benchmarks.gpu import Cost, graph_cost, graph_row, matrix_product_peak, median_seconds, scan_row
 from benchmarks.scan_rate import images_per_second
 from memscan.kernels.torch_runtime import TorchRuntime
-from memscan.scanner.run.measurement import Request
+from memscan.scanner.run.request import Request
 from memscan.scanner.settings import Execution
 from tests.analytic_bundle import write_analytic_bundle
 from tests.kernels.lowering_rows import Row, floats

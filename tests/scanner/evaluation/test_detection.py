@@ -52,3 +52,26 @@ def test_replicates_weigh_captions_by_their_images() -> None:
         draws.append((a[:, None] > b).mean())
     # the 2.5% quantile of 2000 replicates of standard deviation 0.055 has a standard error of 0.003; two of them differ
     assert found.interval == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.015)
+
+
+UNEVEN = np.repeat(np.arange(8), [20, 1, 1, 1, 1, 1, 1, 1])
+"""The captions of 27 images: one with 20 seeds, seven with one each."""
+
+
+@pytest.mark.parametrize("uneven_side", ["memorized", "others"])
+def test_interval_of_captions_with_uneven_numbers_of_seeds_is_that_of_their_closed_form(uneven_side: str) -> None:
+    """The caption of 20 seeds is right in all of them, the seven others are wrong.
+
+    Drawn k times among 8, it makes the AUC 20 k / (20 k + 8 - k), with k ~ Binomial(8, 1/8): P(k <= 0) = .34,
+    P(k <= 2) = .93 and P(k <= 3) = .99, so the interval is that of k = 0 and k = 3. Images drawn one by one would stay
+    above .5, captions that weigh the same end at 3/8.
+    """
+    right = UNEVEN == 0
+    uneven, even = np.where(right, 1.0, -1.0), np.zeros(6)
+    sign = 1.0 if uneven_side == "memorized" else -1.0
+    scores = sign * np.concatenate([uneven, even])
+    memorized = (np.arange(33) < 27) == (uneven_side == "memorized")
+    found = detection(scores, memorized, np.concatenate([UNEVEN, 8 + np.arange(6)]))
+    assert found is not None
+    assert found.auc == pytest.approx(20 / 27, abs=1e-12)
+    assert found.interval == pytest.approx((0.0, 60 / 65), abs=1e-12)

@@ -54,7 +54,7 @@ def test_masks_of_global_and_none_may_be_left_out(tmp_path: Path) -> None:
         ({"kind": "global", "mask": HALF}, "row 0: kind is global, but its mask leaves out 50.0% of the image"),
         ({"kind": "none", "mask": HALF}, "row 0: kind is none, but its mask covers 50.0% of the image"),
         ({"kind": "local", "mask": HALF & ~HALF}, "row 0: kind is local, but its mask is empty"),
-        ({"kind": "local", "mask": None}, "row 0: mask, mask_height or mask_width is null"),
+        ({"kind": "local", "mask": None}, "row 0: kind is local, but its mask is null"),
     ],
 )
 def test_a_row_that_contradicts_itself_is_named(tmp_path: Path, row: dict[str, Any], problem: str) -> None:
@@ -82,8 +82,8 @@ def test_a_prompt_under_several_ids_is_joined_on_id_alone(tmp_path: Path) -> Non
 
 def test_missing_columns_are_listed_with_those_there_are(tmp_path: Path) -> None:
     file = tmp_path / "truth.parquet"
-    pq.write_table(pa.table({"caption": ["a"], "kind": ["none"]}), file)
-    message = r"lacks prompt \(or id\), mask, mask_height, mask_width; it has caption, kind$"
+    pq.write_table(pa.table({"caption": ["a"], "label": ["none"]}), file)
+    message = r"lacks prompt \(or id\), kind; it has caption, label$"
     with pytest.raises(UsageError, match=message):
         read_ground_truth(str(file))
 

@@ -129,6 +129,20 @@ def test_interval_resamples_captions_not_images() -> None:
     assert alone.iou_interval == pytest.approx((0.4, 0.6), abs=0.02)
 
 
+def test_interval_of_captions_with_uneven_numbers_of_seeds_is_that_of_their_closed_form() -> None:
+    """One caption is hit in all of its 20 seeds, seven are missed in their only one.
+
+    Drawn k times among 8, the first makes the IoU 20 k / (20 k + 8 - k), with k ~ Binomial(8, 1/8): P(k <= 0) = .34,
+    P(k <= 2) = .93 and P(k <= 3) = .99, so the interval is that of k = 0 and k = 3. Images drawn one by one would stay
+    above .5, captions that weigh the same end at 3/8.
+    """
+    captions = np.repeat(np.arange(8), [20, 1, 1, 1, 1, 1, 1, 1])
+    hits = [np.full((16, 16), caption == 0) for caption in captions]
+    result = overlap(fixed_counts(hits, [np.ones((256, 256), dtype=bool)] * 27), captions)
+    assert result.iou == pytest.approx(20 / 27, abs=1e-12)
+    assert result.iou_interval == pytest.approx((0.0, 60 / 65), abs=1e-12)
+
+
 def test_paper_unit_is_channel_sum_over_variance_and_curvatures_lose_their_negative_part() -> None:
     mean = np.array([[-0.5, 0.25]], dtype=np.float16)
     assert paper_unit("dh_uncond", mean, 4, 0.5).tolist() == [[0.0, 4.0]]

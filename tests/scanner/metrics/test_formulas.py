@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
 from tests.scanner.metrics.way import Way, way_of
-from tests.scanner.scan.closed_form import SAMPLES, SETTINGS, at_steps, run, scanned
-from tests.scanner.scan.one_by_one import Image
+from tests.scanner.scanning.closed_form import SAMPLES, SETTINGS, at_steps, run, scanned
+from tests.scanner.scanning.one_by_one import Image
 
 STEPS = (0, 1, 7, 9)
 ROUNDING = 1e-5

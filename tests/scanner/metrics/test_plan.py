@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 
+from memscan.scanner.bundle import Condition, Gives, Quantity, open_bundle
+from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.metric import Ask, Metric
@@ -12,8 +14,25 @@ from memscan.scanner.metrics.plan import Calls, plan_calls, price
 PROMPT, NONE = Ask("eps", "prompt"), Ask("eps", "none")
 
 
+GRAPHS: dict[str, Gives] = {
+    "step.onnx": {"eps": ("prompt", "none"), "denoised": ("prompt",)},
+    "measure.onnx": {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")},
+    "baseline/measure.onnx": {"eps": ("baseline",), "diagonal": ("baseline",)},
+}
+
+
+class Bundle:
+    """What a bundle of certain graphs gives."""
+
+    def __init__(self, graphs: dict[str, Gives]) -> None:
+        self._graphs = graphs
+
+    def gives(self, quantity: Quantity, of: Condition) -> tuple[str, ...]:
+        return tuple(name for name, given in self._graphs.items() if of in given.get(quantity, ()))
+
+
 def plan(*names: str) -> Calls:
-    return plan_calls([METRICS[name] for name in names], has_baseline=True)
+    return plan_calls([METRICS[name] for name in names], Bundle(GRAPHS).gives)
 
 
 def cost(calls: Calls, **changes: int) -> tuple[float, float]:
@@ -71,23 +90,61 @@ def other(**changes: object) -> Metric:
     return dataclasses.replace(METRICS["guidance_norm"], name="other", **changes)
 
 
-@pytest.mark.parametrize(
-    ("metric", "asked"),
-    [
-        (other(when="measured", asks=(Ask("attention", "prompt"),)), "attention of prompt"),
-        (other(when="measured", asks=(Ask("product", "none"),)), "product of none"),
-        (other(when="every", asks=(Ask("diagonal", "prompt"),)), "diagonal of prompt"),
-        (other(when="measured", asks=(Ask("next_state"),)), "next_state"),
-        (other(when="first", asks=(Ask("eps", "baseline"),)), "eps of baseline"),
-        (other(when="every", asks=(Ask("eps", "prompt", "denoised"),)), "eps of prompt at the denoised image"),
-    ],
-    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
+NOWHERE, UNDERWAY, THERE = (
+    "which no graph of this bundle gives",
+    "on the way of the sampler, where no call of a scan gives it",
+    "at a measured state, where no call of a scan gives it",
 )
-def test_what_no_graph_gives_is_one_clear_error(metric: Metric, asked: str) -> None:
-    with pytest.raises(UsageError, match=f"^the metric other asks for {asked}, which no graph of this bundle gives$"):
-        plan_calls([METRICS["h_cond"], metric], has_baseline=True)
 
 
-def test_a_baseline_is_asked_of_bundles_that_have_one_only() -> None:
-    with pytest.raises(UsageError, match=r"^the metric dh_base asks for diagonal of baseline, which no graph"):
-        plan_calls([METRICS["dh_base"]], has_baseline=False)
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (other(when="measured", asks=(Ask("attention", "prompt"),)), f"attention of prompt, {NOWHERE}"),
+        (other(when="measured", asks=(Ask("product", "none"),)), f"product of none, {NOWHERE}"),
+        (other(when="every", asks=(Ask("diagonal", "prompt"),)), f"diagonal of prompt {UNDERWAY}"),
+        (other(when="measured", asks=(Ask("next_state"),)), f"next_state {THERE}"),
+        (other(when="first", asks=(Ask("eps", "baseline"),)), f"eps of baseline {UNDERWAY}"),
+        (
+            other(when="every", asks=(Ask("eps", "prompt", "denoised"),)),
+            f"eps of prompt at the denoised image {UNDERWAY}",
+        ),
+    ],
+    ids=lambda value: value.partition(",")[0].replace(" ", "-") if isinstance(value, str) else "",
+)
+def test_what_no_graph_gives_is_one_clear_error(metric: Metric, message: str) -> None:
+    with pytest.raises(UsageError, match=f"^the metric other asks for {message}$"):
+        plan_calls([METRICS["h_cond"], metric], Bundle(GRAPHS).gives)
+
+
+@pytest.mark.parametrize(
+    ("name", "lacking", "asked"),
+    [
+        ("dh_base", "baseline/measure.onnx", "diagonal of baseline"),
+        ("h_cond", "measure.onnx", "diagonal of prompt"),
+        ("guidance_first", "step.onnx", "eps of prompt"),
+    ],
+)
+def test_what_can_be_asked_is_what_the_graphs_of_the_bundle_give(name: str, lacking: str, asked: str) -> None:
+    graphs = {graph: gives for graph, gives in GRAPHS.items() if graph != lacking}
+    plan(name)
+    with pytest.raises(UsageError, match=f"^the metric {name} asks for {asked}"):
+        plan_calls([METRICS[name]], Bundle(graphs).gives)
+
+
+def test_a_quantity_that_a_bundle_gives_but_no_scan_calls_for_is_no_gap_of_the_bundle() -> None:
+    metric = other(when="measured", asks=(Ask("product", "prompt"),))
+    graphs = GRAPHS | {"product.onnx": {"product": ("prompt",)}}
+    with pytest.raises(UsageError, match=f"^the metric other asks for product of prompt {THERE}$"):
+        plan_calls([metric], Bundle(graphs).gives)
+
+
+def test_eps_that_the_step_does_not_give_is_measured() -> None:
+    graphs = GRAPHS | {"step.onnx": {"denoised": ("prompt",)}}
+    calls = plan_calls([METRICS["ds_uncond"]], Bundle(graphs).gives)
+    assert (calls.measured, calls.guided) == (("prompt", "none"), False)
+
+
+def test_the_embedded_bundle_gives_all_metrics() -> None:
+    calls = plan_calls(list(METRICS.values()), open_bundle(BUNDLE, verify=False).gives)
+    assert calls == plan(*METRICS)

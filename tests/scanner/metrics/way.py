@@ -9,7 +9,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.samples import Sample
 from memscan.scanner.sampling.ddim import ddim_timesteps
 from tests.analytic_model import Analytic, analytic_model
-from tests.scanner.scan.closed_form import SETTINGS, level, sampled_states
+from tests.scanner.scanning.closed_form import SETTINGS, level, sampled_states
 
 Latents = NDArray[np.float64]
 

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from transformers import CLIPTokenizer
 
-from memscan.scanner.bundle import Bundle, Text, Tokenization
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.bundle_parts import Text, Tokenization
 from memscan.scanner.errors import BundleError, RowError
 from memscan.scanner.model.text import Conditioning, PromptEncoder, Tokenizer
 from tests.analytic_bundle import BOS, EOS, PAD, UNK, write_analytic_bundle

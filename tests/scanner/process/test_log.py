@@ -116,7 +116,8 @@ from memscan.scanner.bundle import open_bundle
 from memscan.scanner.input.manifest import prompt_manifest
 from memscan.scanner.notes import note
 from memscan.scanner.run.job import Job
-from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.measurement import build_measurement
+from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution
 bundle = open_bundle(Path({str(analytic)!r}))

@@ -75,7 +75,7 @@ def test_a_package_that_does_not_load_is_no_bug_and_one_of_ours_is() -> None:
         "error: libtiff.so.6: cannot open shared object file: this installation of memscan is incomplete, "
         "install it again"
     )
-    assert outcome(ImportError("cannot import name 'x'", name="memscan.scanner.scan"), "run")[1] == 70
+    assert outcome(ImportError("cannot import name 'x'", name="memscan.scanner.scanning"), "run")[1] == 70
 
 
 class PanicException(BaseException):

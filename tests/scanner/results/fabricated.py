@@ -36,7 +36,7 @@ def scanned(
     exist = np.ones(1, np.bool_)
     of_image = {name: Scores(np.array([value], np.float32), exist) for name, value in (scores or {}).items()}
     measured = tuple(StepMaps(maps, (None,), of_image) for maps in batched)
-    return Scanned((Sample(row, seed, prompt, id),), (False,), measured)
+    return Scanned((Sample(row, seed, prompt, id),), (False,), measured, ("sampled",))
 
 
 def write_results(

@@ -54,22 +54,25 @@ def test_no_column_comes_together_as_a_whole(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_a_part_says_of_itself_is_read_back() -> None:
-    record = PartRecord("abc", Extent(3, 1, 5, 2, 7), Tally(4, 3, 2), {"00000003-1.png": "12"})
+    record = PartRecord("abc", Extent(3, 1, 5, 2, 7), Tally(4, 3, 2, given=1, sampled=5), {"00000003-1.png": "12"})
     assert PartRecord.from_metadata(record.to_metadata()) == record
 
 
 def test_images_are_counted_not_their_rows_of_steps() -> None:
-    """Two images at two steps each: one is truncated at both, the other failed at one of them."""
+    """Three images at two steps: one is truncated at both, one failed at one of them, of one nothing is known."""
     batch = pa.RecordBatch.from_pydict(
         {
-            "row": [0, 0, 0, 0],
-            "seed": [1, 1, 2, 2],
-            "status": ["ok", "ok", "ok", "error"],
-            "error": [None, None, None, "not finite"],
-            "truncated": [True, True, False, False],
+            "row": [0, 0, 0, 0, 1, 1],
+            "seed": [1, 1, 2, 2, 0, 0],
+            "status": ["ok", "ok", "ok", "error", "error", "error"],
+            "error": [None, None, None, "not finite", "not JSON", "not JSON"],
+            "truncated": [True, True, False, False, None, None],
+            "image_source": ["sampled", "sampled", *["given, cropped from 9x7"] * 2, None, None],
         }
     )
-    assert tally([batch.slice(0, 1), batch.slice(1)]) == Tally(ok=1, error=1, truncated=1, reasons=("not finite",))
+    assert tally([batch.slice(0, 1), batch.slice(1)]) == Tally(
+        ok=1, error=2, truncated=1, given=1, sampled=1, reasons=("not finite", "not JSON")
+    )
 
 
 def test_reasons_are_the_first_that_differ() -> None:

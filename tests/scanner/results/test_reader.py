@@ -55,10 +55,10 @@ def test_flipped_bit_of_results_is_found(results: Path) -> None:
 @pytest.mark.parametrize("content", [None, b"another"], ids=["missing", "altered"])
 def test_image_that_is_not_what_was_saved_is_found(content: bytes | None, results: Path) -> None:
     opened, image = open_results(results), results / "images" / "00000" / "00000000-0.png"
-    assert (opened.image((0, 0)), opened.image((1, 0))) == (b"the image", None)
+    assert (opened.image_file((0, 0)), opened.image_file((1, 0))) == (b"the image", None)
     image.unlink() if content is None else image.write_bytes(content)
     with pytest.raises(UsageError, match=r"00000000-0\.png is damaged"):
-        opened.image((0, 0))
+        opened.image_file((0, 0))
 
 
 def test_disk_that_fails_is_not_called_damage(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:

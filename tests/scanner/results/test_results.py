@@ -43,12 +43,15 @@ def test_scanned_samples_give_a_row_for_each_step_with_its_own_threshold() -> No
     maps = {"dh_uncond": np.stack([ramp(0.5), ramp(0.0)]), "ds_uncond": np.stack([ramp(2.0), ramp(1.0)])}
     samples = (Sample(4, 7, "a rug", carried={"kind": "none"}), Sample(5, 7, "a mug", "x", carried={"kind": "local"}))
     steps = (StepMaps(maps, (None, None)),) * 2
-    other, first, _, second = rows(maker(kind=pa.string()).scanned(Scanned(samples, (False, True), steps)))
+    other, first, _, second = rows(
+        maker(kind=pa.string()).scanned(Scanned(samples, (False, True), steps, ("sampled", "given, cropped from 9x7")))
+    )
     assert {name: first[name] for name in ("row", "seed", "step_index", "timestep", "sigma", "threshold")} == {
         "row": 5, "seed": 7, "step_index": 3, "timestep": 101, "sigma": 0.5, "threshold": 0.25
     }  # fmt: skip
     assert (second["step_index"], second["threshold"], second["calibrated"]) == (9, 0.5, False)
     assert (first["status"], first["truncated"], first["kind"], first["id"]) == ("ok", True, "local", "x")
+    assert (first["image_source"], other["image_source"]) == ("given, cropped from 9x7", "sampled")
     assert (other["prompt"], other["truncated"], other["kind"], other["id"]) == ("a rug", False, "none", None)
     values = ramp(0.0)
     assert first["dh_uncond_mean"] == first["score"] == np.float32(values.mean(dtype=np.float64))
@@ -67,7 +70,7 @@ def test_maps_that_failed_are_an_error_of_their_image_and_step_alone() -> None:
     fine = {"dh_uncond": np.stack([ramp(0.0), ramp(0.0)])}
     steps = (StepMaps(maps, ("not finite", None)), StepMaps(fine, (None, None)))
     samples = (Sample(0, 0, "a mug"), Sample(1, 0, "a mug"))
-    failed, *others = rows(maker().scanned(Scanned(samples, (False, False), steps)))
+    failed, *others = rows(maker().scanned(Scanned(samples, (False, False), steps, ("sampled",) * 2)))
     assert (failed["status"], failed["error"], failed["truncated"]) == ("error", "not finite", False)
     measured = ("score", "mask", "mask_height", "mask_width", "mask_share", "dh_uncond_mean", "dh_uncond_q99")
     assert [failed[name] for name in measured] == [None] * len(measured)
@@ -83,7 +86,7 @@ def with_scores(errors: tuple[str | None, ...] = (None, None)) -> Scanned:
         "flipd": Scores(np.array([40.0, 250.0], np.float32), np.array([True, True])),
     }
     samples = (Sample(0, 0, "a mug"), Sample(1, 0, "a rug"))
-    return Scanned(samples, (False, False), (StepMaps(maps, errors, scores),) * 2)
+    return Scanned(samples, (False, False), (StepMaps(maps, errors, scores),) * 2, ("sampled",) * 2)
 
 
 def test_scores_are_columns_of_their_names_and_null_where_an_image_has_none() -> None:
@@ -137,6 +140,12 @@ def test_rejected_row_gives_an_error_row_for_each_step() -> None:
         assert table[name].null_count == 2, name
 
 
+@pytest.mark.parametrize(("given", "source"), [(True, "given"), (False, "sampled"), (None, None)])
+def test_rejected_row_says_where_its_image_would_come_from(given: bool | None, source: str | None) -> None:
+    table = pa.Table.from_batches(maker().rejected([Rejected(0, 0, "a mug", "refused", image_given=given)]))
+    assert table["image_source"].to_pylist() == [source] * 2
+
+
 def test_carried_column_may_not_hide_a_result_column() -> None:
     with pytest.raises(UsageError) as caught:
         result_schema({"score": pa.string()}, {})
@@ -185,7 +194,9 @@ def test_reader_takes_the_folder_with_its_mark_of_success(
     expected = []
     for part in range(2):
         steps = (StepMaps({"dh_uncond": ramp(0.0)[None]}, (None,)),) * len(STEPS)
-        table = pa.Table.from_batches(maker().scanned(Scanned((Sample(part, 0, "a mug"),), (False,), steps)))
+        table = pa.Table.from_batches(
+            maker().scanned(Scanned((Sample(part, 0, "a mug"),), (False,), steps, ("sampled",)))
+        )
         expected += list(zip(table["row"].to_pylist(), table["mask"].to_pylist(), strict=True))
         pq.write_table(table, tmp_path / f"part-{part:05d}.parquet", compression="zstd", write_page_checksum=True)
     (tmp_path / "_SUCCESS").touch()
@@ -199,7 +210,7 @@ def test_maps_are_stored_as_little_endian_float16_and_saturate() -> None:
     writer = MapsWriter(stream, {b"key": b"value"}, (9,))
     maps = {"dh_uncond": np.stack([values, ramp(np.nan)])}
     samples = (Sample(5, 7, "a mug"), Sample(6, 7, "a mug"))
-    writer.add(Scanned(samples, (False, False), (StepMaps(maps, (None, "not finite")),)))
+    writer.add(Scanned(samples, (False, False), (StepMaps(maps, (None, "not finite")),), ("sampled",) * 2))
     writer.close()
     table = pq.read_table(io.BytesIO(stream.getvalue()))
     assert table.schema.equals(MAPS_SCHEMA)

@@ -11,8 +11,8 @@ from memscan.scanner.model.text import Tokens
 from memscan.scanner.run.batches import Batch, batches
 from memscan.scanner.run.cut import Bounds, survey
 from memscan.scanner.samples import Rejected, Sample
-from memscan.scanner.scan.batch_ceiling import BatchCeiling
-from memscan.scanner.scan.prepare import Prepared
+from memscan.scanner.scanning.batch_ceiling import BatchCeiling
+from memscan.scanner.scanning.prepare import Prepared
 from tests.scanner.run.small_run import ROWS, write_manifest
 
 

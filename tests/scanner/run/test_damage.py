@@ -22,9 +22,10 @@ from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.results.reader import open_results
 from memscan.scanner.results.store import LocalStore
 from memscan.scanner.run.job import Job
-from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.measurement import build_measurement
+from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import run
-from memscan.scanner.scan import scanner, sources
+from memscan.scanner.scanning import scanner, sources
 from memscan.scanner.settings import Execution
 from tests.scanner.run.small_run import (
     ROWS,
@@ -211,7 +212,7 @@ def test_folder_of_any_name_is_written_resumed_and_read(name: str, tmp_path: Pat
     results = open_results(tmp_path / name)
     assert results.rows(["row", "seed", "step_index"]).num_rows == 9
     assert results.maps("dh_uncond", 9, [(1, 3)]).shape == (1, 8, 8)
-    assert results.image((1, 3)) == (tmp_path / name / "images" / "00001" / "00000001-3.png").read_bytes()
+    assert results.image_file((1, 3)) == (tmp_path / name / "images" / "00001" / "00000001-3.png").read_bytes()
 
 
 def test_mark_of_success_is_taken_back_before_a_lost_part_is_done_again(

@@ -8,7 +8,8 @@ import pytest
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import MAPS, METRICS
-from memscan.scanner.run.measurement import Request, build_measurement, matching_calibrations, measured_steps
+from memscan.scanner.run.measurement import build_measurement, matching_calibrations, measured_steps
+from memscan.scanner.run.request import Request
 from memscan.scanner.settings import Measurement, Probes, fingerprint, fingerprint_parts
 
 # The analytic bundle: 10 steps at timesteps 901, 801, ... 1; defaults 201, 101, 1; guidance 2.5; 8 Hadamard probes;

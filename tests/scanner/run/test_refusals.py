@@ -116,7 +116,8 @@ def test_run_of_another_schema_is_refused(arguments: list[str], out: Path, capsy
     del held["part_rows"]
     record.write_text(json.dumps(held | {"shard_rows": 3}))
     assert error_line(arguments, 2, capsys) == (
-        f"{out} holds a run of another version of memscan: choose another --out"
+        f"{out} holds a run of another version of memscan, or one whose record is damaged (shard_rows is not known): "
+        "choose another --out"
     )
 
 
@@ -131,7 +132,7 @@ def test_altered_weights_are_refused_on_resume_though_unverified(
     assert json.loads((folder / "_memscan" / "run.json").read_text())["verified"] is False
     assert invoke(arguments) == 0
     with (model / "vae_decoder.onnx").open("ab") as stream:
-        stream.write(b"\0")
+        stream.write(b"\xfa\x01\0")  # an empty field that nobody knows: the graph is still one
     line = error_line([*arguments, "--no-verify"], 2, capsys)
     assert line.startswith(f"{folder} holds another run: the bundle's file vae_decoder.onnx was ")
     assert line.endswith("... now: choose another --out")

@@ -26,7 +26,7 @@ from memscan.scanner.results.reader import open_results
 from memscan.scanner.results.run_record import adopt_record
 from memscan.scanner.results.schema import COLUMNS
 from memscan.scanner.run import runner
-from memscan.scanner.scan.scanner import Scanner
+from memscan.scanner.scanning.scanner import Scanner
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +124,8 @@ def test_rows_that_fail_are_error_rows_and_exit_code_3(analytic: Path, capsys: p
         ):
             stream.write(json.dumps(row) + "\n")
     _, lines = run("m.jsonl", "--model", analytic, "--step", 8, "--step", 9, code=3, capsys=capsys)
-    assert lines[0] == "memscan: done: 7 images: 1 ok, 6 with errors, 0 with truncated prompts"
+    fate = "7 images: 1 ok, 6 with errors, 0 with truncated prompts; 5 sampled, 2 given"
+    assert lines[0] == f"memscan: done: {fate}"
     table = results("m.jsonl.memscan")
     assert table["row"].to_pylist() == [row for row in range(7) for _ in range(2)]
     assert table["status"].to_pylist() == ["ok"] * 2 + ["error"] * 12
@@ -210,14 +211,15 @@ def test_manifest_that_shrinks_while_it_is_scanned_completes_nothing(
         return adopt_record(*arguments)
 
     write_rows(12)
-    monkeypatch.setattr(runner, "adopt_record", shrink)  # the first thing that is done after the rows were counted
-    line = error(name, "--model", analytic, "--step", 9, "--part-rows", 3, capsys=capsys)
+    with monkeypatch.context() as patch:  # `undo` would leave the empty folder too
+        patch.setattr(runner, "adopt_record", shrink)  # the first thing that is done after the rows were counted
+        line = error(name, "--model", analytic, "--step", 9, "--part-rows", 3, capsys=capsys)
     assert "changed while it was" in line
-    assert {file.name for file in Path("m.memscan/results").glob("*")} <= {"part-00000.parquet"}
-    monkeypatch.undo()
+    out = f"{name.removesuffix('.parquet')}.memscan"
+    assert {file.name for file in (Path(out) / "results").glob("*")} <= {"part-00000.parquet"}
     write_rows(12)
     run(name, "--model", analytic, "--step", 9, "--part-rows", 3, code=0, capsys=capsys)
-    assert results("m.memscan")["row"].to_pylist() == list(range(12))
+    assert results(out)["row"].to_pylist() == list(range(12))
 
 
 def test_images_that_are_lost_on_the_way_complete_nothing(
@@ -270,7 +272,10 @@ def test_embedded_model_is_used_loudly_without_a_model(
     monkeypatch.setattr(embedded, "BUNDLE", analytic)
     _, lines = run("--prompt", "a city", code=0, capsys=capsys)
     assert lines[0] == (
-        "memscan: no --model given: scanning the embedded TOY model, which knows only its own few captions"
+        "memscan: TOY MODEL: no --model given: scanning the embedded toy, which knows only its own few captions"
+    )
+    assert lines[-1] == (
+        "memscan: TOY MODEL: what was measured is the embedded toy, and says nothing about a model of yours"
     )
 
 

@@ -16,10 +16,11 @@ from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.results import layout
 from memscan.scanner.results.store import LocalStore
 from memscan.scanner.run.job import Job
-from memscan.scanner.run.measurement import Request, build_measurement
+from memscan.scanner.run.measurement import build_measurement
+from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import Summary, run
 from memscan.scanner.run.share import WHOLE, Share, claimed
-from memscan.scanner.scan.scanner import Scanner
+from memscan.scanner.scanning.scanner import Scanner
 from memscan.scanner.settings import Execution
 from tests.scanner.run.small_run import ROWS, contents, write_manifest
 

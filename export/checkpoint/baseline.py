@@ -1,0 +1,105 @@
+"""Whether a baseline is a less-trained checkpoint of the same model: same architecture, text, latents and noise.
+
+The difference of two curvatures means something only where nothing but the training differs.
+"""
+
+from typing import Any
+
+import torch
+
+from memscan.export.checkpoint.checkpoint import Checkpoint
+from memscan.export.checkpoint.checks import read_part, text_width
+from memscan.export.checkpoint.configuration.keys import Keys, differences
+from memscan.export.checkpoint.configuration.text_encoder import TEXT_ENCODER
+from memscan.export.checkpoint.configuration.unet import UNET
+from memscan.export.checkpoint.configuration.vae import VAE
+from memscan.export.checkpoint.sizes import latent_size
+from memscan.export.checkpoint.tokenization import check_same_tokenizers
+from memscan.export.checkpoint.weights import read_tensors
+from memscan.scanner.errors import ExportError
+
+_LOOSE = ("bos_token_id", "eos_token_id", "projection_dim")
+"""Old configurations have placeholders here; the tokenizers and the denoiser's inputs are compared instead."""
+
+
+def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
+    """Check that `baseline` belongs to `model`; parts that it lacks are the model's.
+
+    Returns:
+        Lines that a user should see.
+
+    Raises:
+        ExportError: it is of another family, differs in a configuration, a tokenizer or the noise schedule, or has the
+            model's own weights, perhaps rounded.
+    """
+    if baseline.family != model.family:
+        raise ExportError(
+            f"{baseline.path} is of another family, {baseline.family.title}, than {model.path},"
+            f" {model.family.title}: not the same model"
+        )
+    for part, keys in (("unet", UNET), *((part, TEXT_ENCODER) for part in model.text_encoders), ("vae", VAE)):
+        if baseline.has(part):
+            _require_same_config(model, baseline, part, keys)
+    check_same_tokenizers(model, baseline)
+    remarks = []
+    if baseline.has("scheduler"):
+        if baseline.schedule().alphas_cumprod != model.schedule().alphas_cumprod:
+            raise ExportError(
+                f"{baseline.path / 'scheduler'} has other noise than {model.path / 'scheduler'} (num_train_timesteps or"
+                " betas): not the same model"
+            )
+        if baseline.prediction_type() != model.prediction_type():
+            remarks.append(
+                f"{baseline.id} predicts {baseline.prediction_type()}, {model.id} {model.prediction_type()}: both are"
+                " exported as eps"
+            )
+    if baseline.has("vae") and not _same_vae(model, baseline):
+        remarks.append(f"{baseline.id} has another vae than {model.id}: both are given the latents of {model.id}")
+    encoders = [part for part in model.text_encoders if baseline.has(part)]
+    same = [part for part in ("unet", *encoders) if same_weights(model, baseline, part)]
+    if "unet" in same and len(same) == 1 + len(encoders):
+        raise ExportError(
+            f"{baseline.path} has the weights of {model.path}, perhaps rounded: a baseline is a less-trained checkpoint"
+            " of the same model"
+        )
+    if "unet" in same:
+        remarks.append(f"{baseline.id} has the unet of {model.id}, and differs from it in the text encoder alone")
+    return remarks
+
+
+def same_weights(one: Checkpoint, other: Checkpoint, part: str) -> bool:
+    """Whether a part's weights are the same in both, or would be if all were rounded to float16, or to bfloat16."""
+    roundings = {torch.float32, torch.float16, torch.bfloat16}
+    places = [checkpoint.weights(part) for checkpoint in (one, other)]
+    if places[0].places.keys() != places[1].places.keys():
+        return False
+    for (_, tensor), (_, twin) in zip(*map(read_tensors, places), strict=True):
+        roundings = {dtype for dtype in roundings if torch.equal(tensor.to(dtype), twin.to(dtype))}
+        if not roundings:
+            return False
+    return True
+
+
+def _require_same_config(model: Checkpoint, baseline: Checkpoint, part: str, keys: Keys) -> None:
+    one, other = (_comparable(checkpoint, part) for checkpoint in (baseline, model))
+    found = differences(keys, one, other)
+    if found:
+        raise ExportError(
+            f"{baseline.path / part} differs from {model.path / part} in {'; '.join(found)}: not the same model"
+        )
+
+
+def _comparable(checkpoint: Checkpoint, part: str) -> dict[str, Any]:
+    """A part's configuration with one spelling for one meaning, and without what means nothing."""
+    config = read_part(checkpoint.path, part, checkpoint.family.parts[part])
+    if part == "unet":
+        size = latent_size(config, checkpoint.family)
+        return {**config, "sample_size": size, "cross_attention_dim": text_width(checkpoint.path, config)}
+    return {key: value for key, value in config.items() if key not in _LOOSE}
+
+
+def _same_vae(model: Checkpoint, baseline: Checkpoint) -> bool:
+    try:
+        return same_weights(model, baseline, "vae")
+    except ExportError:  # a baseline's is never used, and so may be unreadable
+        return False

@@ -1,0 +1,41 @@
+"""The configuration of an image autoencoder, `vae/config.json`.
+
+The pipelines of Stable Diffusion scale latents by `scaling_factor` and by nothing else; a mean, a deviation or a shift
+belongs to pipelines that memscan does not export.
+"""
+
+from memscan.export.checkpoint.configuration.keys import Keys
+
+VAE = Keys(
+    understood={
+        "act_fn": "silu",
+        "block_out_channels": (64,),
+        "down_block_types": ("DownEncoderBlock2D",),
+        "latent_channels": 4,
+        "layers_per_block": 1,
+        "mid_block_add_attention": True,
+        "norm_num_groups": 32,
+        "scaling_factor": 0.18215,
+        "up_block_types": ("UpDecoderBlock2D",),
+        "use_post_quant_conv": True,
+        "use_quant_conv": True,
+    },
+    harmless=frozenset(
+        {
+            "_diffusers_version",
+            "_name_or_path",
+            "_use_default_values",
+            "force_upcast",  # the autoencoder computes in float32
+            "sample_size",  # the size of a tile, of tiled decoding alone
+        }
+    ),
+    only={
+        "_class_name": ("AutoencoderKL",),
+        "in_channels": (3,),
+        "latents_mean": (None,),
+        "latents_std": (None,),
+        "out_channels": (3,),
+        "quantization_config": (None,),
+        "shift_factor": (None,),
+    },
+)

@@ -1,0 +1,80 @@
+"""The noise that a checkpoint was trained with, read from its scheduler's configuration."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+from diffusers import DDIMScheduler
+
+from memscan.export.checkpoint.configuration.keys import check_keys
+from memscan.export.checkpoint.configuration.scheduler import CLASSES, MIN_TIMESTEPS, SCHEDULER
+from memscan.export.checkpoint.files import read_json
+from memscan.scanner.bundle import Schedule
+from memscan.scanner.errors import ExportError, first_line
+
+
+def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:
+    """The checked configuration of the scheduler of the checkpoint at `path`.
+
+    What it leaves out of the training noise is as its class has it, which another class may have otherwise.
+
+    Args:
+        index: `model_index.json`, which names the class that a pipeline builds; {} if there is none.
+
+    Raises:
+        ExportError: the class is none that memscan knows to add noise as DDPM does, or a key has a meaning that cannot
+            be exported.
+    """
+    file = path / "scheduler" / "scheduler_config.json"
+    config = read_json(file)
+    written = config.get("_class_name")
+    entry = index.get("scheduler")
+    named = entry[1] if isinstance(entry, list) and len(entry) == 2 else written
+    for name in (named, written):
+        if not isinstance(name, str) or name not in CLASSES:
+            raise ExportError(
+                f"{path / 'scheduler'} is a {name}, which memscan cannot export; it exports models trained with"
+                f" DDPM's noise, whose scheduler is one of {', '.join(CLASSES)}"
+            )
+    if config.get("rescale_betas_zero_snr"):
+        raise ExportError(f"{path / 'scheduler'} has zero terminal SNR, which memscan cannot export")
+    check_keys(file, config, SCHEDULER)
+    config = {**CLASSES[str(named)], **config}
+    timesteps = config["num_train_timesteps"]
+    if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < MIN_TIMESTEPS:
+        raise ExportError(
+            f"{file} has num_train_timesteps {timesteps!r}, which memscan cannot export; it needs {MIN_TIMESTEPS} or"
+            " more"
+        )
+    return config
+
+
+def read_schedule(file: Path, config: dict[str, Any], steps_offset: int | None) -> Schedule:
+    """The noise schedule, as a pipeline's DDIM scheduler has it; its samples are never clipped.
+
+    Args:
+        config: as `read_scheduler` returns it.
+        steps_offset: what the family's pipeline takes whatever the configuration says.
+
+    Raises:
+        ExportError: the betas are no schedule, or it ends at zero signal, where eps says nothing about the image.
+    """
+    try:
+        scheduler = DDIMScheduler.from_config({**config, "_class_name": "DDIMScheduler"})
+        levels = scheduler.alphas_cumprod.double().tolist()
+    except Exception as error:  # whatever betas of a wrong type raise
+        raise ExportError(f"{file} gives no noise schedule: {first_line(error)}") from error
+    timesteps = int(scheduler.config.num_train_timesteps)
+    if len(levels) != timesteps:
+        raise ExportError(f"{file} has {len(levels)} trained_betas for {timesteps} training timesteps")
+    if min(levels) <= 0:
+        raise ExportError(f"{file.parent} has zero terminal SNR, which memscan cannot export")
+    if not all(1 > before > after for before, after in itertools.pairwise(levels)):
+        raise ExportError(f"{file} gives no noise schedule: its noise does not grow with the timestep")
+    return Schedule(
+        num_train_timesteps=timesteps,
+        alphas_cumprod=tuple(levels),
+        steps_offset=int(scheduler.config.steps_offset) if steps_offset is None else steps_offset,
+        set_alpha_to_one=bool(scheduler.config.set_alpha_to_one),
+        timestep_spacing=str(scheduler.config.timestep_spacing),
+    )

@@ -1,0 +1,69 @@
+"""What a file of results says of its run, as those who read results need it.
+
+memscan.latent_channels   number of latent channels
+memscan.run               the record of the run: its mask's map and its score's column are read here
+memscan.thresholds        list of {map, timestep, threshold}: the bundle's calibrated ones at the run's settings
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from memscan.scanner.metrics.catalogue import MAPS
+from memscan.scanner.records import RecordError, check_range, parse_json, read_record, shown
+from memscan.scanner.results.schema import SCORE_COLUMNS
+
+_PREFIX = "memscan."
+_MOST_CHANNELS = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """A calibrated threshold, in the collapse unit."""
+
+    map: str
+    timestep: int
+    threshold: float
+
+
+@dataclasses.dataclass(frozen=True)
+class RunMetadata:
+    """`mask_map` is one of the catalogue's maps, `score_name` one of the columns that a score can be."""
+
+    latent_channels: int
+    mask_map: str
+    score_name: str
+    thresholds: tuple[Threshold, ...]
+
+    def __post_init__(self) -> None:
+        check_range("latent_channels", self.latent_channels, 1, _MOST_CHANNELS)
+        if self.mask_map not in MAPS:
+            raise ValueError(f"mask_map is {shown(self.mask_map)}, which this memscan does not know")
+        if self.score_name not in SCORE_COLUMNS:
+            raise ValueError(f"score_name is {shown(self.score_name)}, which this memscan does not know")
+
+
+def read_run_metadata(metadata: Mapping[bytes, bytes]) -> RunMetadata:
+    """Read the metadata of a Parquet file.
+
+    Raises:
+        KeyError: an entry lacks; its argument is the entry's name.
+        RecordError: an entry is malformed.
+    """
+    run = _entry(metadata, "run")
+    settings = run.get("settings") if isinstance(run, dict) else None
+    if not isinstance(settings, dict):
+        raise RecordError(f"run.settings is {shown(settings)}, not an object")
+    said = {name: settings[name] for name in ("mask_map", "score_name") if name in settings}
+    said |= {name: _entry(metadata, name) for name in ("latent_channels", "thresholds")}
+    return read_record(RunMetadata, said)
+
+
+def _entry(metadata: Mapping[bytes, bytes], name: str) -> Any:
+    key = f"{_PREFIX}{name}"
+    if key.encode() not in metadata:
+        raise KeyError(key)
+    try:
+        return parse_json(metadata[key.encode()])
+    except RecordError as error:
+        raise RecordError(f"{name}: {error}") from error

@@ -1,0 +1,115 @@
+"""What is measured of a batch at one noise level: the planned calls, and the metrics made of their answers.
+
+All are measured at the same x_t with the same probes, so that the error of few probes largely cancels in a difference.
+"""
+
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.metrics.catalogue import METRICS
+from memscan.scanner.metrics.hutchinson import estimate, probe_groups
+from memscan.scanner.metrics.metric import Answers, Ask, Condition, Place
+from memscan.scanner.metrics.plan import Calls
+from memscan.scanner.metrics.probes import make_probes
+from memscan.scanner.model.engine import Engine
+from memscan.scanner.runtimes.runtime import Value
+from memscan.scanner.samples import Scores, StepMaps
+from memscan.scanner.sampling.schedule import Level, SolverStep
+from memscan.scanner.scanning.path import Path
+from memscan.scanner.scanning.trajectory import step_answers
+from memscan.scanner.settings import Measurement
+
+Array = NDArray[np.float32]
+Texts = Mapping[Condition, Mapping[str, Value]]
+"""Text encodings, values [N, ...] by the name of the denoiser's input."""
+
+
+class Meter:
+    """Measures batches of images.
+
+    Args:
+        calls: give what the metrics of the measurement ask.
+
+    Raises:
+        UsageError: probes that do not suit the bundle's latents.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine, measurement: Measurement, calls: Calls) -> None:
+        self._engine = engine
+        self._order = measurement.metrics
+        self._metrics = [METRICS[name] for name in measurement.metrics if METRICS[name].when == "measured"]
+        self._calls = calls
+        self._guidance_scale = measurement.applied_guidance
+        self._count = measurement.probes.count
+        self._probes = probe_groups(make_probes(measurement.probes, bundle.latent_shape), bundle.tangents_per_call)
+        self._tangents = functools.lru_cache(1)(self._upload_tangents)
+
+    def release(self) -> None:
+        """Free what is kept on the device from one batch to the next."""
+        self._tangents.cache_clear()
+
+    def measure(self, x: Value, step: SolverStep, texts: Texts, path: Path) -> StepMaps:
+        """The maps and scores of a batch of N images.
+
+        Args:
+            x: noisy latents [N, C, h, w] at the noise level of `step`.
+            texts: of every condition that is asked for.
+            path: the way that led there.
+        """
+        level = step.level
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported, image by image
+            answers = self._answers(x, step, texts)
+            maps, scores = {}, path.scores(answers, level)
+            for metric in self._metrics:
+                values = metric.compute(answers, level).astype(np.float32, copy=False)
+                if metric.kind == "map":
+                    maps[metric.name] = values
+                else:
+                    scores[metric.name] = Scores(values, np.ones(len(values), np.bool_))
+        scores = {name: scores[name] for name in self._order if name in scores}
+        return StepMaps(maps, _errors(maps, scores, level), scores)
+
+    def _answers(self, x: Value, step: SolverStep, texts: Texts) -> Answers:
+        """What is asked of a measured state."""
+        answers: dict[Ask, Array] = {}
+        if self._calls.guided:
+            nothing = self._engine.upload(np.zeros(x.shape, np.float32))
+            answer = self._engine.step(x, step, texts["prompt"], texts["none"], nothing, self._guidance_scale)
+            given = step_answers(x, answer)
+            answers |= {ask: self._engine.download(given[ask]) for ask in self._calls.here & given.keys()}
+        for condition in self._calls.measured:
+            answers |= self._response(x, step.level, texts, condition, "state")
+        if self._calls.denoised:
+            noiseless = self._engine.download(x) - np.float32(step.level.sigma) * answers[Ask("eps", "prompt")]
+            image = self._engine.upload(noiseless)
+            for condition in self._calls.denoised:
+                answers |= self._response(image, step.level, texts, condition, "denoised")
+        return answers
+
+    def _response(self, x: Value, level: Level, texts: Texts, condition: Condition, at: Place) -> dict[Ask, Array]:
+        def sum_of_products(tangents: Value) -> tuple[Array, Array]:
+            baseline = condition == "baseline"
+            eps, v_dot_jv = self._engine.measure(x, level, texts[condition], tangents, baseline=baseline)
+            return self._engine.download(eps), self._engine.download(v_dot_jv)
+
+        response = estimate(sum_of_products, self._tangents(x.shape[0]), self._count)
+        return {Ask("eps", condition, at): response.eps, Ask("diagonal", condition, at): response.diagonal}
+
+    def _upload_tangents(self, batch: int) -> list[Value]:
+        """One value [Kg, N, C, h, w] for each group: the graph takes tangents for each image, though all are equal."""
+        return [self._engine.upload(np.repeat(group[:, None], batch, axis=1)) for group in self._probes]
+
+
+def _errors(maps: Mapping[str, Array], scores: Mapping[str, Scores], level: Level) -> tuple[str | None, ...]:
+    of_maps = [np.isfinite(values).all(axis=(1, 2)) for values in maps.values()]
+    of_scores = [np.isfinite(score.values) | ~score.exist for score in scores.values()]
+    finite = np.stack([*of_maps, *of_scores])  # [M, N]
+    names = np.array([*maps, *scores])
+    return tuple(
+        None if good.all() else f"not finite at timestep {level.timestep:g}: {', '.join(names[~good])}"
+        for good in finite.T
+    )

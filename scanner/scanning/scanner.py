@@ -1,0 +1,134 @@
+"""The scan of a batch: prepared samples in, maps out.
+
+A sample's result depends on its prompt, seed and image alone: its noise comes from its own seed, the probes are the
+same for all, prompts are encoded one by one; a batch only shares calls.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.errors import OutOfMemory, UsageError
+from memscan.scanner.metrics.catalogue import METRICS
+from memscan.scanner.metrics.plan import plan_calls
+from memscan.scanner.model.engine import Engine
+from memscan.scanner.model.text import Conditioning, Encoded, PromptEncoder
+from memscan.scanner.runtimes.runtime import Value
+from memscan.scanner.samples import SAMPLED, Scanned
+from memscan.scanner.sampling.samplers import sampler_steps
+from memscan.scanner.scanning.batch_ceiling import BatchCeiling
+from memscan.scanner.scanning.meter import Meter, Texts
+from memscan.scanner.scanning.path import Path
+from memscan.scanner.scanning.prepare import Prepared, Preparer
+from memscan.scanner.scanning.sources import Given, Mixed, Sampled, Source
+from memscan.scanner.scanning.trajectory import Trajectory
+from memscan.scanner.settings import Measurement
+
+
+class Scanner:
+    """Scans the samples of a run.
+
+    Args:
+        measurement: its `steps` are indices of the sampler's timesteps, ascending.
+        ceiling: how many samples share each call of a graph.
+
+    Raises:
+        UsageError: probes, steps or a number of steps that do not suit the bundle.
+        BundleError: `tokenizer.json` is malformed.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine, measurement: Measurement, ceiling: BatchCeiling) -> None:
+        self._bundle = bundle
+        self._engine = engine
+        self._measurement = measurement
+        self._ceiling = ceiling
+        self._steps = sampler_steps(
+            bundle.schedule, measurement.sampler, measurement.num_inference_steps, measurement.moved
+        )
+        self._measured = [step.index for step in measurement.steps]
+        if not all(0 <= index < len(self._steps) for index in self._measured):
+            raise UsageError(f"steps {self._measured}: the sampler's indices are 0 to {len(self._steps) - 1}")
+        metrics = [METRICS[name] for name in measurement.metrics]
+        self._path_metrics = [metric for metric in metrics if metric.when != "measured"]
+        self._calls = plan_calls(metrics, bundle.gives)
+        self._meter = Meter(bundle, engine, measurement, self._calls)
+        self.prepare = Preparer(bundle, measurement)
+        self._encode = PromptEncoder(bundle, engine)
+        # Of two sizes at most: where some images of a batch are given, fewer are sampled than measured.
+        self._uncond = functools.lru_cache(2)(self._upload_uncond)
+
+    def scan(self, prepared: Sequence[Prepared]) -> Iterator[Scanned]:
+        """Scan samples, in their order, as many at once as fit into memory.
+
+        Raises:
+            EnvironmentFailed: the device failed, or has too little memory for a single image.
+        """
+        while prepared:
+            batch = prepared[: self._ceiling.size]
+            try:
+                scanned = self._scan(batch)
+            except OutOfMemory as error:
+                self._uncond.cache_clear()
+                self._meter.release()
+                self._ceiling.shrink(len(batch), error)
+                continue
+            prepared = prepared[len(batch) :]
+            yield scanned
+
+    def _scan(self, batch: Sequence[Prepared]) -> Scanned:
+        encoded = [self._encode(item.tokens) for item in batch]
+        sampled = np.array([item.image is None for item in batch])
+        path = Path(self._path_metrics, self._calls, sampled)
+        texts = self._texts(encoded)
+        source = self._source(batch, encoded, texts, sampled, path)
+        measured = [self._meter.measure(source.at(index), self._steps[index], texts, path) for index in self._measured]
+        return Scanned(
+            samples=tuple(item.sample for item in batch),
+            truncated=tuple(item.tokens.truncated for item in batch),
+            steps=tuple(measured),
+            sources=tuple(SAMPLED if item.image is None else item.image.source for item in batch),
+            images=tuple(source.pictures()) if self._measurement.save_images else None,
+        )
+
+    def _source(
+        self,
+        batch: Sequence[Prepared],
+        encoded: Sequence[Encoded],
+        texts: Texts,
+        sampled: NDArray[np.bool_],
+        path: Path,
+    ) -> Source:
+        noise = np.stack([item.noise for item in batch])
+        images = [item.image.pixels for item in batch if item.image is not None]
+        if not sampled.any():
+            return Given(self._engine, self._steps, images, noise)
+        of_sampled = [text.cond for text, is_sampled in zip(encoded, sampled, strict=True) if is_sampled]
+        trajectory = Trajectory(
+            self._engine,
+            self._steps,
+            noise[sampled],
+            self._stack(of_sampled) if images else texts["prompt"],
+            self._uncond(len(of_sampled)),
+            self._measurement.applied_guidance,
+            path,
+            watched=max(self._measured),
+        )
+        drawn = Sampled(self._engine, trajectory, len(self._steps))
+        if not images:
+            return drawn
+        return Mixed(self._engine, drawn, Given(self._engine, self._steps, images, noise[~sampled]), sampled)
+
+    def _texts(self, encoded: Sequence[Encoded]) -> Texts:
+        cond = self._stack([text.cond for text in encoded])
+        shared = all(text.baseline is text.cond for text in encoded)
+        baseline = cond if shared else self._stack([text.baseline for text in encoded])
+        return {"prompt": cond, "none": self._uncond(len(encoded)), "baseline": baseline}
+
+    def _stack(self, texts: Sequence[Conditioning]) -> dict[str, Value]:
+        return {name: self._engine.upload(np.stack([text[name] for text in texts])) for name in texts[0]}
+
+    def _upload_uncond(self, count: int) -> dict[str, Value]:
+        return self._stack([self._encode.unconditional(self.prepare.tokenizer)] * count)
