@@ -42,7 +42,7 @@ class Encoded(NamedTuple):
 
 
 class TextEncoding(Protocol):
-    """What encodes token ids [N, S] to named arrays [N, ...]: an engine."""
+    """What encodes token ids [N, S] to named arrays [N, ...]: the graphs of a bundle."""
 
     def encode_text(self, input_ids: Sequence[NDArray[np.int64]], *, baseline: bool = False) -> Conditioning: ...
 
@@ -91,8 +91,8 @@ def _load(file: Path) -> tokenizers.Tokenizer:
 class PromptEncoder:
     """Encodes prompts once each, remembering those used last, up to `_CACHED_BYTES`."""
 
-    def __init__(self, bundle: Bundle, engine: TextEncoding) -> None:
-        self._engine = engine
+    def __init__(self, bundle: Bundle, graphs: TextEncoding) -> None:
+        self._graphs = graphs
         self._text = bundle.text
         self._second_encoder = bundle.baseline_has_text_encoder
         self._remembered: collections.OrderedDict[bytes, Encoded] = collections.OrderedDict()
@@ -120,8 +120,8 @@ class PromptEncoder:
 
     def _encode(self, tokens: Tokens) -> Encoded:
         ids = [encoder_ids[None] for encoder_ids in tokens.ids]
-        cond = _single(self._engine.encode_text(ids))
-        baseline = _single(self._engine.encode_text(ids, baseline=True)) if self._second_encoder else cond
+        cond = _single(self._graphs.encode_text(ids))
+        baseline = _single(self._graphs.encode_text(ids, baseline=True)) if self._second_encoder else cond
         return Encoded(cond, baseline)
 
 
