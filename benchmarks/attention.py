@@ -19,7 +19,7 @@ from memscan.export.attention.forward import sliced_forward
 from memscan.export.attention.functions import ATTENTION_JVP, ATTENTION_QUERY_JVP, INPUTS, attention_function
 from memscan.export.attention.slices import AttentionShape, sliced_attention
 from memscan.export.graphs.trace import OPSET
-from memscan.export.passes.plain_attention import PlainAttention
+from memscan.export.passes.written_out_attention import WriteOutAttention
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 
 SHAPES = {
@@ -34,7 +34,7 @@ SHAPES = {
 GOALS = {"SD 64x64, self": 1.6, "SD 32x32, self": 1.6}
 TANGENTS = 8
 LARGEST_SCORES = 2**28
-"""Elements of K-fold scores above which the plain body is not run: it holds several tensors of that size."""
+"""Elements of K-fold scores above which the whole body is not run: it holds several tensors of that size."""
 WARM_UP = 2
 
 Run = Callable[[], object]
@@ -49,7 +49,7 @@ def main(heads: int, repeats: int) -> None:
         f"K = {TANGENTS}, batch 1, {heads} heads, one thread, medians of {repeats} interleaved runs, milliseconds"
     )
     click.echo("a tangent: its share of the time beyond a forward pass, in forward passes\n")
-    click.echo("| shape             | forward | sliced | tangents, plain | a tangent | sliced | a tangent | goal |")
+    click.echo("| shape             | forward | sliced | tangents, whole | a tangent | sliced | a tangent | goal |")
     click.echo("|-------------------|--------:|-------:|----------------:|----------:|-------:|----------:|-----:|")
     for label, (name, queries, keys, size) in SHAPES.items():
         shape = AttentionShape(TANGENTS, heads, queries, keys, size, size)
@@ -71,14 +71,14 @@ def _cells(seconds: float | None, unit: float) -> tuple[str, str]:
 
 
 def _runs(name: str, shape: AttentionShape) -> list[Run]:
-    """The forward pass plain and sliced, and the tangents plain (where they fit) and sliced."""
+    """The forward pass written out and sliced, and the tangents whole (where they fit) and sliced."""
     generator = np.random.default_rng(0)
     sizes = {"q": (shape.queries, shape.size), "k": (shape.keys, shape.size), "v": (shape.keys, shape.value_size)}
     feed = {key: generator.standard_normal((1, shape.heads, *size), np.float32) for key, size in sizes.items()}
-    plain = ir.node("Attention", _inputs(feed))
-    plain_model = _model(plain, 1)
-    PlainAttention()(plain_model)
-    runs = [_run(plain_model, feed), _run(_call(sliced_forward(shape), feed, 1), feed)]
+    attention = ir.node("Attention", _inputs(feed))
+    written_out = _model(attention, 1)
+    WriteOutAttention()(written_out)
+    runs = [_run(written_out, feed), _run(_call(sliced_forward(shape), feed, 1), feed)]
     for key in INPUTS[name][3:]:
         primal = feed[key.removesuffix("_dot")]
         feed[key] = generator.standard_normal((shape.tangents, *primal.shape), np.float32)

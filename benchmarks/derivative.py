@@ -29,8 +29,8 @@ from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.graphs.measure import measure_graph
 from memscan.export.graphs.trace import INPUTS, trace_denoiser
 from memscan.export.passes.native_group_norm import NativeGroupNorm
-from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.passes.sliced_attention import SliceAttention
+from memscan.export.passes.written_out_attention import WriteOutAttention
 from memscan.scanner.graph_names import MEASURE
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 
@@ -106,10 +106,15 @@ def _onnx_runs(traced: ir.Model, measure: dict[int, ir.Model], inputs: dict[str,
     probes = feed.pop("tangents")
     native = traced.clone()
     NativeGroupNorm()(native)
-    plain, sliced = native.clone(), native.clone()
-    PlainAttention()(plain)
+    written_out, sliced = native.clone(), native.clone()
+    WriteOutAttention()(written_out)
     SliceAttention()(sliced)
-    forms = {"as traced": traced, "native norms": native, "plain attention": plain, "sliced attention": sliced}
+    forms = {
+        "as traced": traced,
+        "native norms": native,
+        "written-out attention": written_out,
+        "sliced attention": sliced,
+    }
     runs: Runs = {}
     for form, session in {form: _session(model) for form, model in forms.items()}.items():
         runs[f"forward, {form}", 0] = lambda session=session: session.run(None, feed)

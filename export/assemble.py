@@ -26,7 +26,7 @@ from memscan.export.graphs.trace import trace_component, trace_denoiser
 from memscan.export.parity.oracle import DenoiserOracle, component_case
 from memscan.export.parity.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, compare_denoiser, format_table
 from memscan.export.passes.half_precision import Precision
-from memscan.export.passes.sliced_attention import plain_scores
+from memscan.export.passes.sliced_attention import unsliced_scores
 from memscan.scanner import graph_names
 from memscan.scanner.bundle import Calibration, Defaults, Dtypes, Text, bundle_record, file_digest
 from memscan.scanner.errors import ExportError
@@ -213,7 +213,7 @@ class _Assembly:
         cases = {graph_names.MEASURE: oracle.measure(self.options.tangents)}
         if guided:
             cases[graph_names.STEP] = oracle.step()
-        scores = {name: plain_scores(graph) for name, graph in graphs.items()}
+        scores = {name: unsliced_scores(graph) for name, graph in graphs.items()}
         # A runtime needs the memory that torch's weights take.
         del unet, denoiser, traced, graphs, oracle
         gc.collect()

@@ -66,6 +66,11 @@ class Measurement:
     moved: tuple[Move, ...] = ()
     fit: Fit = "crop"
 
+    @property
+    def applied_guidance(self) -> float:
+        """The scale that sampling uses: 1, the prompt alone, also for less, where diffusers leaves guidance out."""
+        return max(self.guidance_scale, 1.0)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, in field order; the form stored with the results."""
         return json.loads(json.dumps(dataclasses.asdict(self)))

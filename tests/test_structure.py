@@ -37,7 +37,8 @@ SCANNER = (
     ("__main__",),
 )
 EXPORT = (
-    ("quiet", "attention", "checkpoint"),
+    ("quiet", "nodes", "checkpoint"),
+    ("attention",),
     ("autodiff",),
     ("passes",),
     ("graphs", "parity"),

@@ -1,1 +1,1 @@
-"""Attention as ONNX local functions: bodies of plain operators, and bodies in slices for CPUs."""
+"""Attention as ONNX local functions: whole bodies, which form all scores at once, and sliced ones for CPUs."""

@@ -1,4 +1,4 @@
-"""Attention with tangents as ONNX local functions: one node in the graph, whose body is made of plain operators.
+"""Attention with tangents as ONNX local functions: one node in the graph, whose body every engine knows.
 
 With scores s = scale q k^T, probabilities P = softmax(s) and y = P v,
 
@@ -8,12 +8,14 @@ With scores s = scale q k^T, probabilities P = softmax(s) and y = P v,
 
 P is computed once for all K tangents. q `[N, H, M, D]`, k `[N, H, S, D]`, v `[N, H, S, D]`; tangents have a leading K.
 Softmax and row sums run in float32 at least, products in the graph's dtype. An engine with a faster kernel replaces
-the function's body, or the node, by its name; `attention.slices` holds bodies that never form K-fold scores.
+the function's body, or the node, by its name. The bodies here are whole: they form all K-fold scores at once; those
+of `attention.slices` are sliced.
 """
 
 import onnx_ir as ir
 
-from memscan.export.attention.function_body import HALF, Body
+from memscan.export.attention.function_body import Body
+from memscan.export.nodes.emitter import HALF
 
 DOMAIN = "memscan"
 ATTENTION_JVP = "AttentionJvp"
@@ -26,7 +28,7 @@ INPUTS = {
 
 
 def attention_function(name: str, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Function:
-    """The function `name` of `INPUTS` with a body of plain operators, for any shapes.
+    """The function `name` of `INPUTS` with a whole body, for any shapes.
 
     Args:
         name: one of `INPUTS`.
@@ -64,7 +66,7 @@ def _attention_jvp(
     w = body.op("Mul", body.op("MatMul", left, right), p)
 
     # P [v_dot_1 .. v_dot_K] is one product, which reads P once: K lies beside D and moves back in front.
-    side_by_side = body.reshape(body.transpose(v_dot, 1, 2, 3, 0, 4), 0, 0, 0, -1)
+    side_by_side = body.op("Reshape", body.transpose(v_dot, 1, 2, 3, 0, 4), body.ints(0, 0, 0, -1))
     width = body.op("Shape", v, start=-1)
     apart = body.op("Concat", body.ints(0, 0, 0, -1), width, axis=0)
     p_v_dot = body.transpose(body.op("Reshape", body.op("MatMul", p, side_by_side), apart), 3, 0, 1, 2, 4)
@@ -84,6 +86,6 @@ def _centred(body: Body, w: ir.Value, p: ir.Value, v: ir.Value, y: ir.Value) -> 
     """W v - rowsum(W) y; in half precision as (W - rowsum(W) P) v, since W v alone may leave float16's range."""
     total = body.row_sum(w)
     if body.dtype in HALF:
-        deviation = body.op("Sub", body.wide(w), body.op("Mul", total, body.wide(p)))
+        deviation = body.op("Sub", body.accumulator(w), body.op("Mul", total, body.accumulator(p)))
         return body.op("MatMul", body.narrow(deviation), v)
     return body.op("Sub", body.op("MatMul", w, v), body.op("Mul", total, y))

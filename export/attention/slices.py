@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from memscan.export.attention.function_body import HALF, Body
+from memscan.export.attention.function_body import Body
 from memscan.export.attention.functions import ATTENTION_JVP, DOMAIN, INPUTS, scale_of
+from memscan.export.nodes.emitter import HALF
 
 MAX_ROWS, MAX_KEYS = 256, 512
 """Of a block: a slice of 512 KiB in float32 and the P it meets share a core's second-level cache."""
@@ -119,7 +120,7 @@ class _Slices:
                 every = body.op("Expand", body.op("Mul", q, self.scale), body.op("Shape", q_dot))
                 left = body.op("Concat", q_dot, every, axis=-1)
             w_v, row_sum = self._sum_over_keys(body, left, p, right, summed)
-            y_dot = body.narrow(body.op("Sub", w_v, body.op("Mul", row_sum, body.wide(y))))
+            y_dot = body.narrow(body.op("Sub", w_v, body.op("Mul", row_sum, body.accumulator(y))))
             return y, y_dot if p_v_dot is None else body.op("Add", y_dot, p_v_dot)
 
         if self.row_blocks == 1:
@@ -141,7 +142,7 @@ class _Slices:
     def _sum_over_keys(
         self, body: Body, left: ir.Value, p: ir.Value, right: ir.Value, summed: ir.Value
     ) -> tuple[ir.Value, ir.Value]:
-        """W v [K, m, Dv] and rowsum(W) [K, m, 1] of a block of rows, in the dtype of `wide`."""
+        """W v [K, m, Dv] and rowsum(W) [K, m, 1] of a block of rows, in the dtype of `accumulator`."""
 
         def add(body: Body, *values: ir.Value) -> tuple[ir.Value, ...]:
             *totals, p, right, summed = values
@@ -152,7 +153,7 @@ class _Slices:
             sums = self._all_tangents(body, left, p, right, summed)
         else:
             p_blocks = body.transpose(body.reshape(p, self.rows, self.key_blocks, self.keys), 1, 0, 2)
-            zero = body.wide(body.number(0.0))
+            zero = body.accumulator(body.number(0.0))
             widths = (self.shape.value_size + 1,) if self.ones_column else (self.shape.value_size, 1)
             state = [body.op("Expand", zero, body.ints(self.shape.tangents, self.rows, width)) for width in widths]
             sums = body.scan(add, p_blocks, right, summed, state=state)
@@ -169,7 +170,7 @@ class _Slices:
 
         def terms(body: Body, left: ir.Value, right: ir.Value, *perm: int) -> tuple[ir.Value, ...]:
             w = body.op("Mul", body.op("MatMul", left, body.transpose(right, *perm)), p)
-            w_v = body.wide(body.op("MatMul", w, summed))
+            w_v = body.accumulator(body.op("MatMul", w, summed))
             return (w_v,) if self.ones_column else (w_v, body.row_sum(w))
 
         def one_tangent(body: Body, left: ir.Value, *its_own: ir.Value) -> tuple[ir.Value, ...]:

@@ -12,8 +12,9 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from memscan.export.autodiff.rule_table import MissingRule, Rule
 from memscan.export.autodiff.rules import RULES, import_functions
-from memscan.export.autodiff.shapes import describe, require_shapes, shape_of
 from memscan.export.autodiff.tape import Tape
+from memscan.export.nodes.conditions import require_shapes
+from memscan.export.nodes.shapes import describe, shape_of
 from memscan.scanner.errors import ExportError
 
 
@@ -57,18 +58,16 @@ def jvp(model: ir.Model, wrt: Sequence[str] = ("sample",), of: str = "eps", *, n
 def _differentiate(
     tape: Tape, node: ir.Node, x_dots: tuple[ir.Value | None, ...], tangents: dict[ir.Value, ir.Value]
 ) -> None:
-    tape.begin(f"{node.outputs[0].name}_dot")
-    y_dots = _rule_for(node, x_dots)(tape, node, *x_dots)
-    y_dots = y_dots if isinstance(y_dots, tuple) else (y_dots,)
-    for y, y_dot in zip(node.outputs, y_dots, strict=False):  # further outputs have no tangent
-        if y_dot is not None:
-            tangents[tape.superseded.get(y, y)] = _checked(tape.like(y_dot, y), node, y, tape.num_tangents)
-    emitted = tape.end()
+    with tape.scope(f"{node.outputs[0].name}_dot", after=node) as emitted:
+        y_dots = _rule_for(node, x_dots)(tape, node, *x_dots)
+        y_dots = y_dots if isinstance(y_dots, tuple) else (y_dots,)
+        for y, y_dot in zip(node.outputs, y_dots, strict=False):  # further outputs have no tangent
+            if y_dot is not None:
+                tangents[tape.superseded.get(y, y)] = _checked(tape.like(y_dot, y), node, y, tape.num_tangents)
     for y in node.outputs:
         y_dot = tangents.get(tape.superseded.get(y, y))
         if y_dot is not None and y_dot.producer() in emitted:
             y_dot.name = f"{y.name}_dot"
-    tape.graph.insert_after(node, emitted)
     if any(y in tape.superseded for y in node.outputs):
         _replace(tape, node)
 
@@ -82,14 +81,11 @@ def _replace(tape: Tape, node: ir.Node) -> None:
 
 
 def _output_tangent(tape: Tape, y: ir.Value, tangents: dict[ir.Value, ir.Value]) -> ir.Value:
-    tape.begin(f"{y.name}_dot/output")
     y_dot = tangents.get(y)
-    if y_dot is None:
-        y_dot = tape.zeros(y)
-    elif y_dot.is_graph_input():
-        y_dot = tape.op("Identity", y_dot)
-    tape.graph.extend(tape.end())
-    return y_dot
+    with tape.scope(f"{y.name}_dot/output"):
+        if y_dot is None:
+            return tape.zeros(y)
+        return tape.op("Identity", y_dot) if y_dot.is_graph_input() else y_dot
 
 
 def _rule_for(node: ir.Node, x_dots: tuple[ir.Value | None, ...]) -> Rule:

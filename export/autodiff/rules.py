@@ -5,7 +5,7 @@ import onnx_ir as ir
 from memscan.export.attention.functions import DOMAIN, attention_function
 from memscan.export.autodiff import rules_arithmetic, rules_attention, rules_layout, rules_norm, rules_product
 from memscan.export.autodiff.rule_table import RuleTable
-from memscan.export.autodiff.shapes import dtype_of
+from memscan.export.nodes.shapes import dtype_of
 
 RULES = RuleTable(
     rules_arithmetic.RULES | rules_layout.RULES | rules_product.RULES | rules_norm.RULES | rules_attention.RULES

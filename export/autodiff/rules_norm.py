@@ -12,17 +12,17 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from memscan.export.autodiff.rule_table import MissingRule, RuleTable, only_first, tangent
-from memscan.export.autodiff.shapes import describe, dtype_of, operand, shape_of, static_dims
+from memscan.export.autodiff.rule_table import MissingRule, RuleTable
 from memscan.export.autodiff.tape import Tape
+from memscan.export.nodes.shapes import describe, dtype_of, operand, shape_of, static_dims
 
 RULES = RuleTable()
 
 
-@RULES.rule("Softmax")
-def softmax(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
+@RULES.first_operand("Softmax")
+def softmax(tape: Tape, node: ir.Node, x_dot: ir.Value) -> ir.Value:
     """y_dot = y (x_dot - sum(y x_dot))."""
-    y, x_dot = node.outputs[0], tangent(x_dots[0])
+    y = node.outputs[0]
     rank = len(shape_of(y))
     axis = tape.ints(node.attributes.get_int("axis", -1) % rank + 1)
     weighted = tape.op("Mul", tape.accumulator(x_dot), tape.accumulator(y))
@@ -31,11 +31,11 @@ def softmax(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
     return tape.cast(centred, dtype_of(y))
 
 
-@RULES.rule("LayerNormalization")
-def layer_norm(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
+@RULES.first_operand("LayerNormalization")
+def layer_norm(tape: Tape, node: ir.Node, x_dot: ir.Value) -> ir.Value:
     """Normalized over the axes from `axis` on; the scale has their shape."""
-    x_dot, x = only_first(node, x_dots), operand(node, 0)
-    if len(node.outputs) > 1 and any(output.uses() for output in node.outputs[1:]):
+    x = operand(node, 0)
+    if any(output.uses() for output in node.outputs[1:]):
         raise MissingRule(f"no derivative rule for the mean and deviation that {describe(node)} also returns")
     rank = len(shape_of(x))
     first = node.attributes.get_int("axis", -1) % rank
@@ -44,19 +44,19 @@ def layer_norm(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Val
     return tape.cast(tape.scale(centred, factor), dtype_of(x_dot))
 
 
-@RULES.rule("InstanceNormalization", "GroupNormalization")
-def group_norm(tape: Tape, node: ir.Node, /, *x_dots: ir.Value | None) -> ir.Value:
+@RULES.first_operand("InstanceNormalization", "GroupNormalization")
+def group_norm(tape: Tape, node: ir.Node, x_dot: ir.Value) -> ir.Value:
     """Normalized over the positions and channels of each group; the scale is per channel."""
-    x_dot, x = only_first(node, x_dots), operand(node, 0)
+    x = operand(node, 0)
     batch, (channels, *spatial) = shape_of(x)[0], static_dims(x, 1)
     groups = node.attributes.get_int("num_groups", channels)
     grouped = [batch, groups, channels // groups, math.prod(spatial)]
-    x_grouped, x_dot_grouped = tape.reshape(x, grouped), tape.reshape(x_dot, [tape.num_tangents, *grouped])
+    x_grouped, x_dot_grouped = tape.reshape(x, *grouped), tape.reshape(x_dot, tape.num_tangents, *grouped)
     centred, r = _normalized(tape, node, x_grouped, x_dot_grouped, axes=(-2, -1))
-    scale = tape.reshape(tape.accumulator(operand(node, 1)), [groups, channels // groups, 1])
+    scale = tape.reshape(tape.accumulator(operand(node, 1)), groups, channels // groups, 1)
     # Applied in the layout of y, so that it can be gathered with the factors of the operators that follow.
-    factor = tape.reshape(tape.op("Mul", r, scale), [batch, channels, *[1] * len(spatial)])
-    return tape.cast(tape.scale(tape.reshape(centred, shape_of(x_dot)), factor), dtype_of(x_dot))
+    factor = tape.reshape(tape.op("Mul", r, scale), batch, channels, *[1] * len(spatial))
+    return tape.cast(tape.scale(tape.reshape(centred, *shape_of(x_dot)), factor), dtype_of(x_dot))
 
 
 def _normalized(

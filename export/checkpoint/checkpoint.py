@@ -127,7 +127,7 @@ class Checkpoint:
         pipeline's, its samples are never clipped.
 
         Raises:
-            ExportError: the schedule ends at zero signal, where eps says nothing about the image, or is none.
+            ExportError: the schedule ends at zero signal, where eps says nothing about the image.
         """
         file = self.path / "scheduler" / "scheduler_config.json"
         return read_schedule(file, read_scheduler(self.path, read_index(self.path)), self.family.steps_offset)

@@ -19,6 +19,9 @@ from memscan.scanner.errors import ExportError
 
 _KEYS = {"unet": UNET, "vae": VAE}
 
+_COUNTS = ("hidden_size", "vocab_size", "max_position_embeddings", "in_channels", "latent_channels")
+"""Keys that are reckoned with before a class checks them."""
+
 Config = Mapping[str, Any]
 
 
@@ -46,10 +49,15 @@ def read_part(path: Path, part: str, cls: type) -> dict[str, Any]:
     if not folder.is_dir():
         raise ExportError(f"{path} is not a Stable Diffusion checkpoint: it has no folder {part}/")
     config = read_json(folder / "config.json")
-    found = config.get("_class_name") or next(iter(config.get("architectures") or []), "nothing")
+    architectures = config.get("architectures")
+    first = architectures[0] if isinstance(architectures, list) and architectures else "nothing"
+    found = config.get("_class_name") or first
     if found != cls.__name__:
         raise ExportError(f"{folder} holds a {found}; memscan exports checkpoints whose {part} is a {cls.__name__}")
     check_keys(folder / "config.json", config, _KEYS.get(part, TEXT_ENCODER))
+    for key in _COUNTS:
+        if key in config and (type(config[key]) is not int or config[key] < 1):
+            raise ExportError(f"{folder / 'config.json'} has {key} {config[key]!r}: it must be a positive integer")
     return config
 
 
@@ -100,13 +108,15 @@ def text_width(path: Path, unet: Config) -> int:
     """The width of the text states that a denoiser attends to.
 
     Raises:
-        ExportError: its blocks attend to several.
+        ExportError: its blocks attend to several, or it is no width.
     """
     width = unet.get("cross_attention_dim", 1280)
-    widths = set(width) if isinstance(width, list) else {width}
-    if len(widths) != 1:
+    widths = width if isinstance(width, list) else [width]
+    if not widths or not all(type(each) is int and each > 0 for each in widths):
+        raise ExportError(f"{path / 'unet'} has cross_attention_dim {width!r}: it must be a positive integer")
+    if len(set(widths)) != 1:
         raise ExportError(f"{path / 'unet'} has cross_attention_dim {width!r}, blocks that attend to different texts")
-    return int(widths.pop())
+    return int(widths[0])
 
 
 def require_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, encoder: Config | None) -> None:

@@ -1,14 +1,13 @@
 """The noise that a checkpoint was trained with, read from its scheduler's configuration."""
 
-import inspect
 import itertools
 from pathlib import Path
 from typing import Any
 
-import diffusers
+from diffusers import DDIMScheduler
 
 from memscan.export.checkpoint.configuration.keys import check_keys
-from memscan.export.checkpoint.configuration.scheduler import CLASSES, MIN_TIMESTEPS, SCHEDULER, TRAINING
+from memscan.export.checkpoint.configuration.scheduler import CLASSES, MIN_TIMESTEPS, SCHEDULER
 from memscan.export.checkpoint.files import read_json
 from memscan.scanner.bundle import Schedule
 from memscan.scanner.errors import ExportError, first_line
@@ -32,7 +31,7 @@ def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:
     entry = index.get("scheduler")
     named = entry[1] if isinstance(entry, list) and len(entry) == 2 else written
     for name in (named, written):
-        if name not in CLASSES:
+        if not isinstance(name, str) or name not in CLASSES:
             raise ExportError(
                 f"{path / 'scheduler'} is a {name}, which memscan cannot export; it exports models trained with"
                 f" DDPM's noise, whose scheduler is one of {', '.join(CLASSES)}"
@@ -40,8 +39,7 @@ def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:
     if config.get("rescale_betas_zero_snr"):
         raise ExportError(f"{path / 'scheduler'} has zero terminal SNR, which memscan cannot export")
     check_keys(file, config, SCHEDULER)
-    defaults = inspect.signature(getattr(diffusers, named).__init__).parameters
-    config = {**{key: defaults[key].default for key in TRAINING}, **config}
+    config = {**CLASSES[str(named)], **config}
     timesteps = config["num_train_timesteps"]
     if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < MIN_TIMESTEPS:
         raise ExportError(
@@ -62,7 +60,7 @@ def read_schedule(file: Path, config: dict[str, Any], steps_offset: int | None) 
         ExportError: the betas are no schedule, or it ends at zero signal, where eps says nothing about the image.
     """
     try:
-        scheduler = diffusers.DDIMScheduler.from_config({**config, "_class_name": "DDIMScheduler"})
+        scheduler = DDIMScheduler.from_config({**config, "_class_name": "DDIMScheduler"})
         levels = scheduler.alphas_cumprod.double().tolist()
     except Exception as error:  # whatever betas of a wrong type raise
         raise ExportError(f"{file} gives no noise schedule: {first_line(error)}") from error

@@ -8,12 +8,12 @@ The coefficients a, b, c are inputs: DDIM has c = 0, multistep DPM-Solver++ 2M u
 normalization are written out in operators that every engine has.
 """
 
-import numpy as np
 import onnx_ir as ir
 
-from memscan.export.autodiff.shapes import static_dims
+from memscan.export.nodes.emitter import Emitter
+from memscan.export.nodes.shapes import shape_of, static_dims
 from memscan.export.passes.native_group_norm import NativeGroupNorm
-from memscan.export.passes.plain_attention import PlainAttention
+from memscan.export.passes.written_out_attention import WriteOutAttention
 from memscan.scanner.graph_names import LEVEL
 from memscan.scanner.graph_names import uncond as uncond_name
 
@@ -34,7 +34,8 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
         (eps_c, given the prompt) and uncond_eps (eps_0), each [N, C, h, w].
     """
     model = denoiser.clone()
-    ir.passes.Sequential(PlainAttention(), NativeGroupNorm())(model)
+    WriteOutAttention()(model)
+    NativeGroupNorm()(model)
     graph = model.graph
     _rename_batch(graph, "N", "2N")
     inner = {str(value.name): value for value in graph.inputs}
@@ -47,29 +48,28 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
     previous_denoised = ir.val("previous_denoised", _FLOAT, latent_shape)
     scalars = {name: ir.val(name, _FLOAT, []) for name in _SCALARS}
 
-    head = ir.tape.Tape()
-    doubled = {
-        "sample": head.op("Concat", [sample, sample], {"axis": 0}),
-        **{name: head.op("Concat", [value, value], {"axis": 0}) for name, value in level.items()},
-        **{name: head.op("Concat", [uncond[name], cond[name]], {"axis": 0}) for name in cond},
+    halves: dict[str, tuple[ir.Value, ir.Value]] = {
+        "sample": (sample, sample),
+        **{name: (value, value) for name, value in level.items()},
+        **{name: (uncond[name], cond[name]) for name in texts},
     }
-    for name, value in doubled.items():
-        value.name = f"{name}_twice"
-        value.type, value.shape = inner[name].type, inner[name].shape
-        ir.convenience.replace_all_uses_with(inner[name], value)
-    graph.insert_before(graph[0], head.nodes)
+    emitter = Emitter(graph)
+    with emitter.scope("twice", before=graph[0]):
+        for name, values in halves.items():
+            doubled = emitter.op("Concat", *values, axis=0, shape=shape_of(inner[name]))
+            doubled.name = f"{name}_twice"
+            ir.convenience.replace_all_uses_with(inner[name], doubled)
     graph.inputs[:] = [sample, *level.values(), *cond.values(), *uncond.values(), previous_denoised, *scalars.values()]
 
     (both,) = graph.outputs
-    tape = ir.tape.Tape(graph)
-    axes = tape.initializer(ir.tensor(np.array([1, 2, 3], np.int64), name="level_axes"))
-    alpha, sigma = (tape.op("Unsqueeze", [level[name], axes]) for name in ("alpha", "sigma"))
-    eps_uncond, eps_cond = tape.op_multi_out("Split", [both], {"axis": 0, "num_outputs": 2}, num_outputs=2)
-    guidance = tape.op("Mul", [tape.op("Sub", [eps_cond, eps_uncond]), scalars["guidance_scale"]])
-    eps = tape.op("Add", [eps_uncond, guidance])
-    denoised = tape.op("Div", [tape.op("Sub", [sample, tape.op("Mul", [sigma, eps])]), alpha])
-    update = tape.op("Add", [tape.op("Mul", [scalars["a"], sample]), tape.op("Mul", [scalars["b"], eps])])
-    next_sample = tape.op("Add", [update, tape.op("Mul", [scalars["c"], previous_denoised])])
+    with emitter.scope("step"):
+        op = emitter.op
+        alpha, sigma = (op("Unsqueeze", level[name], emitter.ints(1, 2, 3)) for name in ("alpha", "sigma"))
+        eps_uncond, eps_cond = emitter.ops("Split", both, outputs=2, shape=latent_shape, axis=0, num_outputs=2)
+        eps = op("Add", eps_uncond, op("Mul", op("Sub", eps_cond, eps_uncond), scalars["guidance_scale"]))
+        denoised = op("Div", op("Sub", sample, op("Mul", sigma, eps)), alpha)
+        update = op("Add", op("Mul", scalars["a"], sample), op("Mul", scalars["b"], eps))
+        next_sample = op("Add", update, op("Mul", scalars["c"], previous_denoised))
     both.name = "eps_twice"
     outputs = {"next_sample": next_sample, "denoised": denoised, "eps": eps_cond, "uncond_eps": eps_uncond}
     for name, output in outputs.items():

@@ -13,7 +13,7 @@ from onnx_ir.passes.common import (
 )
 
 from memscan.export.autodiff.jvp import jvp
-from memscan.export.autodiff.tape import Tape
+from memscan.export.nodes.emitter import Emitter
 
 
 def measure_graph(denoiser: ir.Model, num_tangents: int = 8) -> ir.Model:
@@ -35,11 +35,10 @@ def measure_graph(denoiser: ir.Model, num_tangents: int = 8) -> ir.Model:
     graph = model.graph
     tangents, eps_dot = graph.inputs[-1], graph.outputs[-1]
     tangents.name = "tangents"
-    tape = Tape(graph, num_tangents)
-    tape.begin("v_dot_jv")
-    summed = tape.op("ReduceSum", tape.op("Mul", tangents, eps_dot), tape.ints(0), keepdims=0)
+    emitter = Emitter(graph)
+    with emitter.scope("v_dot_jv"):
+        summed = emitter.op("ReduceSum", emitter.op("Mul", tangents, eps_dot), emitter.ints(0), keepdims=0)
     summed.name = "v_dot_jv"
-    graph.extend(tape.end())
     graph.outputs[-1] = summed
     ir.passes.Sequential(
         CommonSubexpressionEliminationPass(),

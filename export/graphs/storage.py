@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from torch import nn
 
+from memscan.export.nodes.emitter import Emitter
 from memscan.scanner.graph_names import WEIGHTS
 
 StorageDtype = Literal["float32", "float16"]
@@ -96,11 +97,11 @@ def _widen(graph: ir.Graph, name: str, half: ir.TensorProtocol) -> None:
     wide = graph.initializers.pop(name)
     stored = ir.val(half.name, const_value=half)
     graph.register_initializer(stored)
-    cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT})
-    cast.outputs[0].type, cast.outputs[0].shape = wide.type, wide.shape
-    ir.convenience.replace_all_uses_with(wide, cast.outputs[0])
-    cast.outputs[0].name = name
-    graph.insert_before(graph[0], [cast])
+    emitter = Emitter(graph)
+    with emitter.scope(half.name or name, before=graph[0]):
+        cast = emitter.cast(stored, ir.DataType.FLOAT)
+    ir.convenience.replace_all_uses_with(wide, cast)
+    cast.name = name
 
 
 def _externalize(models: Sequence[ir.Model], weights: dict[str, ir.TensorProtocol], file: Path) -> None:

@@ -8,14 +8,14 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor
 
-from memscan.export.autodiff.shapes import require_shapes
 from memscan.export.checkpoint.components import Component
 from memscan.export.checkpoint.denoiser import EpsDenoiser
-from memscan.export.passes.plain_attention import PlainAttention
+from memscan.export.nodes.conditions import require_shapes
 from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
+from memscan.export.passes.written_out_attention import WriteOutAttention
 from memscan.export.quiet import quiet_libraries
-from memscan.scanner.errors import ExportError
+from memscan.scanner.errors import ExportError, first_line
 from memscan.scanner.graph_names import LEVEL
 
 OPSET = 23
@@ -68,7 +68,7 @@ def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], te
             weights = list(program.model.graph.initializers.values())
             program.optimize()
     except (torch.onnx.errors.OnnxExporterError, torch._dynamo.exc.UserError) as error:
-        raise ExportError(f"torch cannot trace this denoiser: {_first_line(error)}") from error
+        raise ExportError(f"torch cannot trace this denoiser: {first_line(error)}") from error
     model = program.model.clone()
     for value in weights:  # the optimizer's rules hold on to the last graph that they saw
         value.const_value = None
@@ -98,9 +98,6 @@ def trace_component(module: Component, example: dict[str, Tensor]) -> ir.Model:
     )
     assert program is not None
     # torch notes a stack trace beside every node, with the paths of the machine that exports.
-    ir.passes.Sequential(ClearMetadataAndDocStringPass(), PlainAttention())(program.model)
+    ClearMetadataAndDocStringPass()(program.model)
+    WriteOutAttention()(program.model)
     return program.model
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

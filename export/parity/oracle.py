@@ -113,7 +113,7 @@ class DenoiserOracle:
 
 
 class AttentionByHead:
-    """An attention processor of plain operators, which torch differentiates forwards, with the scores of one head.
+    """An attention processor of operators that torch differentiates forwards, with the scores of one head.
 
     A head of 4,096 tokens has scores of 67 MB in float32, and forward mode holds several such tensors.
     """

@@ -12,6 +12,10 @@ from typing import Literal
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from memscan.export.nodes.conditions import Unfit, require_shapes
+from memscan.export.nodes.emitter import Emitter
+from memscan.export.nodes.shapes import describe
+
 Precision = Literal["fp32", "fp16", "bf16"]
 
 HALF_TYPES: dict[Precision, ir.DataType] = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
@@ -23,14 +27,16 @@ _IN_FLOAT32 = frozenset(
 )
 _FIRST_INPUT_ONLY = frozenset({"Resize"})
 """Operators whose further floating-point inputs are float32 by definition."""
+_SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 class HalfPrecision(ir.passes.InPlacePass):
     """Change the dtypes of a float32 graph, with a Cast where they meet.
 
-    Requires: every value has a dtype; no subgraphs.
-    Ensures: every value has a dtype; weights of products are half precision, made when they are written, under their
-    names with the dtype appended; attention has its softmax in float32.
+    Requires: every value has a shape and a dtype; no subgraphs.
+    Ensures: every value has a dtype; products read and write half precision, normalizations and sums float32, and so
+    do the graph's inputs and outputs; attention has its softmax in float32. Weights are converted when they are
+    written, under their names with the dtype appended.
 
     Args:
         dtype: FLOAT16 or BFLOAT16.
@@ -40,6 +46,23 @@ class HalfPrecision(ir.passes.InPlacePass):
         super().__init__()
         self._half = dtype
         self._casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+
+    def requires(self, model: ir.Model) -> None:
+        require_shapes(model)
+        for node in model.graph:
+            if any(attribute.type in _SUBGRAPHS for attribute in node.attributes.values()):
+                raise Unfit(f"{describe(node)} holds a graph of its own, whose dtypes would stay as they are")
+
+    def ensures(self, model: ir.Model) -> None:
+        for value in (*model.graph.inputs, *model.graph.outputs):
+            if value.dtype == self._half:
+                raise ir.passes.PostconditionError(f"{value.name} is {value.dtype}, at the border of the graph")
+        for node in model.graph:
+            dtypes = {value.dtype for value in (*node.inputs, *node.outputs) if value is not None}
+            wrong = ir.DataType.FLOAT if node.op_type in _PRODUCTS else self._half
+            if None in dtypes or (node.op_type in _PRODUCTS | _IN_FLOAT32 and wrong in dtypes):
+                found = ", ".join(sorted(str(dtype) for dtype in dtypes))
+                raise ir.passes.PostconditionError(f"{describe(node)} is left over {found}")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
@@ -91,13 +114,13 @@ class HalfPrecision(ir.passes.InPlacePass):
         key = value, dtype
         if key not in self._casts:
             constant = value.const_value
-            converted = _computed(graph, value, dtype) if constant is None else _constant(graph, constant, dtype)
+            converted = _computed(graph, value, dtype) if constant is None else _constant(graph, value, constant, dtype)
             self._casts[key] = converted
         return self._casts[key]
 
 
-def _constant(graph: ir.Graph, tensor: ir.TensorProtocol, dtype: ir.DataType) -> ir.Value:
-    name = f"{tensor.name}.{dtype.name.lower()}"
+def _constant(graph: ir.Graph, value: ir.Value, tensor: ir.TensorProtocol, dtype: ir.DataType) -> ir.Value:
+    name = f"{value.name}.{dtype.name.lower()}"
 
     def convert() -> ir.TensorProtocol:
         return ir.Tensor(tensor.numpy().astype(dtype.numpy()), name=name)
@@ -105,19 +128,14 @@ def _constant(graph: ir.Graph, tensor: ir.TensorProtocol, dtype: ir.DataType) ->
     shape = ir.Shape(tensor.shape.numpy())
     # Converted when it is written: a second copy of all weights would double the memory of an export.
     half = ir.LazyTensor(convert, dtype=dtype, shape=shape, name=name)
-    value = ir.Value(name=name, shape=shape, type=ir.TensorType(dtype), const_value=half)
-    graph.register_initializer(value)
-    return value
+    converted = ir.Value(name=name, shape=shape, type=ir.TensorType(dtype), const_value=half)
+    graph.register_initializer(converted)
+    return converted
 
 
 def _computed(graph: ir.Graph, value: ir.Value, dtype: ir.DataType) -> ir.Value:
-    node = ir.node("Cast", [value], {"to": dtype})
-    (cast,) = node.outputs
-    cast.name, cast.shape, cast.type = f"{value.name}_{dtype.name.lower()}", value.shape, ir.TensorType(dtype)
-    node.name = cast.name
-    producer = value.producer()
-    if producer is None:
-        graph.insert_before(graph[0], [node])
-    else:
-        graph.insert_after(producer, [node])
+    emitter, name, producer = Emitter(graph), f"{value.name}_{dtype.name.lower()}", value.producer()
+    with emitter.scope(name, before=graph[0]) if producer is None else emitter.scope(name, after=producer):
+        cast = emitter.cast(value, dtype)
+    cast.name = name
     return cast

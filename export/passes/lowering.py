@@ -4,21 +4,25 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from memscan.export.autodiff.tape import Tape
+from memscan.export.nodes.emitter import Emitter
 
 
-def lower_each(model: ir.Model, op_type: str, lower: Callable[[Tape, ir.Node], ir.Value]) -> ir.passes.PassResult:
+def lower_each(model: ir.Model, op_type: str, lower: Callable[[Emitter, ir.Node], ir.Value]) -> ir.passes.PassResult:
     """Replace, in place, the nodes of an operator of the default domain that has one output.
 
     Args:
-        lower: emits the replacement of a node on the tape and returns its value.
+        lower: emits the replacement of a node and returns its value.
     """
-    nodes = [node for node in model.graph if node.domain == "" and node.op_type == op_type]
-    tape = Tape(model.graph, num_tangents=0)
+    nodes = nodes_of(model, op_type)
+    emitter = Emitter(model.graph)
     for node in nodes:
-        tape.begin(f"{node.outputs[0].name}_lowered")
-        y = lower(tape, node)
-        model.graph.insert_after(node, tape.end())
+        with emitter.scope(f"{node.outputs[0].name}_lowered", after=node):
+            y = lower(emitter, node)
         node.outputs[0].replace_all_uses_with(y, replace_graph_outputs=True)
         model.graph.remove(node, safe=True)
     return ir.passes.PassResult(model, modified=bool(nodes))
+
+
+def nodes_of(model: ir.Model, op_type: str) -> list[ir.Node]:
+    """The nodes of an operator of the default domain."""
+    return [node for node in model.graph if (node.domain, node.op_type) == ("", op_type)]

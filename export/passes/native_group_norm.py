@@ -9,9 +9,12 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from memscan.export.autodiff.shapes import dtype_of, operand, shape_of, static_dims
-from memscan.export.autodiff.tape import Tape
-from memscan.export.passes.lowering import lower_each
+from memscan.export.nodes.conditions import Unfit, ensure_none_left
+from memscan.export.nodes.emitter import Emitter
+from memscan.export.nodes.shapes import describe, dtype_of, operand, shape_of, static_dims
+from memscan.export.passes.lowering import lower_each, nodes_of
+
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 
 
 class NativeGroupNorm(ir.passes.InPlacePass):
@@ -21,18 +24,31 @@ class NativeGroupNorm(ir.passes.InPlacePass):
     Ensures: no GroupNormalization is left; new values have shapes and dtypes.
     """
 
+    def requires(self, model: ir.Model) -> None:
+        for node in nodes_of(model, "GroupNormalization"):
+            x = operand(node, 0)
+            if x.dtype not in _FLOATS or len(shape_of(x)) < 2 or not all(isinstance(d, int) for d in shape_of(x)[1:]):
+                raise Unfit(
+                    f"{describe(node)} normalizes {x.name} {x.dtype}{x.shape}: expected float32 or float64 "
+                    "[N, C, ...], static but for N"
+                )
+
+    def ensures(self, model: ir.Model) -> None:
+        ensure_none_left(model, "GroupNormalization")
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         return lower_each(model, "GroupNormalization", _normalized)
 
 
-def _normalized(tape: Tape, node: ir.Node) -> ir.Value:
+def _normalized(emitter: Emitter, node: ir.Node) -> ir.Value:
     x, scale, shift = (operand(node, index) for index in range(3))
     batch, (channels, *spatial) = shape_of(x)[0], static_dims(x, 1)
     groups = node.attributes.get_int("num_groups", channels)
-    grouped = tape.reshape(x, [batch, groups, channels // groups * math.prod(spatial)])
-    ones, zeros = (tape.constant(np.full(groups, value, dtype_of(x).numpy())) for value in (1, 0))
+    grouped = emitter.reshape(x, batch, groups, channels // groups * math.prod(spatial))
+    ones, zeros = (emitter.constant(np.full(groups, value, dtype_of(x).numpy())) for value in (1, 0))
     epsilon = node.attributes.get_float("epsilon", 1e-5)
-    normalized = tape.reshape(tape.op("InstanceNormalization", grouped, ones, zeros, epsilon=epsilon), shape_of(x))
+    instances = emitter.op("InstanceNormalization", grouped, ones, zeros, epsilon=epsilon)
+    normalized = emitter.reshape(instances, *shape_of(x))
     per_channel = [channels] + [1] * len(spatial)
-    scaled = tape.op("Mul", normalized, tape.reshape(scale, per_channel))
-    return tape.op("Add", scaled, tape.reshape(shift, per_channel))
+    scaled = emitter.op("Mul", normalized, emitter.reshape(scale, *per_channel))
+    return emitter.op("Add", scaled, emitter.reshape(shift, *per_channel))

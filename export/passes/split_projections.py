@@ -9,7 +9,9 @@ import dataclasses
 import onnx_ir as ir
 import torch
 
-from memscan.export.autodiff.shapes import operand, shape_of, static_dims
+from memscan.export.nodes.conditions import require_shapes
+from memscan.export.nodes.emitter import Emitter
+from memscan.export.nodes.shapes import describe, operand, shape_of, static_dims
 from memscan.export.passes.weight_views import parameter_of, register_view
 
 
@@ -22,9 +24,15 @@ class SplitProjections(ir.passes.InPlacePass):
         them. Other nodes are untouched.
     """
 
+    def requires(self, model: ir.Model) -> None:
+        require_shapes(model)
+
+    def ensures(self, model: ir.Model) -> None:
+        for projection in _projections(model):
+            raise ir.passes.PostconditionError(f"{describe(projection.split)} still splits a projection")
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        found = [_match(node) for node in model.graph if node.op_type == "Split"]
-        projections = [projection for projection in found if projection is not None]
+        projections = _projections(model)
         for projection in projections:
             _split_weight(model.graph, projection)
         return ir.passes.PassResult(model, modified=bool(projections))
@@ -39,6 +47,11 @@ class _Projection:
     split: ir.Node
     weight: torch.Tensor
     bias: torch.Tensor
+
+
+def _projections(model: ir.Model) -> list[_Projection]:
+    found = [_match(node) for node in model.graph if node.op_type == "Split"]
+    return [projection for projection in found if projection is not None]
 
 
 def _match(split: ir.Node) -> _Projection | None:
@@ -61,19 +74,16 @@ def _sole_producer(value: ir.Value, op_type: str) -> ir.Node | None:
 
 def _split_weight(graph: ir.Graph, found: _Projection) -> None:
     x, weight, bias = operand(found.product, 0), operand(found.product, 1), operand(found.total, 1)
-    start = 0
+    emitter, start = Emitter(graph), 0
     for index, part in enumerate(found.split.outputs):
         (width,) = static_dims(part, -1)
         columns = slice(start, start + width)
         w = register_view(graph, f"{weight.name}.part{index}", found.weight[:, columns])
         b = register_view(graph, f"{bias.name}.part{index}", found.bias[columns])
-        product = ir.node("MatMul", [x, w], name=f"{found.product.name}_part{index}")
-        total = ir.node("Add", [product.outputs[0], b], name=f"{found.total.name}_part{index}")
-        for node in (product, total):
-            node.outputs[0].shape, node.outputs[0].type = part.shape, part.type
-        graph.insert_before(found.split, [product, total])
-        part.replace_all_uses_with(total.outputs[0], replace_graph_outputs=True)
-        product.outputs[0].name, total.outputs[0].name = f"{product.name}_product", part.name
+        with emitter.scope(f"{part.name}_projected", before=found.split):
+            total = emitter.op("Add", emitter.op("MatMul", x, w), b)
+        part.replace_all_uses_with(total, replace_graph_outputs=True)
+        total.name = part.name
         start += width
     for node in (found.split, found.total, found.product):
         graph.remove(node, safe=True)

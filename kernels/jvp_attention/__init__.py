@@ -1,4 +1,4 @@
-"""Attention forward and K tangents at once: one fused pass on CUDA, the closed form in plain torch elsewhere."""
+"""Attention forward and K tangents at once: one fused pass on CUDA, the closed form in torch operators elsewhere."""
 
 import torch
 from torch import Tensor

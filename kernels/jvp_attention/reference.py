@@ -1,4 +1,4 @@
-"""The closed form of attention with K tangents, in plain torch: what every kernel and every graph body must equal.
+"""The closed form of attention with K tangents, in torch operators: what every kernel and every graph body must equal.
 
 With scores s = scale q k^T, probabilities P = softmax(s), y = P v and s_dot = scale (q_dot k^T + q k_dot^T),
 

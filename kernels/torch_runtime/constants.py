@@ -14,7 +14,8 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from memscan.scanner.errors import BundleError
+from memscan.scanner.errors import BundleError, OutOfMemory
+from memscan.scanner.runtimes.failures import first_line, is_out_of_memory
 
 
 class Constants:
@@ -58,7 +59,7 @@ class Constant:
 def stored(file: Path, offset: int, dtype: torch.dtype, shape: tuple[int, ...], device: torch.device) -> Constant:
     """A weight in a file beside its graph. On the CPU it is never copied: the mapped file itself is the tensor.
 
-    Making it raises BundleError where the file is missing or too short.
+    Making it raises BundleError where the file is missing or too short, OutOfMemory where it cannot be mapped.
     """
 
     def make(constants: Constants) -> Tensor:
@@ -68,7 +69,11 @@ def stored(file: Path, offset: int, dtype: torch.dtype, shape: tuple[int, ...], 
         try:
             flat = torch.frombuffer(constants.mapped(file), dtype=dtype, count=count, offset=offset)
         except (OSError, ValueError) as error:
-            raise BundleError(f"{file} does not hold its weights: export the model again ({error})") from error
+            if is_out_of_memory(error):
+                raise OutOfMemory(f"out of memory while {file} was mapped ({first_line(error)})") from error
+            raise BundleError(
+                f"{file} does not hold its weights: export the model again ({first_line(error)})"
+            ) from error
         return flat.reshape(shape).to(device)
 
     return Constant((file, offset, dtype, shape, device), make)

@@ -1,7 +1,7 @@
 """Attention written out as products and a softmax becomes one node again, for torch's fused kernels.
 
-Graphs have softmax(scale q k^T) v in plain operators, which every engine knows; torch's own attention never holds the
-matrix of scores, whose traffic is what the plain form spends its time on at thousands of tokens.
+Graphs have softmax(scale q k^T) v written out in operators that every engine knows; torch's own attention never holds
+the matrix of scores, whose traffic is what the written-out form spends its time on at thousands of tokens.
 """
 
 import dataclasses

@@ -12,7 +12,7 @@ from onnx import TensorProto, numpy_helper
 from memscan.kernels.torch_runtime.constants import Constant, stored
 from memscan.kernels.torch_runtime.dtypes import torch_dtype
 from memscan.kernels.torch_runtime.node import Node
-from memscan.scanner.errors import BundleError
+from memscan.scanner.errors import BundleError, first_line
 
 _OPSETS = range(18, 24)
 """In which the operators of the table have the meaning that it gives them; GroupNormalization as from 21 on."""
@@ -68,7 +68,7 @@ def read_graph(file: Path) -> GraphFile:
     try:
         model = onnx.load(file, load_external_data=False)
     except (OSError, DecodeError) as error:
-        raise BundleError(f"{file} cannot be loaded: export the model again ({error})") from error
+        raise BundleError(f"{file} cannot be loaded: export the model again ({first_line(error)})") from error
     versions = {entry.domain: entry.version for entry in model.opset_import}
     if versions.get("", 0) not in _OPSETS:
         raise BundleError(f"{file} has opset {versions.get('')}: the torch engine knows {_OPSETS[0]} to {_OPSETS[-1]}")

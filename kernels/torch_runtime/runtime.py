@@ -23,12 +23,11 @@ from memscan.kernels.torch_runtime.recorded import Recorded
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import EnvironmentFailed, OutOfMemory
 from memscan.scanner.runtimes.cores import usable_cores
+from memscan.scanner.runtimes.failures import first_line, is_out_of_memory
 from memscan.scanner.settings import Execution
 
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
-"""How torch, CUDA, cuBLAS and cuDNN word it, in lower case, where torch does not raise an error of its own for it."""
-
-Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+Form = tuple[tuple[str, torch.dtype, tuple[int, ...]], ...]
+"""Names, dtypes and shapes of a graph's inputs: what a recording is good for."""
 
 
 class TorchRuntime:
@@ -47,8 +46,8 @@ class TorchRuntime:
         self._may_be_cuda = execution.provider != "cpu"
         self._constants = Constants()
         self._plans: dict[str, Plan] = {}
-        self._met: set[tuple[str, Shapes]] = set()
-        self._recorded: dict[tuple[str, Shapes], Recorded] = {}
+        self._met: set[tuple[str, Form]] = set()
+        self._recorded: dict[tuple[str, Form], Recorded] = {}
         torch.set_num_threads(execution.threads or usable_cores())
         _demand_full_precision()
 
@@ -92,10 +91,10 @@ class TorchRuntime:
         except (RuntimeError, MemoryError) as error:
             memory_failure = _memory_failure(error)
             if memory_failure is None:
-                raise EnvironmentFailed(f"{work} failed: {_line(error)}") from error
+                raise EnvironmentFailed(f"{work} failed: {first_line(error)}") from error
             traceback.clear_frames(error.__traceback__)  # which hold the values that filled the memory
             self._release()
-            raise OutOfMemory(f"out of memory in {work} ({_line(memory_failure)})") from error
+            raise OutOfMemory(f"out of memory in {work} ({first_line(memory_failure)})") from error
 
     def _run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if graph not in self._plans:
@@ -104,7 +103,7 @@ class TorchRuntime:
         plan = self._plans[graph]
         if not self._on_cuda:
             return plan.run(inputs)
-        key = graph, tuple((name, tuple(tensor.shape)) for name, tensor in inputs.items())
+        key = graph, tuple((name, tensor.dtype, tuple(tensor.shape)) for name, tensor in inputs.items())
         if key not in self._met:
             self._met.add(key)
             return plan.run(inputs)
@@ -144,13 +143,7 @@ def _demand_full_precision() -> None:
 def _memory_failure(error: BaseException | None) -> BaseException | None:
     """The error that says that memory ran out: this one, or the one that it arose from, as when a recording ends."""
     while error is not None:
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-            return error
-        if any(wording in str(error).lower() for wording in _OUT_OF_MEMORY):
+        if isinstance(error, torch.OutOfMemoryError) or is_out_of_memory(error):
             return error
         error = error.__context__
     return None
-
-
-def _line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

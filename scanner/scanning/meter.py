@@ -43,7 +43,7 @@ class Meter:
         self._order = measurement.metrics
         self._metrics = [METRICS[name] for name in measurement.metrics if METRICS[name].when == "measured"]
         self._calls = calls
-        self._guidance_scale = measurement.guidance_scale
+        self._guidance_scale = measurement.applied_guidance
         self._count = measurement.probes.count
         self._probes = probe_groups(make_probes(measurement.probes, bundle.latent_shape), bundle.tangents_per_call)
         self._tangents = functools.lru_cache(1)(self._upload_tangents)

@@ -112,7 +112,7 @@ class Scanner:
             noise[sampled],
             self._stack(of_sampled) if images else texts["prompt"],
             self._uncond(len(of_sampled)),
-            self._measurement.guidance_scale,
+            self._measurement.applied_guidance,
             path,
             watched=max(self._measured),
         )

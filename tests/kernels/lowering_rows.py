@@ -68,6 +68,8 @@ ELEMENTWISE = [
     Row("Sum", ((2, 3),), note="of-one"),
     Row("Pow", (_positive(2, 3), floats(2, 1))),
     Row("Pow", ((2, 3), ints(2)), note="integer-exponent"),
+    Row("Pow", (_positive(2, 3), np.array(1.5)), note="wider-exponent"),
+    Row("Pow", (Fed(ints(2, 3, 4)), np.array(0.5, np.float32)), note="integer-base"),
     *(Row(op, (Fed(_TIED), Fed(_TIED[:, ::-1].copy()))) for op in _COMPARISONS),
     Row("Where", (Fed(_TIED > 1), (2, 4), (1, 4))),
     Row("Cast", ((2, 5),), {"to": DOUBLE}, note="wider"),
@@ -75,8 +77,10 @@ ELEMENTWISE = [
     Row("Cast", (_HALVES,), {"to": INT64}, note="to-integers"),
     Row("Cast", (Fed(ints(-3, 0, 4)),), {"to": INT32}, note="between-integers"),
     Row("Cast", (Fed(ints(-3, 0, 4)),), {"to": BOOL}, note="to-booleans"),
+    Row("Cast", ((2, 5),), {"to": FLOAT16, "saturate": 1}, note="saturate"),
     Row("Cast", (floats(4, 3).astype(np.float16),), {"to": FLOAT}, note="of-a-constant"),
     Row("CastLike", ((2, 5), np.zeros(1, np.float16))),
+    Row("CastLike", ((2, 5), np.zeros(1, np.float16)), {"saturate": 1}, note="saturate"),
 ]
 
 REDUCTIONS = [
@@ -85,9 +89,11 @@ REDUCTIONS = [
     Row("ReduceMean", ((2, 3, 4), ints(-1))),
     Row("ReduceMean", ((2, 3, 4), ints(1, 2)), {"keepdims": 0}, note="two-axes-dropped"),
     Row("ReduceMean", ((2, 3, 4),), note="all-axes"),
+    Row("ReduceMean", ((2, 3, 4),), {"noop_with_empty_axes": 1}, note="no-axes-nothing-done"),
     Row("ReduceSum", ((2, 3, 4), ints(0)), {"keepdims": 0}),
     Row("ReduceSum", ((2, 3, 4), ints()), {"noop_with_empty_axes": 1}, note="no-axes-nothing-done"),
     Row("ReduceSum", ((2, 3, 4), ints()), note="no-axes-all"),
+    Row("ArgMax", (Fed(_TIED),), note="first-axis"),
     Row("ArgMax", (Fed(_TIED),), {"axis": 1}, note="first-of-equals"),
     Row("ArgMax", (Fed(_TIED.astype(np.int32)),), {"axis": -1, "keepdims": 0}, note="axis-dropped"),
 ]
@@ -108,6 +114,7 @@ LAYOUT = [
     Row("Expand", ((3, 1), ints(2, 1, 4))),
     Row("Concat", ((2, 3), (2, 1), (2, 2)), {"axis": -1}),
     Row("Split", ((2, 6), ints(1, 3, 2)), {"axis": 1}, outputs=3),
+    Row("Split", ((4, 3), ints(1, 3)), outputs=2, note="first-axis"),
     Row("Split", ((2, 6),), {"axis": -1, "num_outputs": 2}, outputs=2, note="halves"),
     Row("Split", ((2, 7),), {"axis": 1, "num_outputs": 3}, outputs=3, note="shorter-last"),
     Row("Slice", ((4, 5, 6), ints(1, -3), ints(3, 2**63 - 1), ints(0, -1))),
@@ -121,7 +128,13 @@ LAYOUT = [
     Row("GatherND", ((4, 3), ints(2, 1)), note="one-entry"),
     Row("Pad", ((2, 3), ints(1, 0, 0, 2))),
     Row("Pad", ((2, 3), ints(1, 2), np.array(7, np.float32), ints(-1)), note="fill-and-axis"),
-    Row("Resize", ((1, 2, 3, 2), None, np.array([1, 1, 2, 3], np.float32)), {"mode": "nearest"}),
+    Row("Resize", ((1, 2, 3, 2), None, np.array([1, 1, 2, 3], np.float32))),
+    Row(
+        "Resize",
+        ((1, 2, 3, 2), None, np.array([1, 1, 2, 3], np.float32)),
+        {"mode": "nearest", "cubic_coeff_a": -0.5, "extrapolation_value": 5.0},
+        note="of-no-effect",
+    ),
     Row(
         "Resize",
         ((1, 2, 3, 2), None, None, ints(1, 2, 6, 8)),
@@ -142,9 +155,15 @@ PRODUCTS = [
     Row("Conv", ((2, 4, 5, 5), floats(6, 2, 1, 3)), {"group": 2, "pads": [0, 1, 0, 1]}, note="groups"),
 ]
 
+_SMALL = Fed(floats(2, 3, 7) / 300)
+"""Of a variance like the default epsilon of 1e-5, which then decides the result."""
+
 NORMALIZATIONS = [
     Row("GroupNormalization", ((2, 6, 3, 2), floats(6), floats(6)), {"num_groups": 3, "epsilon": 0.1}),
+    Row("GroupNormalization", (_SMALL, floats(3), floats(3)), {"num_groups": 3}, note="default-epsilon"),
     Row("InstanceNormalization", ((2, 3, 7), floats(3), floats(3)), {"epsilon": 0.1}),
+    Row("InstanceNormalization", (_SMALL, floats(3), floats(3)), note="default-epsilon"),
+    Row("LayerNormalization", (_SMALL, floats(7)), note="default-epsilon"),
     Row("LayerNormalization", ((2, 3, 6), floats(6), floats(6)), {"epsilon": 0.1}),
     Row("LayerNormalization", ((2, 3, 6), floats(3, 6)), {"axis": 1}, note="two-axes-no-shift"),
 ]
@@ -167,6 +186,11 @@ REFUSED = [
     (Row("Softmax", ((2, 3),), {"temperature": 2.0}), "the attribute temperature of Softmax node 'node'"),
     (Row("LayerNormalization", ((2, 3), floats(3)), outputs=2), "a second output of LayerNormalization node 'node'"),
     (Row("GroupNormalization", ((2, 4), floats(4), floats(4))), "lacks its attribute num_groups"),
+    (
+        Row("GroupNormalization", ((2, 4), floats(4), floats(4)), {"num_groups": 2, "stash_type": 11}),
+        "stash_type = 11 of GroupNormalization",
+    ),
+    (Row("LayerNormalization", ((2, 3), floats(3)), {"stash_type": 11}), "stash_type = 11 of LayerNormalization"),
     (Row("Conv", ((2, 3, 5, 5), floats(4, 3, 3, 3)), {"auto_pad": "SAME_UPPER"}), "auto_pad = 'SAME_UPPER' of Conv"),
     (Row("Conv", ((2, 3, 5), floats(4, 3, 3)), {"strides": [2]}), "strides = [2], of other than two axes, of Conv"),
     (Row("Gelu", ((2, 3),), {"approximate": "sigmoid"}), "approximate = 'sigmoid' of Gelu"),
@@ -177,6 +201,11 @@ REFUSED = [
     (Row("ArgMax", ((2, 3),), {"select_last_index": 1}), "select_last_index = 1 of ArgMax"),
     (Row("GatherND", ((2, 3), ints(0)), {"batch_dims": 1}), "batch_dims = 1 of GatherND"),
     (Row("Resize", ((1, 2, 4, 4), None, np.array([1, 1, 2, 2], np.float32)), {"mode": "linear"}), "an interpolation"),
+    *(
+        (Row("Resize", ((1, 2, 4, 4), None, None, ints(1, 2, 8, 8)), {name: value}), f"{name} = {value!r} of Resize")
+        for name, value in {"antialias": 1, "exclude_outside": 1, "keep_aspect_ratio_policy": "not_larger"}.items()
+    ),
+    (Row("Resize", ((1, 2, 4, 4), None, None, ints(8, 8)), {"axes": [2, 3]}), "the attribute axes of Resize"),
     (Row("Resize", ((1, 2, 4, 4), None, None, ints(1, 2, 6, 8))), "a change from (1, 2, 4, 4) to (1, 2, 6, 8)"),
     (
         Row("Resize", ((1, 2, 4, 4), None, None, ints(1, 2, 8, 8)), {"nearest_mode": "ceil"}),
@@ -184,7 +213,11 @@ REFUSED = [
     ),
     (Row("Attention", (_QUERIES, _KEYS, _KEYS), {"softcap": 5.0}), "softcap = 5.0 of Attention"),
     (Row("Attention", (_QUERIES, _KEYS, _KEYS), {"softmax_precision": 10}), "a softmax in other than float32"),
-    (Row("Attention", ((2, 5, 12),) * 3, {"q_num_heads": 3}), "the attribute q_num_heads of Attention"),
+    (Row("Attention", (_QUERIES, _KEYS, _KEYS), {"qk_matmul_output_mode": 1}), "qk_matmul_output_mode = 1 of"),
+    (
+        Row("Attention", ((2, 5, 12),) * 3, {"q_num_heads": 3, "kv_num_heads": 3}),
+        "the attribute kv_num_heads, q_num_heads of Attention",
+    ),
     (Row("Attention", (_QUERIES, _QUERIES, _QUERIES, (5, 5)), {"is_causal": 1}), "a mask on top of the causal one"),
     (Row("Attention", (_QUERIES, _KEYS, _KEYS, None, _KEYS, _KEYS), outputs=3), "a cache of keys and values"),
     (Row("Attention", ((2, 4, 5, 4), _KEYS, _KEYS)), "fewer heads of keys than of queries"),

@@ -1,4 +1,4 @@
-"""Attention in the torch engine: the plain form found and fused, and attention with tangents taken in slices."""
+"""Attention in the torch engine: the written-out form found and fused, and attention with tangents taken in slices."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ SHAPES = {"q": (2, 3, 5, 4), "k": (2, 3, 7, 4), "v": (2, 3, 7, 6)}
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """A way in which the plain form may be written."""
+    """A way in which attention may be written out."""
 
     masked: bool = False
     converted: bool = False
@@ -37,7 +37,7 @@ class Form:
     outputs: Sequence[str] = ("y",)
 
 
-def plain_attention(form: Form, file: Path) -> dict[str, np.ndarray]:
+def written_out_attention(form: Form, file: Path) -> dict[str, np.ndarray]:
     """Write softmax(scale q k^T) v to `file`; returns what to feed it."""
     generator = np.random.default_rng(0)
     feed = {name: generator.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
@@ -73,11 +73,11 @@ def plain_attention(form: Form, file: Path) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     "form",
     [Form(), Form(masked=True), Form(converted=True), Form(masked=True, converted=True)],
-    ids=["plain", "masked", "converted", "masked-converted"],
+    ids=["unmasked", "masked", "converted", "masked-converted"],
 )
-def test_plain_attention_is_fused_and_equals_onnx_runtime(form: Form, tmp_path: Path) -> None:
+def test_written_out_attention_is_fused_and_equals_onnx_runtime(form: Form, tmp_path: Path) -> None:
     file = tmp_path / "attention.onnx"
-    feed = plain_attention(form, file)
+    feed = written_out_attention(form, file)
     plan = Plan(fuse_attention(read_graph(file)), torch.device("cpu"), Constants())
     assert len(plan.steps) == 1
     np.testing.assert_allclose(run_torch(plan, feed)["y"], run_onnx_runtime(file, feed)["y"], **TOLERANCE)
@@ -97,7 +97,7 @@ def test_plain_attention_is_fused_and_equals_onnx_runtime(form: Form, tmp_path: 
 )
 def test_what_is_not_attention_is_left_alone(form: Form, tmp_path: Path) -> None:
     file = tmp_path / "other.onnx"
-    feed = plain_attention(form, file)
+    feed = written_out_attention(form, file)
     graph = fuse_attention(read_graph(file))
     assert [node.operator for node in graph.nodes] == [node.operator for node in read_graph(file).nodes]
     found, expected = run_torch(Plan(graph, torch.device("cpu"), Constants()), feed), run_onnx_runtime(file, feed)

@@ -1,7 +1,9 @@
 """Plans: what is kept and for how long, what is computed on loading, and which graphs are refused."""
 
+import errno
 import gc
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +13,19 @@ import torch
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from memscan.kernels.torch_runtime.constants import Constants
-from memscan.scanner.errors import BundleError
+from memscan.scanner.errors import BundleError, OutOfMemory
 from tests.kernels.lowering_rows import Row, floats, ints
 from tests.kernels.torch_graphs import model, plan_of, run_torch, single_node
 
 WEIGHT = floats(30, 40)
+X = np.zeros((2, 30), np.float32)
 
 
 def node(op: str, inputs: list[str], output: str, **attributes: object) -> onnx.NodeProto:
     return helper.make_node(op, inputs, [output], name=f"node of {output}", **attributes)
+
+
+WIDENED = [node("Cast", ["half"], "w", to=TensorProto.FLOAT), node("MatMul", ["x", "w"], "y")]
 
 
 def save(file: Path, nodes: list[onnx.NodeProto], shape: tuple[int, ...], **constants: np.ndarray) -> Path:
@@ -29,11 +35,14 @@ def save(file: Path, nodes: list[onnx.NodeProto], shape: tuple[int, ...], **cons
     return file
 
 
-def save_half_stored(file: Path, weights: str = "weights.bin") -> Path:
-    """y = x W, with W stored as float16 in a file of weights and widened by a Cast."""
-    nodes = [node("Cast", ["half"], "w", to=TensorProto.FLOAT), node("MatMul", ["x", "w"], "y")]
+def save_half_stored(
+    file: Path, weights: str = "weights.bin", nodes: Sequence[onnx.NodeProto] = WIDENED, outputs: Sequence[str] = ("y",)
+) -> Path:
+    """A graph over W, stored as float16 in a file of weights; by default y = x W, with W widened by a Cast."""
     half = WEIGHT.astype(np.float16)
-    proto = model(nodes, {"x": np.zeros((2, 30), np.float32)}, ["y"], [numpy_helper.from_array(half, "half")])
+    proto = model(
+        list(nodes), {"x": np.zeros((2, 30), np.float32)}, list(outputs), [numpy_helper.from_array(half, "half")]
+    )
     external_data_helper.set_external_data(proto.graph.initializer[0], weights, offset=64, length=half.nbytes)
     proto.graph.initializer[0].ClearField("raw_data")
     (file.parent / Path(weights).name).write_bytes(b"\0" * 64 + half.tobytes())
@@ -67,6 +76,41 @@ def test_two_graphs_over_one_file_share_their_weights(tmp_path: Path) -> None:
     assert len(first) == 1
     assert first[0] is second[0]
     assert first[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        [("Cast", {"to": TensorProto.FLOAT}), ("Cast", {"to": TensorProto.DOUBLE})],
+        [("Transpose", {"perm": [1, 0]}), ("Transpose", {"perm": [0, 1]})],
+        [("Softmax", {"axis": 0}), ("Softmax", {"axis": 1}), ("Softmax", {})],
+        [("Exp", {}), ("Sin", {})],
+    ],
+    ids=["dtypes", "orders", "axes", "operators"],
+)
+def test_what_is_made_of_one_weight_is_kept_apart(forms: list[tuple[str, dict[str, object]]], tmp_path: Path) -> None:
+    """In one graph, and in two graphs that share their constants."""
+    names = [f"y{index}" for index, _ in enumerate(forms)]
+    nodes = [
+        node(operator, ["half"], name, **attributes) for name, (operator, attributes) in zip(names, forms, strict=True)
+    ]
+    alone = [
+        run_torch(plan_of(save_half_stored(tmp_path / "one.onnx", nodes=[made], outputs=[name])), {"x": X})[name]
+        for name, made in zip(names, nodes, strict=True)
+    ]
+    constants = Constants()
+    together = run_torch(
+        plan_of(save_half_stored(tmp_path / "all.onnx", nodes=nodes, outputs=names), constants), {"x": X}
+    )
+    plans = [
+        plan_of(save_half_stored(tmp_path / f"{name}.onnx", nodes=[made], outputs=[name]), constants)
+        for name, made in zip(names, nodes, strict=True)
+    ]
+    shared = [run_torch(plan, {"x": X})[name] for name, plan in zip(names, plans, strict=True)]
+    for name, expected, found in zip(names, alone, shared, strict=True):
+        for array in (together[name], found):
+            assert (array.dtype, array.shape) == (expected.dtype, expected.shape)
+            np.testing.assert_array_equal(array, expected)
 
 
 def test_weights_live_as_long_as_a_plan_that_uses_them(tmp_path: Path) -> None:
@@ -108,6 +152,17 @@ def test_missing_weights_are_the_bundles_error(content: bytes | None, tmp_path: 
         (tmp_path / "weights.bin").write_bytes(content)
     with pytest.raises(BundleError, match=r"weights\.bin does not hold its weights: export the model again \("):
         plan_of(file)
+
+
+def test_weights_that_cannot_be_mapped_for_want_of_memory_are_not_the_bundles_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mapped(constants: Constants, file: Path) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(Constants, "mapped", mapped)
+    with pytest.raises(OutOfMemory, match=r"^out of memory while .*weights\.bin was mapped \(.*allocate memory\)$"):
+        plan_of(save_half_stored(tmp_path / "graph.onnx"))
 
 
 def test_shapes_are_computed_on_the_host(tmp_path: Path) -> None:

@@ -247,6 +247,18 @@ def test_on_cuda_a_batch_size_is_recorded_when_it_comes_again(bundle: Bundle, mo
     assert Recording.log == [("record in None", 2), ("replay", 2), ("replay", 2), ("record in pool", 1), ("replay", 1)]
 
 
+def test_a_recording_is_good_for_one_dtype(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay copies its inputs into those recorded, which would convert them."""
+    monkeypatch.setattr(Recording, "log", [], raising=False)
+    monkeypatch.setattr(runtime, "Recorded", Recording)
+    engine = TorchRuntime(bundle, CPU)
+    monkeypatch.setattr(engine, "_on_cuda", True)
+    for dtype in (torch.float32, torch.float32, torch.float64):
+        latents = torch.full((1, *LATENT), 1 / 3, dtype=dtype)
+        engine.run("vae_decoder.onnx", {"latents": latents})
+    assert Recording.log == [("record in None", 1), ("replay", 1)]
+
+
 class FakeGraph:
     """Stands for a CUDA graph: replaying runs the plan again, from the recording's inputs into its outputs."""
 

@@ -4,31 +4,40 @@ A scheduler's configuration says two things: the noise that the model was traine
 its pipeline samples, which memscan does not: it samples by its own `--sampler`.
 """
 
-from memscan.export.checkpoint.configuration.keys import Keys
+from typing import Any
 
-CLASSES = (
-    "DDIMScheduler",
-    "DDIMParallelScheduler",
-    "DDPMScheduler",
-    "DDPMParallelScheduler",
-    "DEISMultistepScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "HeunDiscreteScheduler",
-    "KDPM2AncestralDiscreteScheduler",
-    "KDPM2DiscreteScheduler",
-    "LCMScheduler",
-    "LMSDiscreteScheduler",
-    "PNDMScheduler",
-    "TCDScheduler",
-    "UniPCMultistepScheduler",
-)
-"""The classes that add noise as DDPM does: x_t = alpha_t x_0 + sigma_t noise, from a table of betas."""
+from memscan.export.checkpoint.configuration.keys import Keys
 
 TRAINING = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
 """The keys of the noise that the model was trained with; an absent one means what the class says."""
+
+_DDPM = dict(zip(TRAINING, (1000, 0.0001, 0.02, "linear", None, "epsilon"), strict=True))
+_KARRAS = {**_DDPM, "beta_start": 0.00085, "beta_end": 0.012}
+_CONSISTENCY = {**_KARRAS, "beta_schedule": "scaled_linear"}
+
+CLASSES: dict[str, dict[str, Any]] = {
+    "DDIMScheduler": _DDPM,
+    "DDIMParallelScheduler": _DDPM,
+    "DDPMScheduler": _DDPM,
+    "DDPMParallelScheduler": _DDPM,
+    "DEISMultistepScheduler": _DDPM,
+    "DPMSolverMultistepScheduler": _DDPM,
+    "DPMSolverSinglestepScheduler": _DDPM,
+    "EulerAncestralDiscreteScheduler": _DDPM,
+    "EulerDiscreteScheduler": _DDPM,
+    "HeunDiscreteScheduler": _KARRAS,
+    "KDPM2AncestralDiscreteScheduler": _KARRAS,
+    "KDPM2DiscreteScheduler": _KARRAS,
+    "LCMScheduler": _CONSISTENCY,
+    "LMSDiscreteScheduler": _DDPM,
+    "PNDMScheduler": _DDPM,
+    "TCDScheduler": _CONSISTENCY,
+    "UniPCMultistepScheduler": _DDPM,
+}
+"""The classes that add noise as DDPM does: x_t = alpha_t x_0 + sigma_t noise, from a table of betas.
+
+Written out, for diffusers has some of them only where scipy is installed.
+"""
 
 MIN_TIMESTEPS = 50
 """A scan takes 50 steps unless it is told otherwise."""

@@ -29,7 +29,7 @@ LENGTHS = pytest.mark.parametrize(("queries", "keys"), [SELF, CROSS, ODD], ids=[
 @NAMES
 @LENGTHS
 @pytest.mark.parametrize("size", [8, 40])
-def test_plain_body_equals_closed_form(name: str, queries: int, keys: int, size: int) -> None:
+def test_whole_body_equals_closed_form(name: str, queries: int, keys: int, size: int) -> None:
     feed = _draw(name, 2, queries, keys, size)
     _assert_equal(_run(attention_function(name), feed), feed)
 
@@ -103,11 +103,19 @@ def test_differentiated_attention_is_one_node() -> None:
         assert [identifier[:2] for identifier in differentiated.functions] == [("memscan", expected)]
 
 
+def test_a_mask_that_is_absent_is_none() -> None:
+    """Exporters write an optional input that is not there as an empty name, or not at all."""
+    shape = (2, 3, 5, 4)
+    model = build(Row("Attention", (shape, shape, shape, None), torch.clone))
+    differentiated = jvp(model, ("x0", "x1", "x2"), "y", num_tangents=K)
+    assert [node.op_type for node in differentiated.graph if "ttention" in node.op_type] == ["AttentionJvp"]
+
+
 @pytest.mark.parametrize(("attributes", "named"), [({"is_causal": 1}, "is_causal"), ({"softcap": 2.0}, "softcap")])
 def test_attention_of_another_kind_is_refused(attributes: dict[str, float], named: str) -> None:
     shape = (2, 3, 5, 4)
     model = build(Row("Attention", (shape, shape, shape), torch.clone, attributes))
-    with pytest.raises(MissingRule, match=f"Attention node 'node' with {named}: only plain attention"):
+    with pytest.raises(MissingRule, match=f"Attention node 'node' with {named}: only scaled dot-product attention"):
         jvp(model, ("x0",), "y", num_tangents=K)
 
 

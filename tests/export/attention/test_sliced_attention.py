@@ -60,7 +60,7 @@ def test_forward_in_slices_keeps_values(
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
-def test_sliced_graphs_equal_the_plain_ones_at_any_batch(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sliced_graphs_equal_the_whole_ones_at_any_batch(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 8 rows and 4 keys, a loop over tangents: every Scan there is, in whole graphs with a symbolic batch."""
     monkeypatch.setattr(sliced_attention, "MIN_SCORES", 1)
     monkeypatch.setattr(attention_forward, "MAX_ROWS", 8)
@@ -69,10 +69,10 @@ def test_sliced_graphs_equal_the_plain_ones_at_any_batch(family: str, monkeypatc
     graphs = denoiser_graphs(traced(family), tangents=TANGENTS)
     assert set(graphs) == {"measure.onnx", "measure.sliced.onnx", "step.onnx", "step.sliced.onnx"}
     for name in ("measure", "step"):
-        plain, sliced = (_session(graphs[f"{name}{kind}.onnx"]) for kind in ("", ".sliced"))
+        whole, sliced = (_session(graphs[f"{name}{kind}.onnx"]) for kind in ("", ".sliced"))
         for batch in (1, 3):
-            feed = {value.name: _random(value, batch) for value in plain.get_inputs()}
-            for found, expected in zip(sliced.run(None, feed), plain.run(None, feed), strict=True):
+            feed = {value.name: _random(value, batch) for value in whole.get_inputs()}
+            for found, expected in zip(sliced.run(None, feed), whole.run(None, feed), strict=True):
                 assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 5e-6
 
 

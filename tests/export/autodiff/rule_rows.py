@@ -90,6 +90,7 @@ ARITHMETIC = [
     Row("Where", (_MASK, (4,), (2, 1)), lambda a, b: torch.where(_from(_MASK), a, b), note="broadcast"),
     Row("ReduceMean", ((2, 3, 4), ints(-1)), lambda x: x.mean(-1, keepdim=True), batch=True),
     Row("ReduceMean", ((2, 3, 4), ints(1, 2)), lambda x: x.mean((1, 2)), {"keepdims": 0}, batch=True, note="dropped"),
+    Row("ReduceMean", ((2, 3),), torch.clone, {"noop_with_empty_axes": 1}, note="noop"),
     Row("ReduceSum", ((2, 3, 4), ints(1)), lambda x: x.sum(1, keepdim=True), batch=True),
     Row("ReduceSum", ((2, 3),), lambda x: x.sum(), {"keepdims": 0}, note="all"),
     Row("ReduceSum", ((2, 3),), torch.clone, {"noop_with_empty_axes": 1}, note="noop"),
@@ -99,6 +100,7 @@ LAYOUT = [
     Row("Concat", ((2, 3), (2, 1)), lambda a, b: torch.cat([a, b], 1), {"axis": -1}, batch=True),
     Row("Expand", ((2, 1), ints(3, 2, 4)), lambda x: x.expand(3, 2, 4)),
     Row("Flatten", ((2, 3, 4),), lambda x: x.flatten(1), batch=True),
+    Row("Flatten", ((2, 3, 4),), lambda x: x.flatten(0, 1), {"axis": 2}, note="axis-2"),
     Row("Gather", ((2, 5), ints(3, 0, 3)), lambda x: x[:, [3, 0, 3]], {"axis": -1}, batch=True),
     Row("Gather", ((4, 3), np.array(2)), lambda x: x[2], note="scalar-index"),
     Row("Pad", ((2, 3), ints(0, 1, 0, 2), np.array(7.0)), lambda x: F.pad(x, (1, 2), value=7.0), batch=True),
@@ -113,6 +115,7 @@ LAYOUT = [
     Row("Slice", ((2, 6, 5), ints(1), ints(6), ints(-2), ints(2)), lambda x: x[:, 1:6:2], batch=True),
     Row("Slice", ((4, 6), ints(1, 2), ints(3, 5)), lambda x: x[1:3, 2:5], note="no-axes"),
     Row("Split", ((2, 5), ints(2, 3)), lambda x: x[:, :2], {"axis": -1}, outputs=2, batch=True),
+    Row("Split", ((4, 3), ints(3, 1)), lambda x: x[:3], outputs=2, note="first-axis"),
     Row("Split", ((2, 5),), lambda x: x[:, :3], {"axis": 1, "num_outputs": 2}, outputs=2, note="uneven"),
     Row("Squeeze", ((2, 1, 3), ints(1)), lambda x: x.squeeze(1), batch=True),
     Row("Transpose", ((2, 3, 4),), lambda x: x.permute(0, 2, 1), {"perm": [0, 2, 1]}, batch=True),
@@ -150,6 +153,14 @@ PRODUCTS = [
     ),
     Row(
         "Conv",
+        ((2, 3, 8), floats(4, 3, 3)),
+        lambda x: F.conv1d(x, _from(floats(4, 3, 3)), dilation=2),
+        {"dilations": [2], "kernel_shape": [3]},
+        batch=True,
+        note="dilated",
+    ),
+    Row(
+        "Conv",
         ((2, 4, 5), floats(6, 2, 3)),
         lambda x: F.conv1d(x, _from(floats(6, 2, 3)), groups=2),
         {"group": 2},
@@ -164,11 +175,30 @@ PRODUCTS = [
         batch=True,
     ),
     Row(
+        "ConvTranspose",
+        ((2, 4, 5), floats(4, 3, 3)),
+        lambda x: F.conv_transpose1d(x, _from(floats(4, 3, 3)), padding=1),
+        {"pads": [1, 1], "kernel_shape": [3]},
+        batch=True,
+        note="padded-1d",
+    ),
+    Row(
         "AveragePool",
         ((2, 3, 4, 4),),
         lambda x: F.avg_pool2d(x, 2, padding=1, count_include_pad=False),
         {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1, 1, 1, 1]},
         batch=True,
+    ),
+    Row(
+        "AveragePool", ((2, 3, 5),), lambda x: F.avg_pool1d(x, 3, 1), {"kernel_shape": [3]}, batch=True, note="defaults"
+    ),
+    Row(
+        "AveragePool",
+        ((2, 3, 4, 4),),
+        lambda x: F.avg_pool2d(x, 2, padding=1, count_include_pad=True),
+        {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1, 1, 1, 1], "count_include_pad": 1},
+        batch=True,
+        note="padding-counted",
     ),
     Row("GlobalAveragePool", ((2, 3, 4, 4),), lambda x: x.mean((2, 3), keepdim=True), batch=True),
     Row(
@@ -178,6 +208,20 @@ PRODUCTS = [
         {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
         batch=True,
         note="nearest",
+    ),
+    Row(
+        "Resize",
+        ((2, 3, 3, 4), None, _SCALES),
+        lambda x: F.interpolate(x, scale_factor=2, mode="nearest-exact"),
+        batch=True,
+        note="defaults",
+    ),
+    Row(
+        "Resize",
+        ((2, 3, 3, 4), None, None, ints(7, 6)),
+        lambda x: F.interpolate(x, size=(7, 6), mode="nearest"),
+        {"axes": [2, 3], "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+        note="sizes-of-two-axes",
     ),
     Row(
         "Resize",
@@ -215,6 +259,13 @@ NORMS = [
         note="two-axes-no-shift",
     ),
     Row(
+        "LayerNormalization",
+        ((2, 5), floats(5)),
+        lambda x: F.layer_norm(x, (5,), _from(floats(5))),
+        outputs=3,
+        note="mean-and-deviation-unused",
+    ),
+    Row(
         "GroupNormalization",
         ((2, 4, 3, 3), floats(4), floats(4) + 1),
         _group_norm,
@@ -227,6 +278,19 @@ NORMS = [
         lambda x: F.instance_norm(x, weight=_from(floats(3)), bias=_from(floats(3) + 1), eps=0.1),
         {"epsilon": 0.1},
         batch=True,
+    ),
+    Row(
+        "GroupNormalization",
+        ((2, 4, 3), floats(4), floats(4)),
+        lambda x: F.group_norm(x, 2, _from(floats(4)), _from(floats(4))),
+        {"num_groups": 2, "stash_type": 11},
+        note="default-epsilon",
+    ),
+    Row(
+        "InstanceNormalization",
+        ((2, 3, 4), floats(3), floats(3)),
+        lambda x: F.instance_norm(x, weight=_from(floats(3)), bias=_from(floats(3))),
+        note="default-epsilon",
     ),
 ]
 

@@ -7,8 +7,8 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from memscan.export.autodiff.jvp import jvp
-from memscan.export.autodiff.shapes import infer_outputs
 from memscan.export.graphs.trace import OPSET
+from memscan.export.nodes.shapes import infer_outputs
 from tests.export.autodiff.rule_rows import Row
 
 Arrays = dict[str, np.ndarray]

@@ -61,7 +61,7 @@ def test_block_equals_torch_and_onnx_ad(block: type[Resnet] | type[Transformer])
     theirs = _run(oracle, {"x": x, "fwd_x": torch.movedim(tangents, 0, -1).contiguous()}, "fwd_y")
     assert _error(found, np.moveaxis(theirs, -1, 0)) < LIMIT
 
-    _use_plain_attention(module)
+    _use_differentiable_attention(module)
     torchs = torch.stack([torch.func.jvp(module, (x,), (tangent,))[1] for tangent in tangents])
     assert _error(found, torchs.numpy()) < LIMIT
 
@@ -75,7 +75,7 @@ def _trace(module: nn.Module, x: Tensor) -> ir.Model:
     return program.model
 
 
-def _use_plain_attention(module: nn.Module) -> None:
+def _use_differentiable_attention(module: nn.Module) -> None:
     """Attention that torch can differentiate forwards."""
     if isinstance(module, Transformer):
         for attention in (module.block.attn1, module.block.attn2):

@@ -38,9 +38,14 @@ REFUSED = [
         "no derivative rule for Resize node 'node' with a region or a kept aspect ratio",
     ),
     (
+        _row("Resize", (2, 1, 2, 2), None, np.array([2, 1, 1, 1], np.float32)),
+        ("x0",),
+        "no derivative rule for Resize node 'node' over the batch, which K is folded into",
+    ),
+    (
         _row("Attention", _QUERY, _KEY, _KEY),
         ("x0",),
-        r"no rule for Attention node 'node' with query \[2,4,5,6\] and key \[2,2,5,6\]: only plain attention",
+        r"no rule for Attention node 'node' with query \[2,4,5,6\] and key \[2,2,5,6\]: only scaled dot-product att",
     ),
 ]
 
@@ -96,4 +101,4 @@ def test_reshape_to_two_symbolic_dimensions_is_refused() -> None:
     model = build(_row("Exp", (2, 5)))
     tape = Tape(model.graph, K)
     with pytest.raises(ExportError, match=r"x0 cannot be reshaped .* more than one dimension is symbolic"):
-        tape.reshape(model.graph.inputs[0], [ir.SymbolicDim("N"), ir.SymbolicDim("M")])
+        tape.reshape(model.graph.inputs[0], ir.SymbolicDim("N"), ir.SymbolicDim("M"))

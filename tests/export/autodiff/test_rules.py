@@ -3,10 +3,12 @@
 from itertools import chain, combinations
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from memscan.export.autodiff.rules import RULES
+from memscan.export.graphs.trace import OPSET
 from tests.export.autodiff.rule_rows import ROWS, ZERO_INPUTS, Row
 from tests.export.autodiff.single_node import build, differentiable, draw, evaluate, tangent
 
@@ -83,6 +85,14 @@ def test_piecewise_constant_operator_has_no_tangent(op: str) -> None:
     np.testing.assert_array_equal(evaluate(model, ahead, "y"), evaluate(model, point, "y"))
     found = tangent(model, point, directions)
     np.testing.assert_array_equal(found, np.zeros((K, *evaluate(model, point, "y").shape)))
+
+
+@pytest.mark.parametrize("op", sorted(set(RULES) - set(ZERO_INPUTS)))
+def test_every_attribute_is_left_to_its_default_in_a_row(op: str) -> None:
+    rows = [row for row in ROWS if row.op == op]
+    for name, attribute in onnx.defs.get_schema(op, OPSET).attributes.items():
+        if name != "stash_type":  # which is no rule's business, and which onnx's evaluator needs in float64
+            assert attribute.required or any(name not in row.attributes for row in rows), f"{name} is never left out"
 
 
 def test_every_rule_has_a_row() -> None:

@@ -327,3 +327,31 @@ def test_what_memscan_has_no_value_for_is_only_one_thing() -> None:
     """A key in two tables would be checked by the first alone; those of `understood` may have few allowed values."""
     for keys in (UNET, VAE, TEXT_ENCODER, TOKENIZER, SCHEDULER_KEYS, PIPELINE):
         assert not keys.harmless & ({*keys.understood} | {*keys.only})
+
+
+@pytest.mark.parametrize(
+    ("file", "key"),
+    [
+        ("unet/config.json", "cross_attention_dim"),
+        ("unet/config.json", "in_channels"),
+        ("unet/config.json", "block_out_channels"),
+        ("vae/config.json", "latent_channels"),
+        ("vae/config.json", "block_out_channels"),
+        ("text_encoder/config.json", "architectures"),
+        ("text_encoder/config.json", "hidden_size"),
+        ("text_encoder/config.json", "vocab_size"),
+        ("text_encoder/config.json", "max_position_embeddings"),
+        (SCHEDULER, "_class_name"),
+        (SCHEDULER, "num_train_timesteps"),
+        (SCHEDULER, "beta_start"),
+        (SCHEDULER, "trained_betas"),
+        ("model_index.json", "_class_name"),
+        ("model_index.json", "unet"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_one_line(copy: Path, file: str, key: str) -> None:
+    values: list[object] = ["x", -1, [[1]], {"a": 1}, float("nan")]
+    for value in values:
+        edit(copy / file, **{key: value})
+        with pytest.raises(ExportError, match=r"^[^\n]+$"):
+            find(copy)

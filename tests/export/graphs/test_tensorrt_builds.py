@@ -11,8 +11,8 @@ import onnx_ir as ir
 import pytest
 
 from memscan.export.autodiff.jvp import jvp
-from memscan.export.autodiff.shapes import infer_outputs
 from memscan.export.graphs.trace import OPSET
+from memscan.export.nodes.shapes import infer_outputs
 from memscan.export.passes.half_precision import Precision
 from memscan.scanner.runtimes.tensorrt.builder import Request, build_plan
 from memscan.scanner.runtimes.tensorrt.flavour import load_flavour

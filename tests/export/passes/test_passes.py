@@ -6,13 +6,12 @@ import pytest
 import torch
 from onnx_ir.tensor_adapters import TorchTensor
 
-from memscan.export.autodiff.rule_table import MissingRule
-from memscan.export.autodiff.shapes import infer_outputs
 from memscan.export.graphs.trace import OPSET
+from memscan.export.nodes.shapes import infer_outputs
 from memscan.export.passes.native_group_norm import NativeGroupNorm
-from memscan.export.passes.plain_attention import PlainAttention
 from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
+from memscan.export.passes.written_out_attention import WriteOutAttention
 from tests.export.autodiff.rule_rows import ROWS, Row
 from tests.export.autodiff.single_node import build, draw, evaluate
 
@@ -20,14 +19,16 @@ ATTENTION_ROWS = [row for row in ROWS if row.op == "Attention"]
 
 
 @pytest.mark.parametrize("row", ATTENTION_ROWS, ids=str)
-def test_plain_attention_keeps_values_and_leaves_no_attention(row: Row) -> None:
+def test_attention_written_out_keeps_values_and_leaves_no_attention(row: Row) -> None:
     point, _ = draw(row, 1)
     model = build(row, symbolic=True)
-    plain = model.clone()
-    assert PlainAttention()(plain).modified
-    assert [node.op_type for node in plain.graph] == ["Mul", "Transpose", "MatMul", "Softmax", "MatMul", "Cast"]
-    assert all(value.shape is not None and value.dtype is not None for node in plain.graph for value in node.outputs)
-    np.testing.assert_allclose(evaluate(plain, point, "y"), evaluate(model, point, "y"), rtol=1e-12)
+    written_out = model.clone()
+    assert WriteOutAttention()(written_out).modified
+    assert [node.op_type for node in written_out.graph] == ["Mul", "Transpose", "MatMul", "Softmax", "MatMul", "Cast"]
+    assert all(
+        value.shape is not None and value.dtype is not None for node in written_out.graph for value in node.outputs
+    )
+    np.testing.assert_allclose(evaluate(written_out, point, "y"), evaluate(model, point, "y"), rtol=1e-12)
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.op == "GroupNormalization"], ids=str)
@@ -42,7 +43,7 @@ def test_native_group_norm_keeps_values_and_leaves_no_group_normalization(row: R
     np.testing.assert_allclose(evaluate(native, point, "y"), evaluate(model, point, "y"), rtol=1e-9, atol=1e-12)
 
 
-def test_plain_attention_keeps_a_boolean_mask() -> None:
+def test_attention_written_out_keeps_a_boolean_mask() -> None:
     """As CLIP's text encoder has: later tokens are not seen."""
     shape = (2, 3, 5, 4)
     row = Row("Attention", (shape, shape, shape), torch.clone)
@@ -55,19 +56,12 @@ def test_plain_attention_keeps_a_boolean_mask() -> None:
     node.resize_inputs(4)
     node.replace_input_with(3, value)
 
-    plain = model.clone()
-    assert PlainAttention()(plain).modified
-    assert not any(node.op_type == "Attention" for node in plain.graph)
+    written_out = model.clone()
+    assert WriteOutAttention()(written_out).modified
+    assert not any(node.op_type == "Attention" for node in written_out.graph)
     expected = evaluate(model, point, "y")
     assert not np.allclose(expected, evaluate(build(row), point, "y"))
-    np.testing.assert_allclose(evaluate(plain, point, "y"), expected, rtol=1e-12)
-
-
-def test_plain_attention_refuses_a_causal_mask() -> None:
-    shape = (2, 3, 5, 4)
-    model = build(Row("Attention", (shape, shape, shape), torch.clone, {"is_causal": 1}))
-    with pytest.raises(MissingRule, match="is_causal"):
-        PlainAttention()(model)
+    np.testing.assert_allclose(evaluate(written_out, point, "y"), expected, rtol=1e-12)
 
 
 def test_transposed_weight_becomes_a_view_that_is_shared() -> None:
@@ -111,12 +105,77 @@ def test_split_projection_becomes_projections_over_views(axis: int, lengths: tup
         np.testing.assert_allclose(evaluate(projected, point, output), evaluate(model, point, output), rtol=1e-12)
 
 
-def test_split_of_another_axis_or_of_a_shared_product_is_left() -> None:
+def test_split_of_another_axis_is_left() -> None:
     weight, shift = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
     assert not SplitProjections()(_projection(weight, shift, 1, (2, 2))).modified
-    shared = _projection(weight, shift, -1, (3, 3))
-    shared.graph.outputs.append(next(iter(shared.graph)).outputs[0])
-    assert not SplitProjections()(shared).modified
+
+
+@pytest.mark.parametrize("reader", ["output", "node"])
+@pytest.mark.parametrize("shared", ["product", "total"])
+def test_projection_with_a_second_reader_is_left(shared: str, reader: str) -> None:
+    """Whoever reads the product or the sum as well would have to be given it: nothing would be saved."""
+    weight, shift = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    model = _projection(weight, shift, -1, (3, 3))
+    (value,) = next(node for node in model.graph if node.name == shared).outputs
+    if reader == "node":
+        second = ir.node("Neg", [value], name="second")
+        second.outputs[0].name = "negative"
+        infer_outputs(second, OPSET)
+        model.graph.append(second)
+        (value,) = second.outputs
+    model.graph.outputs.append(value)
+    before = [node.name for node in model.graph]
+    assert not SplitProjections()(model).modified
+    assert [node.name for node in model.graph] == before
+
+
+@pytest.mark.parametrize("name", ["w", "b"])
+def test_projection_by_what_is_no_parameter_is_left(name: str) -> None:
+    """Splitting any other constant would be a copy, and what is computed cannot be split before it is there."""
+    weight, shift = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    model = _projection(weight, shift, -1, (3, 3))
+    constant = model.graph.initializers[name]
+    constant.const_value = ir.tensor(constant.const_value.numpy(), name=name)
+    assert not SplitProjections()(model).modified
+
+
+def test_two_projections_by_one_weight_may_be_split_differently() -> None:
+    """The views are named after the weight, which is not all that they are made of."""
+    weight, shift = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
+    model, other = (_projection(weight, shift, -1, lengths) for lengths in ((3, 3), (4, 2)))
+    for value in ("w", "b", "x"):
+        source = {**model.graph.initializers, **{entry.name: entry for entry in model.graph.inputs}}[value]
+        target = {**other.graph.initializers, **{entry.name: entry for entry in other.graph.inputs}}[value]
+        ir.convenience.replace_all_uses_with(target, source)
+    nodes, outputs, lengths = list(other.graph), list(other.graph.outputs), other.graph.initializers["lengths"]
+    other.graph.outputs.clear()
+    other.graph.remove(nodes)
+    del other.graph.initializers["lengths"]
+    for value in (lengths, *(value for node in nodes for value in node.outputs)):
+        value.name = f"other_{value.name}"
+    model.graph.register_initializer(lengths)
+    model.graph.extend(nodes)
+    model.graph.outputs.extend(outputs)
+
+    split = model.clone()
+    assert SplitProjections()(split).modified
+    point = {"x": np.random.default_rng(0).normal(size=(2, 4, 5))}
+    for output in ("a", "y", "other_a", "other_y"):
+        np.testing.assert_allclose(evaluate(split, point, output), evaluate(model, point, output), rtol=1e-12)
+
+
+def test_one_weight_in_two_orders_becomes_two_views() -> None:
+    weight = torch.randn(2, 3, 4)
+    tensor = TorchTensor(weight, name="w")
+    w = ir.Value(name="w", shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    transposes = [ir.node("Transpose", [w], {"perm": perm}) for perm in ([0, 2, 1], [2, 1, 0], [0, 2, 1])]
+    copies = [ir.node("Identity", transpose.outputs) for transpose in transposes]
+    outputs = [copy.outputs[0] for copy in copies]
+    graph = ir.Graph([], outputs, nodes=[*transposes, *copies], initializers=[w], opset_imports={"": OPSET})
+    assert ViewTransposedWeights()(ir.Model(graph, ir_version=10)).modified
+    views = [copy.inputs[0] for copy in copies]
+    assert [view.shape for view in views] == [(2, 4, 3), (4, 3, 2), (2, 4, 3)]
+    assert views[0] is views[2]
 
 
 def _projection(weight: torch.Tensor, shift: torch.Tensor, axis: int, lengths: tuple[int, int]) -> ir.Model:

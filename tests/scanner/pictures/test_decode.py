@@ -12,6 +12,8 @@ from memscan.scanner.errors import RowError
 from memscan.scanner.pictures.decode import decode_picture
 from tests.scanner.pictures.raw_files import GREY, GREY_ALPHA, PALETTE, RGB, RGB_ALPHA, png, tiff
 
+pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:PIL\.")  # as `decode` says; pytest has filters of its own
+
 SIZE = (6, 8)  # H, W: what is turned differs in shape
 WORDS = np.random.default_rng(0).integers(0, 1 << 16, (*SIZE, 4), np.uint16)
 BYTES = np.random.default_rng(1).integers(0, 256, (*SIZE, 4), np.uint8)

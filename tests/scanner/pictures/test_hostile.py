@@ -14,6 +14,8 @@ from memscan.scanner.errors import RowError
 from memscan.scanner.pictures.decode import MAX_PIXELS, decode_picture
 from tests.scanner.pictures.raw_files import GREY, png, png_of_chunks, tiff
 
+pytestmark = pytest.mark.filterwarnings(r"ignore::Warning:PIL\.")  # as `decode` says; pytest has filters of its own
+
 UNKNOWN = "image cannot be decoded: no PNG, JPEG, WEBP, BMP, GIF or TIFF, or one of a rare kind"
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 20, 3), np.uint8)
 

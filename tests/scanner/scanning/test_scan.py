@@ -62,6 +62,17 @@ def test_scan_equals_closed_form(bundle: Bundle) -> None:
         assert_maps_equal(scanned(result), expected)
 
 
+@pytest.mark.parametrize("guidance", [1.0, 0.5, 0.0, -3.0])
+def test_guidance_of_one_and_less_is_the_prompt_alone_as_in_diffusers(guidance: float, bundle: Bundle) -> None:
+    timesteps = ddim_timesteps(bundle.schedule, SETTINGS.num_inference_steps)
+    settings = dataclasses.replace(SETTINGS, guidance_scale=guidance)
+    for sample, result in zip(SAMPLES, run(bundle, SAMPLES, settings), strict=True):
+        states = sampled_states(bundle, sample, 1.0)
+        assert_maps_equal(
+            scanned(result), [expected_maps(bundle, states[i], sample.prompt, timesteps[i]) for i in (0, 7, 9)]
+        )
+
+
 def test_scan_by_dpm_solver_equals_diffusers_scheduler(plain_bundle: Bundle) -> None:
     settings = dataclasses.replace(
         SETTINGS, sampler="dpmsolver++", num_inference_steps=6, steps=at_steps(2, 4), moved=((4, 261),)

@@ -1,4 +1,4 @@
-"""Shapes and dtypes of graph values: demanded of traced graphs, inferred node by node for the nodes that we add.
+"""Shapes and dtypes of graph values: read, and inferred node by node for the nodes that we add.
 
 Whole-model inference (`onnx.shape_inference.infer_shapes`) silently stops at operators that it does not know, so
 nothing here relies on it: a shape that is missing is an error.
@@ -13,22 +13,6 @@ from memscan.scanner.errors import ExportError
 Dim = int | ir.SymbolicDim
 
 _MAX_DATA = 64
-
-
-def require_shapes(model: ir.Model) -> None:
-    """Check that every value has a dtype and a shape in which only the leading dimension is symbolic.
-
-    Raises:
-        ExportError: names the first value that fails, and its producer.
-    """
-    for node in model.graph:
-        for value in node.outputs:
-            if value.shape is None or value.dtype is None:
-                raise ExportError(f"the traced graph has no shape or dtype for {value.name}, made by {describe(node)}")
-            if any(not isinstance(dim, int) for dim in value.shape.dims[1:]) or _unknown(value.shape.dims[:1]):
-                raise ExportError(
-                    f"{value.name}, made by {describe(node)}, has shape {value.shape}: only the batch may be symbolic"
-                )
 
 
 def shape_of(value: ir.Value) -> tuple[Dim, ...]:
@@ -68,6 +52,14 @@ def dtype_of(value: ir.Value) -> ir.DataType:
 def describe(node: ir.Node) -> str:
     """A node's operator and name, for error messages."""
     return f"{node.domain + '::' if node.domain else ''}{node.op_type} node {node.name!r}"
+
+
+def operand(node: ir.Node, index: int) -> ir.Value:
+    """The input `index` of `node`, which must be there."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None:
+        raise ExportError(f"{describe(node)} lacks its input {index}")
+    return value
 
 
 def infer_outputs(node: ir.Node, opset: int) -> None:
@@ -112,15 +104,3 @@ def infer_outputs(node: ir.Node, opset: int) -> None:
 def _type_proto(value: ir.Value) -> onnx.TypeProto:
     dims = [dim if isinstance(dim, int) else dim.value for dim in shape_of(value)]
     return onnx.helper.make_tensor_type_proto(dtype_of(value).value, dims)
-
-
-def _unknown(dims: tuple[Dim, ...]) -> bool:
-    return any(isinstance(dim, ir.SymbolicDim) and dim.value is None for dim in dims)
-
-
-def operand(node: ir.Node, index: int) -> ir.Value:
-    """The input `index` of `node`, which must be there."""
-    value = node.inputs[index] if index < len(node.inputs) else None
-    if value is None:
-        raise ExportError(f"{describe(node)} lacks its input {index}")
-    return value

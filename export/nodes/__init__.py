@@ -1,0 +1,1 @@
+"""Nodes of graphs and the shapes of their values: demanded, inferred, emitted."""
