@@ -39,12 +39,8 @@ PAPER_DEFAULTS = Defaults(
     timesteps=(1,),
     probes=None,
     mask_map="dh_uncond",
-    threshold=0.5,
 )
-"""The paper's settings: the last of 50 DDIM steps at guidance 7.5. The threshold is half of a full collapse.
-
-The probes are those of the number of channels.
-"""
+"""The paper's settings: the last of 50 DDIM steps at guidance 7.5. The probes are those of the number of channels."""
 
 
 _COMPUTE: dict[Precision, Dtype] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}

@@ -82,7 +82,6 @@ class Defaults:
     timesteps: tuple[int, ...]
     probes: Probes | None
     mask_map: str
-    threshold: float
     sampler: Sampler = "ddim"
 
     def __post_init__(self) -> None:
