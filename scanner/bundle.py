@@ -85,7 +85,6 @@ class Defaults:
     sampler: Sampler = "ddim"
 
     def __post_init__(self) -> None:
-        check_range("threshold", self.threshold, *_COLLAPSE)
         _check_settings(self.num_inference_steps, self.guidance_scale, self.probes)
 
 
