@@ -24,7 +24,7 @@ from benchmarks.null_runtime import NullRuntime
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.input.manifest import open_manifest
-from memscan.scanner.model.engine import Engine
+from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.run.job import Job
 from memscan.scanner.run.measurement import build_measurement
 from memscan.scanner.run.progress import Advance
@@ -75,7 +75,7 @@ def scan(folder: Path, rows: int, batch_size: int, sampler: str) -> Cost:
         job,
         note=lambda line: None,
         progress=_no_progress,
-        opener=lambda bundle, execution, note: Engine(bundle, NullRuntime(bundle, batch_size)),
+        opener=lambda bundle, execution, note: Graphs(bundle, NullRuntime(bundle, batch_size)),
     )
     cost = time.perf_counter() - wall, time.process_time() - processor
     assert summary.total.ok == rows, summary

@@ -28,7 +28,8 @@ from memscan.export.parity.parity import LIMIT, PICTURE_LIMIT, ParityRow, compar
 from memscan.export.passes.half_precision import Precision
 from memscan.export.passes.sliced_attention import unsliced_scores
 from memscan.scanner import graph_names
-from memscan.scanner.bundle import Calibration, Defaults, Dtypes, Text, bundle_record, file_digest
+from memscan.scanner.bundle import Calibration, Defaults, bundle_record, file_digest
+from memscan.scanner.bundle_parts import Dtype, Dtypes, Text
 from memscan.scanner.errors import ExportError
 from memscan.scanner.metrics.probes import default_probes
 
@@ -38,15 +39,11 @@ PAPER_DEFAULTS = Defaults(
     timesteps=(1,),
     probes=None,
     mask_map="dh_uncond",
-    threshold=0.5,
 )
-"""The paper's settings: the last of 50 DDIM steps at guidance 7.5. The threshold is half of a full collapse.
-
-The probes are those of the number of channels.
-"""
+"""The paper's settings: the last of 50 DDIM steps at guidance 7.5. The probes are those of the number of channels."""
 
 
-_COMPUTE: dict[Precision, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+_COMPUTE: dict[Precision, Dtype] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,11 +82,9 @@ class Defaults:
     timesteps: tuple[int, ...]
     probes: Probes | None
     mask_map: str
-    threshold: float
     sampler: Sampler = "ddim"
 
     def __post_init__(self) -> None:
-        check_range("threshold", self.threshold, *_COLLAPSE)
         _check_settings(self.num_inference_steps, self.guidance_scale, self.probes)
 
 

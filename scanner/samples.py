@@ -86,10 +86,10 @@ class Scanned:
 
 @dataclasses.dataclass(frozen=True)
 class MeasuredStep:
-    """What the rows of one measured step have in common."""
+    """What the rows of one measured step have in common; without a `threshold` they have no masks."""
 
     index: int
     timestep: int
     sigma: float
-    threshold: float
+    threshold: float | None
     calibrated: bool

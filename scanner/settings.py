@@ -34,12 +34,12 @@ class Probes:
 class Step:
     """A measured step: `index` into the sampler's timesteps, and where the mask begins there.
 
-    `threshold` is a value of the mask's map in the collapse unit; `calibrated` says whether the bundle vouches for it
-    at exactly these settings.
+    `threshold` is a value of the mask's map in the collapse unit, None where there is none and hence no mask;
+    `calibrated` says whether the bundle vouches for it at exactly these settings.
     """
 
     index: int
-    threshold: float
+    threshold: float | None
     calibrated: bool
 
 

@@ -17,14 +17,12 @@ def calibrated_options() -> ExportOptions:
     calibrations = tuple(
         Calibration(**{**record, "probes": Probes(**record["probes"])}) for record in choice["calibrations"]
     )
-    thresholds = {(one.map, one.timestep): one.threshold for one in calibrations}
     defaults = Defaults(
         num_inference_steps=choice["num_inference_steps"],
         guidance_scale=choice["guidance_scale"],
         timesteps=(choice["timestep"],),
         probes=Probes(),
         mask_map=choice["mask_map"],
-        threshold=thresholds[choice["mask_map"], choice["timestep"]],
     )
     return ExportOptions(storage="float16", defaults=defaults, calibrations=calibrations)
 

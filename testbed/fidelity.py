@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.model.engine import open_engine
+from memscan.scanner.model.graphs import open_graphs
 from memscan.scanner.results.reader import Results
 from memscan.scanner.scanning.images import to_model_range
 from testbed.captions import CAPTIONS, Caption
@@ -51,7 +51,7 @@ def fidelity(bundle: Bundle, results: Results, training_images: dict[str, NDArra
     Args:
         training_images: [H, W, 3] by prompt.
     """
-    engine = open_engine(bundle, EXECUTION)
+    engine = open_graphs(bundle, EXECUTION)
     images = generated_images(results)
     found = []
     for caption in CAPTIONS:

@@ -11,6 +11,7 @@ from memscan.export.assemble import ExportOptions, export_bundle
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Bundle
+from memscan.scanner.embedded import TOY
 from memscan.scanner.input.columns import Columns
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.results.reader import Key, Results, open_results
@@ -26,7 +27,7 @@ EXECUTION = Execution(batch_size=8, provider="cpu")
 def export(pipeline: Path, baseline: Path, out: Path, options: ExportOptions) -> None:
     """Export two pipeline folders to the bundle `out`; raises ExportError as `memscan export` does."""
     with quiet_libraries():
-        model = dataclasses.replace(find_checkpoint(str(pipeline)), id="memscan-testbed")
+        model = dataclasses.replace(find_checkpoint(str(pipeline)), id=f"memscan-testbed ({TOY})")
         early = dataclasses.replace(find_checkpoint(str(baseline), parts=("unet",)), id="memscan-testbed-early")
         export_bundle(model, out, baseline=early, options=options)
 

@@ -58,7 +58,7 @@ def write_analytic_bundle(
     path.mkdir(parents=True)
     schedule = _schedule()
     probes = probes or Probes()
-    defaults = Defaults(num_inference_steps, 2.5, timesteps, probes, "dh_uncond", threshold)
+    defaults = Defaults(num_inference_steps, 2.5, timesteps, probes, "dh_uncond")
     calibrations = tuple(
         Calibration("dh_uncond", timestep, threshold, num_inference_steps, defaults.guidance_scale, probes)
         for timestep in timesteps

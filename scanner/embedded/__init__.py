@@ -11,3 +11,6 @@ ROOT = Path(__file__).parent
 BUNDLE = ROOT / "bundle"
 MANIFEST = ROOT / "manifest.parquet"
 GROUND_TRUTH = ROOT / "ground_truth.parquet"
+
+TOY = "TOY MODEL"
+"""In the id of the embedded model, hence in every row of its results: they say nothing of anybody's model."""

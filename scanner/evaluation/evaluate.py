@@ -124,7 +124,7 @@ def _delivered(
 ) -> Iterable[NDArray[np.bool_]] | None:
     """The masks that memscan makes of a map: the stored ones, or the maps at their calibrated threshold."""
     if name == results.mask_map:
-        return results.masks(step.table)
+        return None if step.table["mask"].null_count else results.masks(step.table)
     threshold = results.thresholds.get((name, step.timestep))
     if maps is None or threshold is None:
         return None
@@ -163,7 +163,15 @@ def _bounds(name: str, interval: Interval | None) -> dict[str, float]:
 
 
 def _lacking(results: Results, truth: GroundTruth, steps: Sequence[LabelledStep]) -> Iterator[str]:
-    guessed = [str(step.index) for step in steps if not step.table["calibrated"][0].as_py()]
+    unmasked = [str(step.index) for step in steps if step.table["mask"].null_count]
+    if unmasked and truth.has_masks:
+        yield (
+            f"no threshold, hence no mask and no fixed protocol, of {results.mask_map} at step {', '.join(unmasked)}:"
+            " nothing was calibrated at the settings of the run, and no --threshold was given"
+        )
+    guessed = [
+        str(step.index) for step in steps if str(step.index) not in unmasked and not step.table["calibrated"][0].as_py()
+    ]
     if guessed and truth.has_masks:
         yield f"the masks of step {', '.join(guessed)} were made at a threshold that is not calibrated"
     for name in SCORES:

@@ -5,7 +5,8 @@ token stays, and is reported as truncated. Each prompt is encoded by itself: its
 """
 
 import collections
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.bundle_parts import Tokenization
-from memscan.scanner.errors import BundleError, RowError
+from memscan.scanner.errors import BundleError, RowError, first_line
+from memscan.scanner.records import parse_json
+from memscan.scanner.terminal import brief
 
 Conditioning = Mapping[str, NDArray[np.float32]]
 """Text encodings by the name of the denoiser's input: "encoder_hidden_states" [S, D], and SDXL's "text_embeds" [P]."""
@@ -42,7 +45,7 @@ class Encoded(NamedTuple):
 
 
 class TextEncoding(Protocol):
-    """What encodes token ids [N, S] to named arrays [N, ...]: an engine."""
+    """What encodes token ids [N, S] to named arrays [N, ...]: the graphs of a bundle."""
 
     def encode_text(self, input_ids: Sequence[NDArray[np.int64]], *, baseline: bool = False) -> Conditioning: ...
 
@@ -61,12 +64,15 @@ class Tokenizer:
         """Tokenise, cut and pad one prompt.
 
         Raises:
-            RowError: the prompt is not valid Unicode.
+            RowError: the prompt is not valid Unicode, or the tokenizer cannot spell it.
         """
         try:
-            spelled = [(tokenizer.encode(prompt).ids, rule) for tokenizer, rule in self._tokenizers]
+            with _panics_caught():
+                spelled = [(tokenizer.encode(prompt).ids, rule) for tokenizer, rule in self._tokenizers]
         except (TypeError, UnicodeError) as error:
             raise RowError("the prompt is not valid Unicode text") from error
+        except Exception as error:  # the library raises no narrower class
+            raise RowError(f"the prompt cannot be tokenized: {brief(first_line(error))}") from error
         fitted = tuple(np.array(_fit(ids, rule), np.int64) for ids, rule in spelled)
         return Tokens(fitted, any(len(ids) > rule.max_length for ids, rule in spelled))
 
@@ -80,19 +86,35 @@ def _fit(ids: list[int], rule: Tokenization) -> list[int]:
 
 def _load(file: Path) -> tokenizers.Tokenizer:
     try:
-        tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        content = file.read_bytes()
+        parse_json(content)  # bounds the nesting, which the library follows with its stack
+        with _panics_caught():
+            tokenizer = tokenizers.Tokenizer.from_buffer(content)
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+    except OSError:
+        raise
     except Exception as error:  # the library raises no narrower class
-        raise BundleError(f"{file} cannot be read ({error}): export the model again") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+        raise BundleError(f"{file} cannot be read ({brief(first_line(error))}): export the model again") from error
     return tokenizer
+
+
+@contextlib.contextmanager
+def _panics_caught() -> Iterator[None]:
+    """Turn a panic of the library, which is Rust's and no Exception of Python's, into a ValueError."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"the tokenizer failed: {first_line(error)}") from error
 
 
 class PromptEncoder:
     """Encodes prompts once each, remembering those used last, up to `_CACHED_BYTES`."""
 
-    def __init__(self, bundle: Bundle, engine: TextEncoding) -> None:
-        self._engine = engine
+    def __init__(self, bundle: Bundle, graphs: TextEncoding) -> None:
+        self._graphs = graphs
         self._text = bundle.text
         self._second_encoder = bundle.baseline_has_text_encoder
         self._remembered: collections.OrderedDict[bytes, Encoded] = collections.OrderedDict()
@@ -120,8 +142,8 @@ class PromptEncoder:
 
     def _encode(self, tokens: Tokens) -> Encoded:
         ids = [encoder_ids[None] for encoder_ids in tokens.ids]
-        cond = _single(self._engine.encode_text(ids))
-        baseline = _single(self._engine.encode_text(ids, baseline=True)) if self._second_encoder else cond
+        cond = _single(self._graphs.encode_text(ids))
+        baseline = _single(self._graphs.encode_text(ids, baseline=True)) if self._second_encoder else cond
         return Encoded(cond, baseline)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from memscan.scanner.results.masks import encode_masks, mask_of, shares, summarize
 from memscan.scanner.results.schema import COLUMNS, SCORE_COLUMNS
@@ -55,9 +56,8 @@ class BatchMaker:
         carried = self._schema.names[len(COLUMNS) :]
         return own | {name: [item.carried.get(name) for item in items] for name in carried}
 
-    def _measured(self, measured: StepMaps, threshold: float) -> dict[str, Any]:
+    def _measured(self, measured: StepMaps, threshold: float | None) -> dict[str, Any]:
         failed = np.array([error is not None for error in measured.errors])
-        mask = mask_of(measured.maps[self._mask_map], threshold)
         summaries = summarize(np.stack(list(measured.maps.values())))
         columns = {
             f"{name}_{summary}": pa.array(values, pa.float32(), mask=failed)
@@ -67,16 +67,13 @@ class BatchMaker:
             name: pa.array(scores.values, pa.float32(), mask=failed | ~scores.exist)
             for name, scores in measured.scores.items()
         }
-        height, width = mask.shape[1:]
+        found = {} if threshold is None else _masks(mask_of(measured.maps[self._mask_map], threshold), failed)
         return {
             "status": np.where(failed, "error", "ok"),
             "error": measured.errors,
             **columns,
             "score": self._score(columns),
-            "mask": pa.array(encode_masks(mask), pa.binary(), mask=failed),
-            "mask_height": pa.array(np.full(len(mask), height), pa.int32(), mask=failed),
-            "mask_width": pa.array(np.full(len(mask), width), pa.int32(), mask=failed),
-            "mask_share": pa.array(shares(mask), pa.float32(), mask=failed),
+            **found,
         }
 
     def _score(self, columns: Mapping[str, pa.Array]) -> pa.Array:
@@ -102,3 +99,13 @@ class BatchMaker:
             else:
                 arrays.append(pa.nulls(count, field.type))
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+
+def _masks(masks: NDArray[np.bool_], failed: NDArray[np.bool_]) -> dict[str, pa.Array]:
+    height, width = masks.shape[1:]
+    return {
+        "mask": pa.array(encode_masks(masks), pa.binary(), mask=failed),
+        "mask_height": pa.array(np.full(len(masks), height), pa.int32(), mask=failed),
+        "mask_width": pa.array(np.full(len(masks), width), pa.int32(), mask=failed),
+        "mask_share": pa.array(shares(masks), pa.float32(), mask=failed),
+    }

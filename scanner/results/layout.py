@@ -42,6 +42,11 @@ def image(part: int, name: str) -> str:
     return f"{IMAGES}{part:05d}/{name}"
 
 
+def sheet_of_step(index: int) -> str:
+    """The contact sheet of one of several measured steps."""
+    return f"sheet-step-{index}.png"
+
+
 def part_number(name: str) -> int | None:
     """The number of the part whose results or maps a name is; None if it is no such name."""
     found = _PART.fullmatch(name)

@@ -3,6 +3,7 @@
 memscan.input_digest   SHA-256 of the part's rows
 memscan.part           its extent, and its images by their fate, as JSON
 memscan.images         file name and digest of each image that it saved, as JSON
+memscan.written        when it was written, in UTC (ISO 8601)
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ from memscan.scanner.results import layout
 from memscan.scanner.results.extent import Extent
 from memscan.scanner.results.tally import Tally
 
-FINGERPRINT = b"memscan.fingerprint"
+FINGERPRINT, WRITTEN = b"memscan.fingerprint", b"memscan.written"
 _DIGEST, _PART, _IMAGES = b"memscan.input_digest", b"memscan.part", b"memscan.images"
 _FATES = ("ok", "error", "truncated", "given", "sampled")
 _KEY = ("row", "seed", "step_index")

@@ -11,7 +11,7 @@ import io
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +44,15 @@ Key = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
+class Origin:
+    """What results were made by: memscan's version, the settings, which hold the bundle's digest, and if known when."""
+
+    version: str
+    settings: Mapping[str, Any]
+    date: str | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Results:
     """An opened results folder.
 
@@ -56,6 +65,7 @@ class Results:
     mask_map: str
     score_name: str
     thresholds: Mapping[tuple[str, int], float]
+    origin: Origin
     finished: bool
     _store: Store = dataclasses.field(repr=False)
     _kept: object = dataclasses.field(default=None, repr=False)
@@ -262,6 +272,7 @@ def open_results(path: str | Path, *, kept: object = None) -> Results:
         mask_map=said.mask_map,
         score_name=said.score_name,
         thresholds={(one.map, one.timestep): one.threshold for one in said.thresholds},
+        origin=Origin(said.version, said.settings, said.date),
         finished=layout.SUCCESS in store.names(layout.SUCCESS),
         _store=store,
         _kept=kept,

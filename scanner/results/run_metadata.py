@@ -2,15 +2,18 @@
 
 memscan.latent_channels   number of latent channels
 memscan.run               the record of the run: its mask's map and its score's column are read here
+memscan.written           when the part was written, in UTC; a part of an earlier version may lack it
 memscan.thresholds        list of {map, timestep, threshold}: the bundle's calibrated ones at the run's settings
 """
 
 import dataclasses
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.records import RecordError, check_range, parse_json, read_record, shown
+from memscan.scanner.results.part_file import WRITTEN
 from memscan.scanner.results.schema import SCORE_COLUMNS
 
 _PREFIX = "memscan."
@@ -28,12 +31,18 @@ class Threshold:
 
 @dataclasses.dataclass(frozen=True)
 class RunMetadata:
-    """`mask_map` is one of the catalogue's maps, `score_name` one of the columns that a score can be."""
+    """`mask_map` is one of the catalogue's maps, `score_name` one of the columns that a score can be.
+
+    `settings` are the parts of the run's fingerprint, `version` is memscan's, `date` that of the part, YYYY-MM-DD.
+    """
 
     latent_channels: int
     mask_map: str
     score_name: str
     thresholds: tuple[Threshold, ...]
+    version: str
+    settings: dict[str, Any]
+    date: str | None
 
     def __post_init__(self) -> None:
         check_range("latent_channels", self.latent_channels, 1, _MOST_CHANNELS)
@@ -55,6 +64,8 @@ def read_run_metadata(metadata: Mapping[bytes, bytes]) -> RunMetadata:
     if not isinstance(settings, dict):
         raise RecordError(f"run.settings is {shown(settings)}, not an object")
     said = {name: settings[name] for name in ("mask_map", "score_name") if name in settings}
+    said |= {"settings": settings, "date": _date(metadata)}
+    said |= {"version": run["version"]} if "version" in run else {}
     said |= {name: _entry(metadata, name) for name in ("latent_channels", "thresholds")}
     return read_record(RunMetadata, said)
 
@@ -67,3 +78,13 @@ def _entry(metadata: Mapping[bytes, bytes], name: str) -> Any:
         return parse_json(metadata[key.encode()])
     except RecordError as error:
         raise RecordError(f"{name}: {error}") from error
+
+
+def _date(metadata: Mapping[bytes, bytes]) -> str | None:
+    text = metadata.get(WRITTEN)
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text.decode()).date().isoformat()
+    except ValueError as error:
+        raise RecordError(f"written is {shown(text)}, no time") from error

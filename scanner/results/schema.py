@@ -2,7 +2,7 @@
 
 One row for each (row, seed, step_index), always; `status` is "ok" or "error". Maps are summarised in the collapse unit
 (see docs/metrics.md). A metric is null that was not chosen or that the image does not have; everything measured is null
-in error rows.
+in error rows. Mask and threshold are null where there is no threshold: neither given nor calibrated.
 """
 
 import json

@@ -1,7 +1,7 @@
 """From what the user asked for, and what the bundle recommends, to the exact `Measurement` of a run.
 
-A threshold given is used as it is. Otherwise it is the bundle's calibration at *exactly* these settings, or else its
-default, which is then marked as uncalibrated: thresholds do not carry over between noise levels, guidance or probes.
+A threshold given is used as it is. Otherwise it is the bundle's calibration at *exactly* these settings, or else there
+is none and hence no mask: thresholds do not carry over between models, noise levels, guidance or probes.
 """
 
 import dataclasses
@@ -17,6 +17,9 @@ from memscan.scanner.samples import MeasuredStep
 from memscan.scanner.sampling.samplers import DEFAULT_STEPS, moves, sampler_timesteps
 from memscan.scanner.sampling.schedule import noise_level
 from memscan.scanner.settings import Measurement, Move, Probes, Sampler, Step
+
+_THRESHOLDS = (-1.0, 2.0)
+"""Where a threshold can lie: in the collapse unit, 0 and 1 and what estimates of them scatter about."""
 
 T = TypeVar("T")
 
@@ -40,14 +43,14 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
     )
     make_probes(probes, bundle.latent_shape)
     guidance_scale = _first(request.guidance_scale, defaults.guidance_scale)
-    for option, value in (("--guidance", guidance_scale), ("--threshold", request.threshold)):
-        if value is not None and not math.isfinite(value):
-            raise UsageError(f"{option} {value}: expected a finite number")
+    if not math.isfinite(guidance_scale):
+        raise UsageError(f"--guidance {guidance_scale}: expected a finite number")
+    _check_threshold(request.threshold)
     chosen = choose(bundle, request.metrics, _first(request.mask_map, defaults.mask_map), request.score_name, steps)
     measurement = Measurement(
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
-        steps=tuple(Step(index, _first(request.threshold, defaults.threshold), False) for index in steps),
+        steps=tuple(Step(index, request.threshold, False) for index in steps),
         probes=probes,
         metrics=chosen.metrics,
         mask_map=chosen.mask_map,
@@ -103,6 +106,14 @@ def telling_step(bundle: Bundle, measurement: Measurement) -> int:
     """Index of the step to look at: the measured one nearest to the model's first default timestep."""
     timesteps, wanted = _timesteps(bundle, measurement), bundle.defaults.timesteps[0]
     return min((step.index for step in measurement.steps), key=lambda index: abs(timesteps[index] - wanted))
+
+
+def _check_threshold(threshold: float | None) -> None:
+    low, high = _THRESHOLDS
+    if threshold is not None and not low <= threshold <= high:
+        raise UsageError(
+            f"--threshold {threshold}: expected {low:g} to {high:g}, in the collapse unit, where 1 is a full collapse"
+        )
 
 
 def _first(asked: T | None, default: T) -> T:
@@ -172,8 +183,8 @@ def _calibrated(bundle: Bundle, measurement: Measurement, notes: list[str]) -> M
     unknown = [str(timesteps[step.index]) for step in measurement.steps if timesteps[step.index] not in known]
     if unknown:
         notes.append(
-            f"no threshold of {measurement.mask_map} is calibrated at timestep {', '.join(unknown)} for these "
-            f"settings: masks there use {bundle.defaults.threshold:g}, and are marked as uncalibrated"
+            f"no threshold of {measurement.mask_map} is calibrated at timestep {', '.join(unknown)} for these settings:"
+            " masks there are null, scores are not; --threshold VALUE gives one, and it is marked as uncalibrated"
         )
     steps = (
         Step(step.index, known[timesteps[step.index]], True) if timesteps[step.index] in known else step

@@ -9,6 +9,7 @@ import dataclasses
 import io
 import itertools
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from memscan.scanner.results.extent import Extent
 from memscan.scanner.results.finished import Found
 from memscan.scanner.results.folder import OutputFolder
 from memscan.scanner.results.maps_table import MapsWriter
-from memscan.scanner.results.part_file import PartRecord, image_digest, write_part
+from memscan.scanner.results.part_file import WRITTEN, PartRecord, image_digest, write_part
 from memscan.scanner.results.store import Together
 from memscan.scanner.results.tally import Tally, tally
 from memscan.scanner.results.torn import parquet
@@ -152,6 +153,8 @@ class Part:
         return found.tally
 
     def _commit(self, batches: list[pa.RecordBatch], record: PartRecord) -> None:
-        schema = self._work.schema.with_metadata(self._work.schema.metadata | record.to_metadata())
+        written = datetime.now(UTC).isoformat(timespec="seconds").encode()
+        metadata = self._work.schema.metadata | record.to_metadata() | {WRITTEN: written}
+        schema = self._work.schema.with_metadata(metadata)
         with self._store.writing(layout.results_part(self._number)) as stream:
             write_part(stream, batches, schema)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import TooManyErrors
 from memscan.scanner.input.manifest import Census
-from memscan.scanner.model.engine import Engine, open_engine
+from memscan.scanner.model.graphs import Graphs, open_graphs
 from memscan.scanner.notes import Note
 from memscan.scanner.results import layout
 from memscan.scanner.results.extent import Extent
@@ -36,7 +36,7 @@ from memscan.scanner.scanning.scanner import Scanner
 from memscan.scanner.settings import Execution
 
 Progress = Callable[[int, int], AbstractContextManager[Advance]]
-Opener = Callable[[Bundle, Execution, Note], Engine]
+Opener = Callable[[Bundle, Execution, Note], Graphs]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,16 +75,16 @@ def preview(job: Job) -> Outlook:
     held = held_record(folder, job.record)
     census = survey(job.manifest, _bounds(held or job.record)).census
     job.schema(job.record)
-    return Outlook(census, open_engine(job.bundle, job.execution).device, held is not None)
+    return Outlook(census, open_graphs(job.bundle, job.execution).device, held is not None)
 
 
-def run(job: Job, *, note: Note, progress: Progress = show_progress, opener: Opener = open_engine) -> Summary:
+def run(job: Job, *, note: Note, progress: Progress = show_progress, opener: Opener = open_graphs) -> Summary:
     """Do what is left of a job's share.
 
     Args:
         note: is given lines that the user should read.
         progress: as `show_progress`.
-        opener: as `open_engine`.
+        opener: as `open_graphs`.
 
     Raises:
         UsageError: a carried column has the name of a result column; the output folder cannot be written, holds another
@@ -154,11 +154,11 @@ def _scan(work: Work, found: Tally, note: Note, progress: Progress, opener: Open
     _stop_at_too_many(job, found)
     with progress(images, found.images) as advance:
         advance(0, found.error)
-        engine = opener(job.bundle, job.execution, note)
-        if engine.remark:
-            note(engine.remark)
-        ceiling = BatchCeiling(job.execution.batch_size or engine.usual_batch, note)
-        scanner = Scanner(job.bundle, engine, job.measurement, ceiling)
+        graphs = opener(job.bundle, job.execution, note)
+        if graphs.remark:
+            note(graphs.remark)
+        ceiling = BatchCeiling(job.execution.batch_size or graphs.usual_batch, note)
+        scanner = Scanner(job.bundle, graphs, job.measurement, ceiling)
         todo = batches(job.manifest, list(work.extents.items()), scanner.prepare, ceiling)
         counted = found
         with contextlib.closing(made_ahead(todo)) as ready, Behind(functools.partial(write_parts, work)) as writer:

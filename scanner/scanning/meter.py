@@ -15,7 +15,7 @@ from memscan.scanner.metrics.hutchinson import estimate, probe_groups
 from memscan.scanner.metrics.metric import Answers, Ask, Condition, Place
 from memscan.scanner.metrics.plan import Calls
 from memscan.scanner.metrics.probes import make_probes
-from memscan.scanner.model.engine import Engine
+from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Scores, StepMaps
 from memscan.scanner.sampling.schedule import Level, SolverStep
@@ -38,8 +38,8 @@ class Meter:
         UsageError: probes that do not suit the bundle's latents.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, measurement: Measurement, calls: Calls) -> None:
-        self._engine = engine
+    def __init__(self, bundle: Bundle, graphs: Graphs, measurement: Measurement, calls: Calls) -> None:
+        self._graphs = graphs
         self._order = measurement.metrics
         self._metrics = [METRICS[name] for name in measurement.metrics if METRICS[name].when == "measured"]
         self._calls = calls
@@ -77,15 +77,15 @@ class Meter:
         """What is asked of a measured state."""
         answers: dict[Ask, Array] = {}
         if self._calls.guided:
-            nothing = self._engine.upload(np.zeros(x.shape, np.float32))
-            answer = self._engine.step(x, step, texts["prompt"], texts["none"], nothing, self._guidance_scale)
+            nothing = self._graphs.upload(np.zeros(x.shape, np.float32))
+            answer = self._graphs.step(x, step, texts["prompt"], texts["none"], nothing, self._guidance_scale)
             given = step_answers(x, answer)
-            answers |= {ask: self._engine.download(given[ask]) for ask in self._calls.here & given.keys()}
+            answers |= {ask: self._graphs.download(given[ask]) for ask in self._calls.here & given.keys()}
         for condition in self._calls.measured:
             answers |= self._response(x, step.level, texts, condition, "state")
         if self._calls.denoised:
-            noiseless = self._engine.download(x) - np.float32(step.level.sigma) * answers[Ask("eps", "prompt")]
-            image = self._engine.upload(noiseless)
+            noiseless = self._graphs.download(x) - np.float32(step.level.sigma) * answers[Ask("eps", "prompt")]
+            image = self._graphs.upload(noiseless)
             for condition in self._calls.denoised:
                 answers |= self._response(image, step.level, texts, condition, "denoised")
         return answers
@@ -93,15 +93,15 @@ class Meter:
     def _response(self, x: Value, level: Level, texts: Texts, condition: Condition, at: Place) -> dict[Ask, Array]:
         def sum_of_products(tangents: Value) -> tuple[Array, Array]:
             baseline = condition == "baseline"
-            eps, v_dot_jv = self._engine.measure(x, level, texts[condition], tangents, baseline=baseline)
-            return self._engine.download(eps), self._engine.download(v_dot_jv)
+            eps, v_dot_jv = self._graphs.measure(x, level, texts[condition], tangents, baseline=baseline)
+            return self._graphs.download(eps), self._graphs.download(v_dot_jv)
 
         response = estimate(sum_of_products, self._tangents(x.shape[0]), self._count)
         return {Ask("eps", condition, at): response.eps, Ask("diagonal", condition, at): response.diagonal}
 
     def _upload_tangents(self, batch: int) -> list[Value]:
         """One value [Kg, N, C, h, w] for each group: the graph takes tangents for each image, though all are equal."""
-        return [self._engine.upload(np.repeat(group[:, None], batch, axis=1)) for group in self._probes]
+        return [self._graphs.upload(np.repeat(group[:, None], batch, axis=1)) for group in self._probes]
 
 
 def _errors(maps: Mapping[str, Array], scores: Mapping[str, Scores], level: Level) -> tuple[str | None, ...]:

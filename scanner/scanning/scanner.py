@@ -14,7 +14,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import OutOfMemory, UsageError
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.plan import plan_calls
-from memscan.scanner.model.engine import Engine
+from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.model.text import Conditioning, Encoded, PromptEncoder
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import SAMPLED, Scanned
@@ -40,9 +40,9 @@ class Scanner:
         BundleError: `tokenizer.json` is malformed.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, measurement: Measurement, ceiling: BatchCeiling) -> None:
+    def __init__(self, bundle: Bundle, graphs: Graphs, measurement: Measurement, ceiling: BatchCeiling) -> None:
         self._bundle = bundle
-        self._engine = engine
+        self._graphs = graphs
         self._measurement = measurement
         self._ceiling = ceiling
         self._steps = sampler_steps(
@@ -54,9 +54,9 @@ class Scanner:
         metrics = [METRICS[name] for name in measurement.metrics]
         self._path_metrics = [metric for metric in metrics if metric.when != "measured"]
         self._calls = plan_calls(metrics, bundle.gives)
-        self._meter = Meter(bundle, engine, measurement, self._calls)
+        self._meter = Meter(bundle, graphs, measurement, self._calls)
         self.prepare = Preparer(bundle, measurement)
-        self._encode = PromptEncoder(bundle, engine)
+        self._encode = PromptEncoder(bundle, graphs)
         # Of two sizes at most: where some images of a batch are given, fewer are sampled than measured.
         self._uncond = functools.lru_cache(2)(self._upload_uncond)
 
@@ -104,10 +104,10 @@ class Scanner:
         noise = np.stack([item.noise for item in batch])
         images = [item.image.pixels for item in batch if item.image is not None]
         if not sampled.any():
-            return Given(self._engine, self._steps, images, noise)
+            return Given(self._graphs, self._steps, images, noise)
         of_sampled = [text.cond for text, is_sampled in zip(encoded, sampled, strict=True) if is_sampled]
         trajectory = Trajectory(
-            self._engine,
+            self._graphs,
             self._steps,
             noise[sampled],
             self._stack(of_sampled) if images else texts["prompt"],
@@ -116,10 +116,10 @@ class Scanner:
             path,
             watched=max(self._measured),
         )
-        drawn = Sampled(self._engine, trajectory, len(self._steps))
+        drawn = Sampled(self._graphs, trajectory, len(self._steps))
         if not images:
             return drawn
-        return Mixed(self._engine, drawn, Given(self._engine, self._steps, images, noise[~sampled]), sampled)
+        return Mixed(self._graphs, drawn, Given(self._graphs, self._steps, images, noise[~sampled]), sampled)
 
     def _texts(self, encoded: Sequence[Encoded]) -> Texts:
         cond = self._stack([text.cond for text in encoded])
@@ -128,7 +128,7 @@ class Scanner:
         return {"prompt": cond, "none": self._uncond(len(encoded)), "baseline": baseline}
 
     def _stack(self, texts: Sequence[Conditioning]) -> dict[str, Value]:
-        return {name: self._engine.upload(np.stack([text[name] for text in texts])) for name in texts[0]}
+        return {name: self._graphs.upload(np.stack([text[name] for text in texts])) for name in texts[0]}
 
     def _upload_uncond(self, count: int) -> dict[str, Value]:
         return self._stack([self._encode.unconditional(self.prepare.tokenizer)] * count)

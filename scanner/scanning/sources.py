@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.model.engine import Engine
+from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.sampling.schedule import SolverStep
 from memscan.scanner.scanning.images import to_model_range, to_pixels
@@ -32,8 +32,8 @@ class Source(Protocol):
 class Sampled:
     """Images that are sampled; their pictures are what the VAE makes of the end of the trajectory."""
 
-    def __init__(self, engine: Engine, trajectory: Trajectory, last_state: int) -> None:
-        self._engine = engine
+    def __init__(self, graphs: Graphs, trajectory: Trajectory, last_state: int) -> None:
+        self._graphs = graphs
         self._trajectory = trajectory
         self._last_state = last_state
 
@@ -41,18 +41,18 @@ class Sampled:
         return self._trajectory.at(index)
 
     def pictures(self) -> Iterator[Pixels]:
-        return map(to_pixels, self._engine.decode(self._trajectory.at(self._last_state)))
+        return map(to_pixels, self._graphs.decode(self._trajectory.at(self._last_state)))
 
 
 class Given:
     """Images that rows bring, uint8 [H, W, 3] each, with their noise [N, C, h, w]."""
 
-    def __init__(self, engine: Engine, steps: Sequence[SolverStep], images: Sequence[Pixels], noise: Array) -> None:
-        self._engine = engine
+    def __init__(self, graphs: Graphs, steps: Sequence[SolverStep], images: Sequence[Pixels], noise: Array) -> None:
+        self._graphs = graphs
         self._steps = steps
         self._images = images
         self._noise = noise
-        self._x_0 = engine.encode_image(np.stack([to_model_range(image) for image in images]))
+        self._x_0 = graphs.encode_image(np.stack([to_model_range(image) for image in images]))
 
     def noised(self, index: int) -> Array:
         """`at`, on the host."""
@@ -60,7 +60,7 @@ class Given:
         return (level.alpha * self._x_0 + level.sigma * self._noise).astype(np.float32, copy=False)
 
     def at(self, index: int) -> Value:
-        return self._engine.upload(self.noised(index))
+        return self._graphs.upload(self.noised(index))
 
     def pictures(self) -> Iterator[Pixels]:
         return iter(self._images)
@@ -69,15 +69,15 @@ class Given:
 class Mixed:
     """Both in one batch: `sampled`, bool [N], says which images are."""
 
-    def __init__(self, engine: Engine, drawn: Sampled, given: Given, sampled: NDArray[np.bool_]) -> None:
-        self._engine = engine
+    def __init__(self, graphs: Graphs, drawn: Sampled, given: Given, sampled: NDArray[np.bool_]) -> None:
+        self._graphs = graphs
         self._drawn, self._given, self._sampled = drawn, given, sampled
 
     def at(self, index: int) -> Value:
-        drawn, given = self._engine.download(self._drawn.at(index)), self._given.noised(index)
+        drawn, given = self._graphs.download(self._drawn.at(index)), self._given.noised(index)
         x = np.empty((len(self._sampled), *given.shape[1:]), np.float32)
         x[self._sampled], x[~self._sampled] = drawn, given
-        return self._engine.upload(x)
+        return self._graphs.upload(x)
 
     def pictures(self) -> Iterator[Pixels]:
         drawn, given = self._drawn.pictures(), self._given.pictures()

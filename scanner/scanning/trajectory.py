@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.metrics.metric import Ask
-from memscan.scanner.model.engine import Engine, StepAnswer
+from memscan.scanner.model.graphs import Graphs, StepAnswer
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.sampling.schedule import SolverStep
 from memscan.scanner.scanning.path import Path
@@ -24,7 +24,7 @@ class Trajectory:
 
     def __init__(
         self,
-        engine: Engine,
+        graphs: Graphs,
         steps: Sequence[SolverStep],
         noise: NDArray[np.float32],
         cond: Mapping[str, Value],
@@ -33,23 +33,23 @@ class Trajectory:
         path: Path,
         watched: int,
     ) -> None:
-        self._engine = engine
+        self._graphs = graphs
         self._steps = steps
         self._cond, self._uncond, self._guidance_scale = cond, uncond, guidance_scale
         self._path, self._watched = path, watched
-        self._sample, self._denoised = engine.upload(noise), engine.upload(np.zeros_like(noise))
+        self._sample, self._denoised = graphs.upload(noise), graphs.upload(np.zeros_like(noise))
         self._index = 0
 
     def at(self, index: int) -> Value:
         """x [N, C, h, w] on the device before the step `index`; after the last step, the final x_0. Never goes back."""
         while self._index < index:
             step = self._steps[self._index]
-            answer = self._engine.step(
+            answer = self._graphs.step(
                 self._sample, step, self._cond, self._uncond, self._denoised, self._guidance_scale
             )
             if self._index < self._watched:
                 wanted = {
-                    ask: self._engine.download(value)
+                    ask: self._graphs.download(value)
                     for ask, value in step_answers(self._sample, answer).items()
                     if ask in self._path.wanted
                 }

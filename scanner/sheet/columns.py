@@ -4,27 +4,27 @@ import dataclasses
 import io
 from collections.abc import Callable, Iterator
 
-import numpy as np
 from PIL import Image
 
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.results.schema import SCORE_COLUMNS
-from memscan.scanner.sheet.colormap import scale_end
 from memscan.scanner.sheet.entries import Entry, Selection
 from memscan.scanner.sheet.panels import heat_map, overlay, photo
+from memscan.scanner.sheet.scale import number
 
 _SUMMARIES = {"mean": "mean", "max": "maximum", "q99": "0.99 quantile"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """`panel` draws an image's panel, or gives None; `scale` is the upper end of the colours if it is a heat map."""
+    """`panel` draws an image's panel, or gives None; a heat map has a scale, and may have a `threshold` on it."""
 
     heading: str
     explanation: str
     panel: Callable[[Entry], Image.Image | None]
-    scale: float | None = None
+    is_heat_map: bool = False
+    threshold: float | None = None
 
 
 def columns(selection: Selection) -> Iterator[Column]:
@@ -37,8 +37,9 @@ def columns(selection: Selection) -> Iterator[Column]:
     if any(entry.generated for entry in entries):
         yield Column("generated image", "what the model makes of the prompt", _generated)
     for name in entries[0].maps:
-        yield _heat_column(name, scale_end(np.stack([entry.maps[name] for entry in entries])))
-    yield Column("found", f"the mask: {selection.mask_map} of {selection.threshold:.2g} or more", _found)
+        yield _heat_column(name, selection.threshold if name == selection.mask_map else None)
+    if selection.threshold is not None:
+        yield Column("mask", f"where {selection.mask_map} is {number(selection.threshold)} or more", _found)
 
 
 def score_explanation(score_name: str) -> str:
@@ -49,8 +50,8 @@ def score_explanation(score_name: str) -> str:
     return metric.name if metric.sign > 0 else f"{metric.name}, its sign turned"
 
 
-def _heat_column(name: str, scale: float) -> Column:
-    return Column(name, METRICS[name].says, lambda entry: heat_map(entry.maps[name], scale), scale)
+def _heat_column(name: str, threshold: float | None) -> Column:
+    return Column(name, METRICS[name].says, lambda entry: heat_map(entry.maps[name]), True, threshold)
 
 
 def _training(entry: Entry) -> Image.Image | None:
@@ -68,8 +69,8 @@ def _generated(entry: Entry) -> Image.Image | None:
     return entry.generated and photo(entry.generated)
 
 
-def _found(entry: Entry) -> Image.Image:
-    return overlay(entry.mask, entry.generated)
+def _found(entry: Entry) -> Image.Image | None:
+    return None if entry.mask is None else overlay(entry.mask, entry.generated)
 
 
 def _training_image(entry: Entry) -> Image.Image | None:

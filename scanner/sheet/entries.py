@@ -16,21 +16,29 @@ from PIL import Image
 from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.ground_truth import KINDS, GroundTruth, Truth
 from memscan.scanner.metrics.catalogue import MAPS
-from memscan.scanner.results.reader import Key, Results
+from memscan.scanner.results.reader import Key, Origin, Results
 
 _KEY = ("row", "seed", "step_index")
-_DETAILS = ("prompt", "score", "mask", "mask_height", "mask_width", "timestep", "sigma", "threshold", "model_id")
+_DETAILS = (
+    *("id", "prompt", "score", "mask", "mask_height", "mask_width"),
+    *("timestep", "sigma", "threshold", "calibrated", "model_id"),
+)
 _MEANS = tuple(f"{name}_mean" for name in MAPS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Entry:
-    """One image of the sheet: `mask` is bool [h, w]; `maps`, float16 [h, w] by name, is empty if none were saved."""
+    """One image of the sheet: `mask` is bool [h, w]; `maps`, float16 [h, w] by name, is empty if none were saved.
 
+    `score` is None if the image does not have the one that the run chose, `mask` if there is no threshold.
+    """
+
+    row: int
+    id: str | None
     prompt: str
     seed: int
-    score: float
-    mask: NDArray[np.bool_]
+    score: float | None
+    mask: NDArray[np.bool_] | None
     maps: dict[str, NDArray[np.float16]]
     generated: Image.Image | None
     truth: Truth | None
@@ -38,17 +46,25 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Selection:
-    """The images of one step that a sheet shows, out of `total`, and what they have in common."""
+    """The images of one step that a sheet shows, out of `total`, and what they have in common.
+
+    `steps` are all that were measured. `reaching` counts those of all `total` that have a pixel at the threshold or
+    above. `threshold` is None where masks are null, and `calibrated` says whether the bundle vouches for it.
+    """
 
     entries: tuple[Entry, ...]
     total: int
+    reaching: int
+    steps: tuple[int, ...]
+    origin: Origin
     model_id: str
     mask_map: str
     score_name: str
     step: int
     timestep: int
     sigma: float
-    threshold: float
+    threshold: float | None
+    calibrated: bool
 
 
 def select(results: Results, truth: GroundTruth | None, step: int | None, limit: int) -> Selection:
@@ -60,9 +76,10 @@ def select(results: Results, truth: GroundTruth | None, step: int | None, limit:
     Raises:
         UsageError: no such step, or no image to draw.
     """
-    step = _measured_step(results, step)
+    steps = tuple(sorted(pc.unique(results.rows(_KEY)["step_index"]).to_pylist()))
+    step = _measured_step(steps, step)
     here = (ds.field("step_index") == step) & (ds.field("status") == "ok")
-    table = results.rows([*_KEY, "id", "prompt", "score"], here)
+    table = results.rows([*_KEY, "id", "prompt", "score", "mask_share"], here)
     truths = [_known(truth, one) for one in table.select(["id", "prompt"]).to_pylist()]
     order = _by_score(table) if truth is None else _by_kind(truths)
     if not order:
@@ -80,6 +97,9 @@ def select(results: Results, truth: GroundTruth | None, step: int | None, limit:
     return Selection(
         entries=tuple(entries),
         total=len(order),
+        reaching=sum((table["mask_share"][place].as_py() or 0) > 0 for place in order),
+        steps=steps,
+        origin=results.origin,
         model_id=details[0]["model_id"],
         mask_map=results.mask_map,
         score_name=results.score_name,
@@ -87,29 +107,33 @@ def select(results: Results, truth: GroundTruth | None, step: int | None, limit:
         timestep=details[0]["timestep"],
         sigma=details[0]["sigma"],
         threshold=details[0]["threshold"],
+        calibrated=details[0]["calibrated"],
     )
 
 
 def _details(
     results: Results, here: ds.Expression, keys: Sequence[Key]
-) -> tuple[list[dict[str, Any]], list[NDArray[np.bool_]]]:
-    """Rows and masks of the images `keys`."""
+) -> tuple[list[dict[str, Any]], Sequence[NDArray[np.bool_] | None]]:
+    """Rows and masks of the images `keys`; None for all where no threshold made masks."""
     rows = results.rows([*_KEY, "status", *_DETAILS, *_MEANS], here & ds.field("row").isin([row for row, _ in keys]))
     place = {
         key: index for index, key in enumerate(zip(rows["row"].to_pylist(), rows["seed"].to_pylist(), strict=True))
     }
     chosen = rows.take([place[key] for key in keys])
-    return chosen.to_pylist(), results.masks(chosen)
+    unmasked = chosen["mask"].null_count == len(chosen)
+    return chosen.to_pylist(), [None] * len(chosen) if unmasked else results.masks(chosen)
 
 
 def _entry(
     row: dict[str, Any],
-    mask: NDArray[np.bool_],
+    mask: NDArray[np.bool_] | None,
     maps: dict[str, NDArray[np.float16]],
     generated: bytes | None,
     truth: Truth | None,
 ) -> Entry:
     return Entry(
+        row=row["row"],
+        id=row["id"],
         prompt=row["prompt"],
         seed=row["seed"],
         score=row["score"],
@@ -120,12 +144,11 @@ def _entry(
     )
 
 
-def _measured_step(results: Results, step: int | None) -> int:
-    measured = pc.unique(results.rows(_KEY)["step_index"]).to_pylist()
+def _measured_step(steps: tuple[int, ...], step: int | None) -> int:
     if step is None:
-        return int(max(measured))
-    if step not in measured:
-        raise UsageError(f"step {step} was not measured: the results have {', '.join(map(str, sorted(measured)))}")
+        return steps[-1]
+    if step not in steps:
+        raise UsageError(f"step {step} was not measured: the results have {', '.join(map(str, steps))}")
     return step
 
 

@@ -19,11 +19,11 @@ def photo(image: Image.Image) -> Image.Image:
     return image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
-def heat_map(values: NDArray[np.floating], high: float) -> Image.Image:
-    """A map [h, w] on a scale from 0 to `high`; every latent pixel stays a visible square."""
+def heat_map(values: NDArray[np.floating]) -> Image.Image:
+    """A map [h, w] in the colours of the sheet's scale; every latent pixel stays a visible square."""
     enlarging = max(values.shape) <= SIDE
     filtering = Image.Resampling.NEAREST if enlarging else Image.Resampling.BOX
-    return Image.fromarray(colours(values, high)).resize((SIDE, SIDE), filtering)
+    return Image.fromarray(colours(values)).resize((SIDE, SIDE), filtering)
 
 
 def overlay(mask: NDArray[np.bool_], image: Image.Image | None) -> Image.Image:

@@ -18,7 +18,7 @@ from memscan.kernels.torch_runtime.recorded import Recorded
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory
-from memscan.scanner.model.engine import open_engine
+from memscan.scanner.model.graphs import open_graphs
 from memscan.scanner.settings import Execution
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import LATENT
@@ -50,18 +50,18 @@ def test_a_run_takes_the_word_torch(bundle: Bundle, tmp_path: Path) -> None:
 
 def test_device_names_version_and_processor(bundle: Bundle) -> None:
     version = torch.__version__.partition("+")[0]
-    assert open_engine(bundle, CPU).device == f"torch {version} on cpu"
+    assert open_graphs(bundle, CPU).device == f"torch {version} on cpu"
 
 
 @NO_CUDA
 def test_auto_is_the_cpu_where_torch_finds_no_cuda(bundle: Bundle) -> None:
-    assert open_engine(bundle, Execution(engine="torch", threads=1)).device.endswith(" on cpu")
+    assert open_graphs(bundle, Execution(engine="torch", threads=1)).device.endswith(" on cpu")
 
 
 @NO_CUDA
 def test_cuda_demanded_of_a_torch_without_it_is_an_error(bundle: Bundle) -> None:
     with pytest.raises(EnvironmentFailed) as caught:
-        open_engine(bundle, Execution(engine="torch", provider="cuda"))
+        open_graphs(bundle, Execution(engine="torch", provider="cuda"))
     assert str(caught.value) == (
         f"torch {torch.__version__} finds no CUDA device: install a torch with CUDA and its driver, "
         "or use --provider cpu"
@@ -72,10 +72,10 @@ def test_cuda_demanded_of_a_torch_without_it_is_an_error(bundle: Bundle) -> None
 def test_a_torch_with_cuda_that_finds_no_device_says_so(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     auto = Execution(engine="torch", threads=1)
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert open_engine(bundle, auto).remark is None
+    assert open_graphs(bundle, auto).remark is None
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    assert open_engine(bundle, CPU).remark is None
-    assert open_engine(bundle, auto).remark == (
+    assert open_graphs(bundle, CPU).remark is None
+    assert open_graphs(bundle, auto).remark == (
         f"torch {torch.__version__} has CUDA, but finds no device: check the driver, or say --provider cpu"
     )
 
@@ -86,7 +86,7 @@ def test_missing_libraries_say_what_to_install(missing: str, bundle: Bundle, mon
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(EnvironmentFailed) as caught:
-        open_engine(bundle, CPU)
+        open_graphs(bundle, CPU)
     assert str(caught.value) == f'the torch engine needs {missing}: pip install "memscan[torch]"'
 
 
@@ -105,12 +105,12 @@ def test_what_is_uploaded_is_downloaded(array: np.ndarray, bundle: Bundle) -> No
 
 
 def test_shapes_of_decoded_images(bundle: Bundle) -> None:
-    engine = open_engine(bundle, CPU)
+    engine = open_graphs(bundle, CPU)
     assert engine.decode(engine.upload(ZEROS)).shape == (2, 3, *IMAGE)
 
 
 def test_outputs_stay_as_they_are_when_a_graph_runs_again(bundle: Bundle) -> None:
-    engine = open_engine(bundle, CPU)
+    engine = open_graphs(bundle, CPU)
     first = engine.decode(engine.upload(ZEROS + 1))
     kept = first.copy()
     engine.decode(engine.upload(ZEROS))
@@ -120,7 +120,7 @@ def test_outputs_stay_as_they_are_when_a_graph_runs_again(bundle: Bundle) -> Non
 def test_a_graph_that_cannot_be_loaded_is_the_bundles_error(bundle: Bundle) -> None:
     bundle.file("vae_decoder.onnx").write_bytes(b"junk")
     with pytest.raises(BundleError, match=r"vae_decoder\.onnx cannot be loaded: export the model again \([^\n]+\)$"):
-        open_engine(bundle, CPU).decode(torch.from_numpy(ZEROS))
+        open_graphs(bundle, CPU).decode(torch.from_numpy(ZEROS))
 
 
 @pytest.mark.parametrize(
@@ -147,13 +147,13 @@ def test_every_wording_of_out_of_memory_is_recognised(
 ) -> None:
     monkeypatch.setattr(Plan, "run", failing(error))
     with pytest.raises(OutOfMemory) as caught:
-        open_engine(bundle, CPU).decode(torch.from_numpy(ZEROS))
+        open_graphs(bundle, CPU).decode(torch.from_numpy(ZEROS))
     assert str(caught.value) == line
 
 
 def test_torch_itself_runs_out_of_memory(bundle: Bundle) -> None:
     with pytest.raises(OutOfMemory):
-        open_engine(bundle, CPU).decode(torch.zeros(1).expand(2**20, 4, 2**12, 2**12))
+        open_graphs(bundle, CPU).decode(torch.zeros(1).expand(2**20, 4, 2**12, 2**12))
 
 
 def test_out_of_memory_leaves_no_values_behind(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ def test_out_of_memory_leaves_no_values_behind(bundle: Bundle, monkeypatch: pyte
 
     monkeypatch.setattr(Plan, "run", run)
     with pytest.raises(OutOfMemory):
-        open_engine(bundle, CPU).decode(torch.from_numpy(ZEROS))
+        open_graphs(bundle, CPU).decode(torch.from_numpy(ZEROS))
     assert kept[0]() is None
 
 
@@ -182,13 +182,13 @@ def test_out_of_memory_is_seen_through_the_error_that_ends_a_recording(
 
     monkeypatch.setattr(Plan, "run", run)
     with pytest.raises(OutOfMemory, match=r"^out of memory in vae_decoder\.onnx \(CUDA out of memory\)$"):
-        open_engine(bundle, CPU).decode(torch.from_numpy(ZEROS))
+        open_graphs(bundle, CPU).decode(torch.from_numpy(ZEROS))
 
 
 def test_any_other_failure_names_the_graph(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Plan, "run", failing(RuntimeError("CUDA error: an illegal memory access\nmore")))
     with pytest.raises(EnvironmentFailed, match=r"^vae_decoder\.onnx failed: CUDA error: an illegal memory access$"):
-        open_engine(bundle, CPU).decode(torch.from_numpy(ZEROS))
+        open_graphs(bundle, CPU).decode(torch.from_numpy(ZEROS))
 
 
 def test_an_error_of_a_kernel_may_come_with_the_download(bundle: Bundle) -> None:
@@ -203,19 +203,19 @@ def test_an_error_of_a_kernel_may_come_with_the_download(bundle: Bundle) -> None
 def test_a_missing_triton_says_what_to_install(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Plan, "run", failing(ModuleNotFoundError("No module named 'triton'", name="triton")))
     with pytest.raises(EnvironmentFailed, match=r'^the torch engine needs triton: pip install "memscan\[torch\]"$'):
-        open_engine(bundle, CPU).decode(torch.from_numpy(ZEROS))
+        open_graphs(bundle, CPU).decode(torch.from_numpy(ZEROS))
 
 
 def test_threads_are_those_asked_for_or_those_usable(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
     for threads, expected in {2: 2, 0: 3}.items():
-        open_engine(bundle, Execution(engine="torch", threads=threads, provider="cpu"))
+        open_graphs(bundle, Execution(engine="torch", threads=threads, provider="cpu"))
         assert torch.get_num_threads() == expected
 
 
 def test_float32_is_computed_in_float32(bundle: Bundle) -> None:
     torch.backends.cudnn.allow_tf32 = True
-    open_engine(bundle, CPU)
+    open_graphs(bundle, CPU)
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32
     assert torch.get_float32_matmul_precision() == "highest"

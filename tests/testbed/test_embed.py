@@ -9,7 +9,7 @@ from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
 from memscan.scanner.metrics.catalogue import MAPS
-from memscan.scanner.model.engine import open_engine
+from memscan.scanner.model.graphs import open_graphs
 from memscan.scanner.sampling.schedule import noise_level
 from testbed.embed import calibrated_options
 from testbed.scanning import EXECUTION, export
@@ -53,7 +53,7 @@ def _measured(bundle: Bundle, baseline: bool) -> tuple[NDArray[np.float32], NDAr
     rng = np.random.default_rng(0)
     sample = rng.normal(size=(2, *bundle.latent_shape)).astype(np.float32)
     tangents = rng.choice((-1.0, 1.0), size=(bundle.tangents_per_call, *sample.shape)).astype(np.float32)
-    engine = open_engine(bundle, EXECUTION)
+    engine = open_graphs(bundle, EXECUTION)
     ids = [np.full((1, rule.max_length), rule.eos_token_id, np.int64) for rule in bundle.text.tokenizers]
     text = engine.encode_text(ids, baseline=baseline)
     cond = {name: engine.upload(np.repeat(values, 2, axis=0)) for name, values in text.items()}

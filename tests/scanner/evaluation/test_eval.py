@@ -200,6 +200,29 @@ def test_every_step_is_scored_on_the_images_measured_there(tmp_path: Path, truth
     assert notes == ("the masks of step 40 were made at a threshold that is not calibrated",)
 
 
+@pytest.mark.parametrize("save_maps", [True, False])
+def test_steps_without_masks_have_no_fixed_protocol_and_it_is_said(
+    tmp_path: Path, truth: Path, save_maps: bool
+) -> None:
+    steps = (MeasuredStep(40, 101, 0.5, None, False), STEP)
+    low, high = {"dh_uncond": collapsed(TOP)}, {"dh_uncond": collapsed(EVERYTHING)}
+    items = [scanned(0, "template", low, high)]
+    results = write_results(tmp_path / "out", items, steps=steps, save_maps=save_maps)
+    found = figures(results, truth)
+    assert found["dh_uncond", 49, "local", "fixed"].iou == 0.5
+    if save_maps:
+        assert found["dh_uncond", 40, "local", "oracle"].iou is not None
+        assert ("dh_uncond", 40, "local", "fixed") not in found
+    else:
+        assert found["dh_uncond", 40, "local", "fixed"].iou is None
+    notes = evaluate(open_results(results), read_ground_truth(str(truth))).notes
+    assert notes[0] == (
+        "no threshold, hence no mask and no fixed protocol, of dh_uncond at step 40: nothing was calibrated at the"
+        " settings of the run, and no --threshold was given"
+    )
+    assert not any("not calibrated" in note for note in notes)
+
+
 def test_seeds_of_a_prompt_are_one_caption(tmp_path: Path, truth: Path) -> None:
     maps = {"dh_uncond": collapsed(TOP)}
     results = write_results(tmp_path / "out", [scanned(0, "template", maps, seed=seed) for seed in range(4)])

@@ -21,6 +21,16 @@ from memscan.scanner.results.store import LocalStore
 from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, Scores, StepMaps
 
 STEP = MeasuredStep(index=49, timestep=1, sigma=0.25, threshold=0.5, calibrated=True)
+SETTINGS = {
+    "bundle": "0123456789abcdef" * 4,
+    "num_inference_steps": 50,
+    "guidance_scale": 7.5,
+    "sampler": "ddim",
+    "probes.kind": "hadamard",
+    "probes.count": 8,
+    "probes.seed": 0,
+    "mask_map": "dh_uncond",
+}
 
 
 def scanned(
@@ -29,12 +39,14 @@ def scanned(
     *steps: Mapping[str, NDArray[np.float32]],
     seed: int = 0,
     id: str | None = None,
-    scores: Mapping[str, float] | None = None,
+    scores: Mapping[str, float | None] | None = None,
 ) -> Scanned:
-    """An image with its maps at each step, and the same scores at all; a step without maps failed."""
+    """An image with its maps at each step, and the same scores at all; what has no maps failed, None is no score."""
     batched = ({name: values[None] for name, values in maps.items()} for maps in steps)
-    exist = np.ones(1, np.bool_)
-    of_image = {name: Scores(np.array([value], np.float32), exist) for name, value in (scores or {}).items()}
+    of_image = {
+        name: Scores(np.array([value or 0.0], np.float32), np.array([value is not None]))
+        for name, value in (scores or {}).items()
+    }
     measured = tuple(StepMaps(maps, (None,), of_image) for maps in batched)
     return Scanned((Sample(row, seed, prompt, id),), (False,), measured, ("sampled",))
 
@@ -49,17 +61,19 @@ def write_results(
     finished: bool = True,
     score_name: str = "dh_uncond_mean",
     images: Mapping[Key, bytes] | None = None,
+    model_id: str = "fabricated",
+    record: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write `items` as the finished results of a run whose mask map is dh_uncond and whose latents have 4 channels."""
     named = {layout.image_name(*key): content for key, content in (images or {}).items()}
     metadata = {
         "latent_channels": json.dumps(4),
-        "run": json.dumps({"settings": {"mask_map": "dh_uncond", "score_name": score_name}}),
+        "run": json.dumps({"version": "0.1.0", "settings": SETTINGS | {"score_name": score_name}, **(record or {})}),
         "thresholds": json.dumps(list(thresholds)),
         "images": json.dumps({name: image_digest(content) for name, content in named.items()}),
     }
     schema = result_schema({}, metadata)
-    maker = BatchMaker(schema, "fabricated", "dh_uncond", score_name, tuple(steps))
+    maker = BatchMaker(schema, model_id, "dh_uncond", score_name, tuple(steps))
     batches = [
         batch
         for item in items

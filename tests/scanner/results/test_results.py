@@ -1,5 +1,6 @@
 """The results table: what a row says, and that readers other than memscan understand it."""
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -63,6 +64,17 @@ def test_scanned_samples_give_a_row_for_each_step_with_its_own_threshold() -> No
     assert first["mask_share"] == 30 / 40  # values 10/40 to 39/40 reach the threshold: it belongs to the mask
     decoded = coco.decode({"size": [first["mask_height"], first["mask_width"]], "counts": first["mask"]})
     np.testing.assert_array_equal(decoded, values >= 0.25)
+
+
+def test_without_a_threshold_there_is_no_mask_and_the_scores_stay() -> None:
+    steps = (STEPS[0], dataclasses.replace(STEPS[1], threshold=None))
+    maps = StepMaps({"dh_uncond": ramp(0.0)[None]}, (None,))
+    made = BatchMaker(result_schema({}, {}), "some-model", "dh_uncond", "dh_uncond_mean", steps)
+    first, second = rows(made.scanned(Scanned((Sample(0, 0, "a mug"),), (False,), (maps, maps), ("sampled",))))
+    lacking = ("threshold", "mask", "mask_height", "mask_width", "mask_share")
+    assert None not in [first[name] for name in lacking]
+    assert [second[name] for name in lacking] == [None] * len(lacking)
+    assert (second["status"], second["calibrated"], second["score"]) == ("ok", False, first["score"])
 
 
 def test_maps_that_failed_are_an_error_of_their_image_and_step_alone() -> None:

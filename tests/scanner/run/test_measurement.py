@@ -51,8 +51,9 @@ def test_steps_and_timesteps_are_joined_and_ascend(bundle: Bundle) -> None:
     assert calibrated(measurement) == [False, True, True]
     assert notes == (
         "no threshold of dh_uncond is calibrated at timestep 901 for these settings: "
-        "masks there use 0.1, and are marked as uncalibrated",
+        "masks there are null, scores are not; --threshold VALUE gives one, and it is marked as uncalibrated",
     )
+    assert [step.threshold for step in measurement.steps] == [None, 0.1, 0.1]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,9 @@ def test_steps_and_timesteps_are_joined_and_ascend(bundle: Bundle) -> None:
 def test_threshold_is_calibrated_at_exactly_its_settings_only(bundle: Bundle, request_: Request) -> None:
     measurement, (note,) = build_measurement(bundle, request_)
     assert not any(calibrated(measurement))
-    assert note.endswith("masks there use 0.1, and are marked as uncalibrated")
+    assert [step.threshold for step in measurement.steps] == [None] * len(measurement.steps)
+    assert {step.threshold for step in measured_steps(bundle, measurement)} == {None}
+    assert "masks there are null" in note
 
 
 def test_given_threshold_is_used_everywhere_and_is_the_users_own(bundle: Bundle) -> None:
@@ -152,9 +155,21 @@ def test_map_that_does_not_exist_or_needs_a_baseline_is_said(bundle: Bundle, ana
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_numbers_must_be_finite(bundle: Bundle, value: float) -> None:
+def test_guidance_must_be_finite(bundle: Bundle, value: float) -> None:
     assert refusal(bundle, Request(guidance_scale=value)) == f"--guidance {value}: expected a finite number"
-    assert refusal(bundle, Request(threshold=value)) == f"--threshold {value}: expected a finite number"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.001, 2.001, 50.0])
+def test_a_threshold_outside_the_collapse_unit_is_refused(bundle: Bundle, value: float) -> None:
+    assert refusal(bundle, Request(threshold=value)) == (
+        f"--threshold {value}: expected -1 to 2, in the collapse unit, where 1 is a full collapse"
+    )
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 2.0])
+def test_the_ends_of_its_range_are_thresholds(bundle: Bundle, value: float) -> None:
+    measurement, _ = build_measurement(bundle, Request(threshold=value))
+    assert {step.threshold for step in measurement.steps} == {value}
 
 
 def test_probes_that_do_not_suit_are_refused_before_the_scan(bundle: Bundle) -> None:

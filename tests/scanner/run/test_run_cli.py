@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -211,15 +212,14 @@ def test_manifest_that_shrinks_while_it_is_scanned_completes_nothing(
         return adopt_record(*arguments)
 
     write_rows(12)
-    with monkeypatch.context() as patch:  # `undo` would leave the empty folder too
-        patch.setattr(runner, "adopt_record", shrink)  # the first thing that is done after the rows were counted
-        line = error(name, "--model", analytic, "--step", 9, "--part-rows", 3, capsys=capsys)
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "adopt_record", shrink)  # the first thing that is done after the rows were counted
+        line = error(name, "--model", analytic, "--step", 9, "--part-rows", 3, "--out", "out", capsys=capsys)
     assert "changed while it was" in line
-    out = f"{name.removesuffix('.parquet')}.memscan"
-    assert {file.name for file in (Path(out) / "results").glob("*")} <= {"part-00000.parquet"}
+    assert {file.name for file in Path("out/results").glob("*")} <= {"part-00000.parquet"}
     write_rows(12)
-    run(name, "--model", analytic, "--step", 9, "--part-rows", 3, code=0, capsys=capsys)
-    assert results(out)["row"].to_pylist() == list(range(12))
+    run(name, "--model", analytic, "--step", 9, "--part-rows", 3, "--out", "out", code=0, capsys=capsys)
+    assert results("out")["row"].to_pylist() == list(range(12))
 
 
 def test_images_that_are_lost_on_the_way_complete_nothing(
@@ -257,13 +257,30 @@ def test_maps_and_images_are_written_on_request(analytic: Path, capsys: pytest.C
     assert mask.mean() == summary["mask_share"]
 
 
-def test_uncalibrated_threshold_is_said(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_masks_without_a_threshold_are_null_and_that_is_said(
+    analytic: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, lines = run("--prompt", "a city", "--model", analytic, "--guidance", 3, code=0, capsys=capsys)
     assert lines[0] == (
         "memscan: no threshold of dh_uncond is calibrated at timestep 201, 101, 1 for these settings: "
-        "masks there use 0.1, and are marked as uncalibrated"
+        "masks there are null, scores are not; --threshold VALUE gives one, and it is marked as uncalibrated"
     )
-    assert results("prompts.memscan")["calibrated"].unique().to_pylist() == [False]
+    table = results("prompts.memscan")
+    assert table["calibrated"].unique().to_pylist() == [False]
+    assert table["status"].unique().to_pylist() == ["ok"]
+    for name in ("threshold", "mask", "mask_height", "mask_width", "mask_share"):
+        assert table[name].null_count == len(table), name
+    assert table["score"].null_count == 0
+
+
+def test_a_threshold_given_makes_masks_that_are_not_calibrated(
+    analytic: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("--prompt", "a city", "--model", analytic, "--guidance", 3, "--threshold", 0.2, code=0, capsys=capsys)
+    table = results("prompts.memscan")
+    assert table["threshold"].unique().to_pylist() == [np.float32(0.2)]
+    assert table["calibrated"].unique().to_pylist() == [False]
+    assert table["mask"].null_count == 0
 
 
 def test_embedded_model_is_used_loudly_without_a_model(
@@ -480,6 +497,7 @@ def test_examples_of_the_help_run(analytic: Path, monkeypatch: pytest.MonkeyPatc
 def test_help_of_run_imports_nothing_heavy() -> None:
     program = """
 import sys
+from datetime import UTC, datetime, timedelta
 from memscan.scanner.cli import invoke
 invoke(["run", "--help"])
 invoke(["run"])
@@ -488,3 +506,13 @@ print(*sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1] == ""
+
+
+def test_results_say_when_they_were_written(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In UTC, to the second; a clock that is set back while this runs would be the only other answer."""
+    before = datetime.now(UTC).replace(microsecond=0)
+    run("--prompt", "a city", "--model", analytic, "--step", 9, code=0, capsys=capsys)
+    metadata = pq.read_schema("prompts.memscan/results/part-00000.parquet").metadata
+    written = datetime.fromisoformat(metadata[b"memscan.written"].decode())
+    assert before <= written <= datetime.now(UTC)
+    assert written.utcoffset() == timedelta(0)

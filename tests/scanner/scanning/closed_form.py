@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.metrics.catalogue import MAPS, METRICS
-from memscan.scanner.model.engine import open_engine
+from memscan.scanner.model.graphs import open_graphs
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.sampling.ddim import ddim_timesteps
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
@@ -61,7 +61,7 @@ def on_bundle(settings: Measurement, bundle: Bundle) -> Measurement:
 def run(
     bundle: Bundle, samples: list[Sample], settings: Measurement = SETTINGS, batch_size: int = 8
 ) -> list[Image | Rejected]:
-    engine = open_engine(bundle, Execution(threads=1, provider="cpu"))
+    engine = open_graphs(bundle, Execution(threads=1, provider="cpu"))
     scanner = Scanner(bundle, engine, on_bundle(settings, bundle), BatchCeiling(batch_size, pytest.fail))
     return scan_one_by_one(scanner, samples)
 

@@ -17,7 +17,7 @@ from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.metrics.probes import make_probes
-from memscan.scanner.model.engine import Engine, open_engine
+from memscan.scanner.model.graphs import Graphs, open_graphs
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.samples import Sample
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
@@ -131,7 +131,7 @@ def scan_all(bundle: Bundle, settings: Measurement = SETTINGS) -> tuple[list[Ima
     """The results, and the final latents that were decoded."""
     decoded: list[np.ndarray] = []
 
-    class Recording(Engine):
+    class Recording(Graphs):
         def decode(self, latents: Any) -> Any:
             decoded.append(self.download(latents))
             return super().decode(latents)
@@ -205,7 +205,7 @@ def test_a_scan_of_sdxl_equals_diffusers_and_autograd(tiny_xl_bundle: Path, tiny
 def test_batches_of_an_exported_model_agree(tiny_bundle: Path) -> None:
     bundle = open_bundle(tiny_bundle)
     settings = dataclasses.replace(SETTINGS, save_images=False, num_inference_steps=5, steps=at_steps(0, 4))
-    engine = open_engine(bundle, Execution(threads=1, provider="cpu"))
+    engine = open_graphs(bundle, Execution(threads=1, provider="cpu"))
     samples = [dataclasses.replace(SAMPLES[i % 3], row=i, seed=i) for i in range(8)]
     alone, *others = (
         scan_one_by_one(Scanner(bundle, engine, settings, BatchCeiling(size, pytest.fail)), samples)

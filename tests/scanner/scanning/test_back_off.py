@@ -14,7 +14,7 @@ from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.errors import OutOfMemory
 from memscan.scanner.metrics.catalogue import MAPS
-from memscan.scanner.model.engine import Engine
+from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime, OnnxValue
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
 from memscan.scanner.scanning.scanner import Scanner
@@ -50,7 +50,7 @@ def test_results_are_those_of_a_scan_that_fits(graph: str, bundle: Bundle, monke
     expected = run(bundle, SAMPLES, batch_size=3)
     limit_memory(monkeypatch, 3, graph)
     notes: list[str] = []
-    engine = Engine(bundle, OnnxRuntime(bundle, Execution(threads=1, provider="cpu")))
+    engine = Graphs(bundle, OnnxRuntime(bundle, Execution(threads=1, provider="cpu")))
     ceiling = BatchCeiling(8, notes.append)
     found = scan_one_by_one(Scanner(bundle, engine, SETTINGS, ceiling), SAMPLES)
     assert notes == [
@@ -83,7 +83,7 @@ def test_nothing_of_a_batch_that_did_not_fit_stays_on_the_device(
         return limited(self, name, inputs)
 
     monkeypatch.setattr(OnnxRuntime, "run", watched)
-    engine = Engine(bundle, OnnxRuntime(bundle, Execution(threads=1, provider="cpu")))
+    engine = Graphs(bundle, OnnxRuntime(bundle, Execution(threads=1, provider="cpu")))
     ceiling = BatchCeiling(too_many, lambda line: None)
     scan_one_by_one(Scanner(bundle, engine, late, ceiling), SAMPLES[:too_many])
     assert ceiling.size == too_many // 2
@@ -94,7 +94,7 @@ def test_a_short_batch_that_does_not_fit_is_halved_from_its_own_size(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = limit_memory(monkeypatch, 2, "step.onnx")
-    engine = Engine(bundle, OnnxRuntime(bundle, Execution(threads=1, provider="cpu")))
+    engine = Graphs(bundle, OnnxRuntime(bundle, Execution(threads=1, provider="cpu")))
     ceiling = BatchCeiling(64, lambda line: None)
     scan_one_by_one(Scanner(bundle, engine, SETTINGS, ceiling), SAMPLES[:5])
     assert tried[:3] == [5, 2, 2]

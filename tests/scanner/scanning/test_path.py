@@ -9,7 +9,7 @@ import pytest
 
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.metrics.catalogue import MAPS, METRICS
-from memscan.scanner.model.engine import Engine
+from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.samples import Sample
 from tests.scanner.scanning.closed_form import FLOAT32, SAMPLES, SETTINGS, at_steps, run, scanned
 from tests.scanner.scanning.one_by_one import Image
@@ -64,13 +64,13 @@ def test_without_scores_of_sampling_no_step_is_copied_to_the_host(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     downloads: list[tuple[int, ...]] = []
-    original = Engine.download
+    original = Graphs.download
 
-    def download(self: Engine, value: Any) -> Any:
+    def download(self: Graphs, value: Any) -> Any:
         downloads.append(value.shape)
         return original(self, value)
 
-    monkeypatch.setattr(Engine, "download", download)
+    monkeypatch.setattr(Graphs, "download", download)
 
     def latents_copied(**changes: Any) -> int:
         downloads.clear()
@@ -88,13 +88,13 @@ def test_without_scores_of_sampling_no_step_is_copied_to_the_host(
 def test_scores_of_sampling_take_no_step_more_than_the_maps(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for name in ("step", "measure"):
-        original = getattr(Engine, name)
+        original = getattr(Graphs, name)
 
-        def counted(self: Engine, *rest: Any, name: str = name, original: Any = original, **named: Any) -> Any:
+        def counted(self: Graphs, *rest: Any, name: str = name, original: Any = original, **named: Any) -> Any:
             calls.append(name)
             return original(self, *rest, **named)
 
-        monkeypatch.setattr(Engine, name, counted)
+        monkeypatch.setattr(Graphs, name, counted)
 
     def counts(*metrics: str, mask_map: str = "dh_uncond") -> tuple[int, int]:
         calls.clear()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import MAPS
-from memscan.scanner.model.engine import Engine
+from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.sampling.ddim import ddim_timesteps
@@ -149,13 +149,13 @@ def test_without_images_sampling_stops_at_the_last_measured_step(
     plain_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timesteps: list[float] = []
-    original = Engine.step
+    original = Graphs.step
 
-    def step(self: Engine, sample: Value, step: SolverStep, *rest: Any) -> Any:
+    def step(self: Graphs, sample: Value, step: SolverStep, *rest: Any) -> Any:
         timesteps.append(step.level.timestep)
         return original(self, sample, step, *rest)
 
-    monkeypatch.setattr(Engine, "step", step)
+    monkeypatch.setattr(Graphs, "step", step)
     run(plain_bundle, SAMPLES[:1], dataclasses.replace(SETTINGS, steps=at_steps(2)))
     assert timesteps == [901, 801]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.model.engine import Engine
+from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.samples import Sample
 from memscan.scanner.sampling.ddim import ddim_timesteps
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
@@ -75,7 +75,7 @@ def test_given_images_are_noised_and_mix_with_sampled_rows(bundle: Bundle) -> No
 
 
 def test_a_batch_of_given_images_alone_samples_nothing(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "step", None)
+    monkeypatch.setattr(Graphs, "step", None)
     sample, pixels = given_image_sample(0, "a mug", 3)
     (result,) = run(bundle, [sample], dataclasses.replace(SETTINGS, save_images=True))
     alpha, sigma = level(bundle, 201)

@@ -15,15 +15,15 @@ from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.results.reader import open_results
 from memscan.scanner.samples import MeasuredStep, Rejected
-from memscan.scanner.sheet.colormap import colours, scale_end
+from memscan.scanner.sheet.colormap import colours
 from memscan.scanner.sheet.columns import columns, score_explanation
 from memscan.scanner.sheet.draw import draw_sheet
 from memscan.scanner.sheet.entries import Selection, select
-from memscan.scanner.sheet.panels import OUTLINE, SIDE, heat_map, overlay, photo
-from memscan.scanner.sheet.typography import font, printable, wrapped
+from memscan.scanner.sheet.panels import OUTLINE, SIDE, overlay, photo
 from tests.scanner.results.fabricated import STEP, scanned, write_ground_truth, write_results
 
 TOP = np.repeat([True, False], 8)[:, None] & np.ones(16, dtype=bool)
+UNCALIBRATED_STEP = MeasuredStep(49, 1, 0.25, None, False)
 RED = Image.new("RGB", (64, 64), (200, 30, 30))
 
 
@@ -82,15 +82,39 @@ def test_the_last_step_is_drawn_unless_another_is_asked_for(tmp_path: Path) -> N
         select(results, None, 3, 1)
 
 
-def test_each_map_has_one_scale_over_the_sheet(tmp_path: Path) -> None:
-    """The same value has the same colour in every row: the scale is that of the largest map."""
-    items = [scanned(row, f"p{row}", level(value)) for row, value in enumerate((0.8, 0.2))]
-    selection = select(open_results(write_results(tmp_path / "out", items)), None, None, 2)
-    heat = next(column for column in columns(selection) if column.heading == "dh_uncond")
-    assert heat.scale == 0.8
-    panels = [heat.panel(entry) for entry in selection.entries]
-    expected = [tuple(colours(np.float16(value), 0.8)) for value in (0.8, 0.2)]
-    assert [panel.getpixel((5, 5)) for panel in panels if panel] == expected
+def test_maps_have_the_same_colours_on_every_sheet_whatever_is_the_largest(tmp_path: Path) -> None:
+    """0.2 beside 0.8, and 0.2 as the largest of its sheet: one colour, and only the mask's map has a threshold."""
+    for name, values in (("both", (0.8, 0.2)), ("low", (0.2, 0.1))):
+        items = [
+            scanned(row, f"p{row}", {"dh_uncond": np.full((16, 16), value, np.float32), "ds_base": TOP.astype("f4")})
+            for row, value in enumerate(values)
+        ]
+        selection = select(open_results(write_results(tmp_path / name, items)), None, None, 2)
+        heat, other = (column for column in columns(selection) if column.is_heat_map)
+        panels = [heat.panel(entry) for entry in selection.entries]
+        expected = [tuple(colours(np.float16(value))) for value in values]
+        assert [panel.getpixel((5, 5)) for panel in panels if panel] == expected
+        assert (heat.threshold, other.threshold) == (0.5, None)
+
+
+def test_without_a_threshold_there_is_no_mask_to_draw(tmp_path: Path) -> None:
+    results = write_results(tmp_path / "out", [scanned(0, "p", level(0.9))], steps=(UNCALIBRATED_STEP,))
+    selection = select(open_results(results), None, None, 1)
+    assert (selection.threshold, selection.calibrated, selection.reaching) == (None, False, 0)
+    assert selection.entries[0].mask is None
+    assert [column.heading for column in columns(selection)] == ["dh_uncond"]
+    assert draw_sheet(selection).size[0] == 880
+
+
+def test_an_image_without_the_score_of_the_run_is_drawn_last(tmp_path: Path) -> None:
+    """An image that its row brings has no score of sampling."""
+    items = [
+        scanned(row, f"p{row}", level(0.5), scores={"guidance_norm": score}) for row, score in enumerate((None, 3.0))
+    ]
+    results = write_results(tmp_path / "out", items, score_name="guidance_norm")
+    selection = select(open_results(results), None, None, 2)
+    assert [(entry.row, entry.score) for entry in selection.entries] == [(1, 3.0), (0, None)]
+    assert draw_sheet(selection)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +153,7 @@ def test_sheet_holds_the_panels_in_a_grid(tmp_path: Path) -> None:
         "ground truth",
         "generated image",
         "dh_uncond",
-        "found",
+        "mask",
     ]
     sheet = np.asarray(draw_sheet(selection))
     for entry in selection.entries:
@@ -150,34 +174,6 @@ def test_overlay_keeps_the_image_inside_the_mask_and_fades_it_outside() -> None:
     assert (np.asarray(overlay(~TOP & TOP, RED)) != OUTLINE).any(axis=2).all()
 
 
-def test_colours_rise_in_lightness_and_clip() -> None:
-    ramp = colours(np.linspace(0, 2, 201), 2.0).astype(np.float64)
-    luminance = ((ramp / 255) ** 2.2) @ (0.2126, 0.7152, 0.0722)
-    assert (np.diff(luminance) > 0).all()
-    assert (colours(np.array([-1.0, 5.0]), 2.0) == ramp[[0, -1]]).all()
-    assert (np.asarray(heat_map(TOP * 2.0, 2.0))[[0, -1], 0] == ramp[[-1, 0]]).all()
-
-
-@pytest.mark.parametrize(
-    ("largest", "end"), [(0.37, 0.4), (1.0, 1.0), (0.0021, 0.0025), (73.0, 80.0), (-0.5, 1.0), (0.0, 1.0)]
-)
-def test_scales_end_at_a_round_number(largest: float, end: float) -> None:
-    assert scale_end(np.full(10, largest)) == pytest.approx(end, rel=1e-12)
-
-
-def test_text_is_broken_into_lines_that_fit() -> None:
-    text = "an unreasonablylongwordthatfitsnowhereatall in a prompt that goes on and on and on and on"
-    lines = wrapped(text, 14, 120, 3)
-    assert len(lines) == 3
-    assert all(font(14).getlength(line) <= 120 for line in lines)
-    assert lines[-1].endswith("...")
-    assert wrapped("short", 14, 120, 3) == ["short"]
-
-
-def test_text_that_the_font_lacks_is_replaced() -> None:
-    assert printable("Café\n über 茶 tea") == "Cafe uber ? tea"
-
-
 def test_what_is_missing_is_said_in_one_line(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     write_results(tmp_path / "out", [scanned(0, "a", level(0.3))], save_maps=False)
@@ -187,7 +183,71 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path, capsys: Any, monkey
         "memscan: drawn without maps and images: `memscan run --maps --images` saves them\n",
     )
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
-        assert sheet.width == 720
+        assert sheet.width == 880
+
+
+def test_a_sheet_of_one_of_several_steps_says_which_and_the_demos_stays(
+    tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    steps = (MeasuredStep(40, 101, 0.5, 0.25, True), STEP)
+    write_results(tmp_path / "out", [scanned(0, "a", level(0.3), level(0.6))], steps=steps)
+    Path("out/sheet.png").write_bytes(b"the demo's")
+    assert invoke(["show", "out"]) == invoke(["show", "out", "--step", "40"]) == 0
+    assert capsys.readouterr().out == "out/sheet-step-49.png\nout/sheet-step-40.png\n"
+    assert Path("out/sheet.png").read_bytes() == b"the demo's"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.png", "PNG"), ("a.jpg", "JPEG"), ("a.JPEG", "JPEG")])
+def test_the_name_of_the_file_gives_its_format(tmp_path: Path, monkeypatch: Any, name: str, kind: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_results(tmp_path / "out", [scanned(0, "a", level(0.3))])
+    assert invoke(["show", "out", "--out", name]) == 0
+    with Image.open(name) as sheet:
+        assert (sheet.format, sheet.width) == (kind, 880)
+
+
+@pytest.mark.parametrize("name", ["sheet.gif", "sheet", "sheet.pdf", ".png"])
+def test_a_format_that_it_does_not_write_is_refused_before_anything_is_read(
+    tmp_path: Path, capsys: Any, monkeypatch: Any, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke(["show", "nowhere", "--out", name]) == 2
+    assert capsys.readouterr().err == (
+        f"memscan: error: --out {name}: a sheet is written to a file that ends in .png, .jpg, .jpeg\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing/a.png", "No such file or directory"),
+        ("folder.png", "Is a directory"),
+        ("file/a.png", "Not a directory"),
+        (f"{'n' * 300}.png", "File name too long"),
+        ("circle.png", "Too many levels of symbolic links"),
+    ],
+    ids=["no folder", "a folder", "below a file", "too long", "circle of links"],
+)
+def test_a_file_that_cannot_be_written_is_named(
+    tmp_path: Path, capsys: Any, monkeypatch: Any, name: str, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder.png").mkdir()
+    Path("file").touch()
+    Path("circle.png").symlink_to("circle.png")
+    write_results(tmp_path / "out", [scanned(0, "a", level(0.3))])
+    assert invoke(["show", "out", "--out", name]) == 2
+    assert capsys.readouterr().err == f"memscan: error: cannot write {name}: {reason}: choose another --out\n"
+
+
+def test_the_largest_sheet_fits_a_jpeg(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    items = [scanned(row, f"p{row}", level(0.3)) for row in range(400)]
+    write_results(tmp_path / "out", items, save_maps=False)
+    assert invoke(["show", "out", "--limit", "400", "--out", "a.jpg"]) == 0
+    with Image.open("a.jpg") as sheet:
+        assert 400 * SIDE < sheet.height < 65536
 
 
 @pytest.mark.parametrize(

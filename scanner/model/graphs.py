@@ -31,7 +31,7 @@ class StepAnswer(NamedTuple):
     uncond_eps: Value
 
 
-class Engine:
+class Graphs:
     """The graphs of one bundle as functions."""
 
     def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
@@ -123,10 +123,10 @@ class Engine:
         return self._constants[key]
 
 
-def open_engine(bundle: Bundle, execution: Execution, note: Note = note) -> Engine:
-    """The engine of a bundle in the runtime that `execution` asks for; `note` is given the lines of the runtime.
+def open_graphs(bundle: Bundle, execution: Execution, note: Note = note) -> Graphs:
+    """The graphs of a bundle in the runtime that `execution` asks for; `note` is given the lines of the runtime.
 
     Raises:
         EnvironmentFailed: the runtime is not installed, or not on the device that was asked for.
     """
-    return Engine(bundle, open_runtime(bundle, execution, note))
+    return Graphs(bundle, open_runtime(bundle, execution, note))

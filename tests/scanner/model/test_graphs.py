@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import BundleError, EnvironmentFailed
-from memscan.scanner.model.engine import open_engine
+from memscan.scanner.model.graphs import open_graphs
 from memscan.scanner.model.text import Tokenizer
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
@@ -45,7 +45,7 @@ def loaded_graphs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_graphs_are_loaded_when_first_used_and_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     names = loaded_graphs(monkeypatch)
-    engine = open_engine(bundle, CPU)
+    engine = open_graphs(bundle, CPU)
     assert names == []
     for _ in range(2):
         engine.encode_text([np.zeros((1, MAX_LENGTH), np.int64)])
@@ -55,28 +55,28 @@ def test_graphs_are_loaded_when_first_used_and_once(bundle: Bundle, monkeypatch:
 
 def test_a_shared_text_encoder_is_loaded_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     names = loaded_graphs(monkeypatch)
-    engine = open_engine(bundle, CPU)
+    engine = open_graphs(bundle, CPU)
     ids = [np.ones((1, MAX_LENGTH), np.int64)]
     np.testing.assert_equal(engine.encode_text(ids), engine.encode_text(ids, baseline=True))
     assert names == ["text_encoder.onnx"]
 
 
 def test_encoder_and_decoder_shapes(bundle: Bundle) -> None:
-    engine = open_engine(bundle, CPU)
+    engine = open_graphs(bundle, CPU)
     images = engine.decode(engine.upload(np.zeros((2, *LATENT), np.float32)))
     assert images.shape == (2, 3, *IMAGE)
     assert engine.encode_image(images).shape == (2, *LATENT)
 
 
 def test_provider_that_loaded_is_exposed(bundle: Bundle) -> None:
-    assert open_engine(bundle, CPU).device == "CPUExecutionProvider"
+    assert open_graphs(bundle, CPU).device == "CPUExecutionProvider"
 
 
 @pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this ONNX Runtime knows CUDA"
 )
 def test_auto_is_the_cpu_where_onnxruntime_has_no_cuda(bundle: Bundle) -> None:
-    assert open_engine(bundle, Execution(provider="auto")).device == "CPUExecutionProvider"
+    assert open_graphs(bundle, Execution(provider="auto")).device == "CPUExecutionProvider"
 
 
 @pytest.mark.skipif(
@@ -84,7 +84,7 @@ def test_auto_is_the_cpu_where_onnxruntime_has_no_cuda(bundle: Bundle) -> None:
 )
 def test_cuda_demanded_of_a_cpu_runtime_is_an_error(bundle: Bundle) -> None:
     with pytest.raises(EnvironmentFailed) as caught:
-        open_engine(bundle, Execution(provider="cuda"))
+        open_graphs(bundle, Execution(provider="cuda"))
     assert str(caught.value) == (
         'this ONNX Runtime has no CUDA: use --provider cpu, or "memscan[gpu]" in an environment of its own'
     )
@@ -101,15 +101,15 @@ def test_cuda_that_does_not_load_is_never_silently_the_cpu(bundle: Bundle, monke
         "InferenceSession",
         lambda path, options, providers: original(path, options, providers=["CPUExecutionProvider"]),
     )
-    engine = open_engine(bundle, Execution(provider="auto"))
+    engine = open_graphs(bundle, Execution(provider="auto"))
     assert engine.device == "CPUExecutionProvider"
     assert engine.remark == (
         "this ONNX Runtime has CUDA, but CPUExecutionProvider loaded: check driver and CUDA libraries, "
         "or say --provider cpu"
     )
-    assert open_engine(bundle, CPU).remark is None
+    assert open_graphs(bundle, CPU).remark is None
     with pytest.raises(EnvironmentFailed) as caught:
-        _ = open_engine(bundle, Execution(provider="cuda")).device
+        _ = open_graphs(bundle, Execution(provider="cuda")).device
     assert str(caught.value) == (
         "CUDA was asked for and CPUExecutionProvider loaded: check driver and CUDA libraries, or use --provider cpu"
     )
@@ -142,7 +142,7 @@ def test_missing_onnxruntime_says_what_to_install(bundle: Bundle, monkeypatch: p
     monkeypatch.delitem(sys.modules, "memscan.scanner.runtimes.quiet_onnxruntime")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EnvironmentFailed) as caught:
-        open_engine(bundle, CPU)
+        open_graphs(bundle, CPU)
     assert str(caught.value) == (
         'ONNX Runtime is not installed: pip install "memscan[cpu]" or, for NVIDIA GPUs and in an environment of its '
         'own, "memscan[gpu]"'
@@ -182,21 +182,21 @@ def test_onnxruntime_that_does_not_load_says_why(
     for module in ("memscan.scanner.runtimes.quiet_onnxruntime", "onnxruntime"):
         monkeypatch.delitem(sys.modules, module)
     with pytest.raises(EnvironmentFailed) as caught:
-        open_engine(bundle, CPU)
+        open_graphs(bundle, CPU)
     assert str(caught.value) == line
 
 
 def test_out_of_memory_is_recognised_by_onnxruntimes_own_words(bundle: Bundle) -> None:
     # A decoder that asks for 2^50 bytes, so that ONNX Runtime's own words are met.
     replace_decoder(bundle, [helper.make_node("Expand", ["latents", "huge"], ["image"])], huge=[2**18, 2**10, 2**10, 1])
-    engine = open_engine(bundle, CPU)
+    engine = open_graphs(bundle, CPU)
     with pytest.raises(EnvironmentFailed, match=r"^out of memory in vae_decoder\.onnx \("):
         engine.decode(engine.upload(np.zeros((1, 1, 1, 1), np.float32)))
 
 
 def test_a_failing_graph_is_named(bundle: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
     replace_decoder(bundle, [helper.make_node("Reshape", ["latents", "shape"], ["image"])], shape=[7])
-    engine = open_engine(bundle, CPU)
+    engine = open_graphs(bundle, CPU)
     with pytest.raises(EnvironmentFailed, match=r"^vae_decoder\.onnx failed: [^\n]*Reshape[^\n]*$"):
         engine.decode(engine.upload(np.zeros((1, 1, 1, 1), np.float32)))
     assert capfd.readouterr().err == ""  # the exception says it; ONNX Runtime's own log would say it twice
@@ -204,7 +204,7 @@ def test_a_failing_graph_is_named(bundle: Bundle, capfd: pytest.CaptureFixture[s
 
 def test_a_graph_that_cannot_be_loaded_is_the_bundles_error(bundle: Bundle) -> None:
     bundle.file("measure.onnx").write_bytes(b"junk")
-    engine = open_engine(bundle, CPU)
+    engine = open_graphs(bundle, CPU)
     with pytest.raises(BundleError, match=r"measure\.onnx cannot be loaded: export the model again \([^\n]+\)$"):
         sample = engine.upload(np.zeros((1, *LATENT), np.float32))
         text = {"encoder_hidden_states": engine.upload(np.zeros((1, MAX_LENGTH, 5), np.float32))}
@@ -215,7 +215,7 @@ def test_a_graph_that_cannot_be_loaded_is_the_bundles_error(bundle: Bundle) -> N
 def test_a_noise_level_of_no_table_gives_the_closed_form(bundle: Bundle, baseline: bool) -> None:
     """Between two training timesteps, and not even variance preserving: graphs take what they are told."""
     level, prompt, x = Level(123.4, 0.7, 0.2), "a red memorized mug", noise(3)[None]
-    engine, tokens = open_engine(bundle, CPU), Tokenizer(bundle)(prompt)
+    engine, tokens = open_graphs(bundle, CPU), Tokenizer(bundle)(prompt)
     text = {name: engine.upload(value) for name, value in engine.encode_text([tokens.ids[0][None]]).items()}
     probes = np.sign(noise(4))[None, None].repeat(4, axis=0)
     eps, v_dot_jv = engine.measure(
@@ -230,7 +230,7 @@ def test_a_noise_level_of_no_table_gives_the_closed_form(bundle: Bundle, baselin
 
 def test_a_step_answers_with_eps_of_prompt_and_none_beside_its_result(bundle: Bundle) -> None:
     level, prompt, x, previous = Level(123.4, 0.7, 0.2), "a red memorized mug", noise(3)[None], noise(5)[None]
-    engine, tokenizer = open_engine(bundle, CPU), Tokenizer(bundle)
+    engine, tokenizer = open_graphs(bundle, CPU), Tokenizer(bundle)
     cond, uncond = (
         {name: engine.upload(value) for name, value in engine.encode_text([tokenizer(text).ids[0][None]]).items()}
         for text in (prompt, "")
@@ -274,7 +274,7 @@ def test_a_device_that_fails_on_loading_is_no_fault_of_the_bundle(
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     with pytest.raises(EnvironmentFailed) as caught:
-        _ = open_engine(bundle, CPU).device
+        _ = open_graphs(bundle, CPU).device
     assert str(caught.value) == line
 
 
@@ -289,7 +289,7 @@ def test_threads_are_those_asked_for_or_those_usable(bundle: Bundle, monkeypatch
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     for threads in (0, 2):
-        _ = open_engine(bundle, dataclasses.replace(CPU, threads=threads)).device
+        _ = open_graphs(bundle, dataclasses.replace(CPU, threads=threads)).device
     assert counts == [3, 2]
 
 
