@@ -110,9 +110,9 @@ def _write_prompt(draw: ImageDraw.ImageDraw, at: tuple[int, int], entry: Entry) 
 
 def _write_score(draw: ImageDraw.ImageDraw, at: tuple[int, int], entry: Entry, selection: Selection) -> None:
     left, top = at
-    write(draw, (left, top), "none" if entry.score is None else number(entry.score), 20, INK)
+    write(draw, (left, top), number(entry.score), 20, INK)
     metric = SCORE_COLUMNS[selection.score_name]
-    if metric.kind == "map" and entry.score is not None:
+    if metric.kind == "map":
         draw.rectangle((left, top + 28, left + _SCORE - 1, top + 33), fill=RULE)
         filled = round(float(share(entry.score)) * _SCORE)
         if filled:

@@ -30,14 +30,14 @@ _MEANS = tuple(f"{name}_mean" for name in MAPS)
 class Entry:
     """One image of the sheet: `mask` is bool [h, w]; `maps`, float16 [h, w] by name, is empty if none were saved.
 
-    `score` is None if the image does not have the one that the run chose, `mask` if there is no threshold.
+    `mask` is None if there is no threshold.
     """
 
     row: int
     id: str | None
     prompt: str
     seed: int
-    score: float | None
+    score: float
     mask: NDArray[np.bool_] | None
     maps: dict[str, NDArray[np.float16]]
     generated: Image.Image | None

@@ -48,8 +48,8 @@ def test_several_manifests_and_standard_input(
     assert lines("-", *model, code=0, capsys=capsys)[0].startswith("memscan: dry run: 3 rows, 3 images")
 
 
-def test_bad_input_options_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_options_are_one_line(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("m.csv").write_text("prompt\na mug\n")
     for option, value in (("--delimiter", ";;"), ("--encoding", "klingon"), ("--image-root", "gone")):
-        (line,) = lines("m.csv", option, value, code=2, capsys=capsys)
+        (line,) = lines("m.csv", option, value, "--model", analytic, code=2, capsys=capsys)
         assert line.startswith(f"memscan: error: {option} ")

@@ -86,7 +86,6 @@ def test_names_that_are_not_utf8_are_written_as_they_are(locale: str, analytic: 
 @pytest.mark.parametrize(
     "arguments",
     [
-        [b"run", b"--prompt", b"caf\xe9"],
         [b"run", b"--prompt-column", b"caf\xe9", b"m.csv"],
         [b"run", b"--carry", b"caf\xe9", b"m.csv"],
         [b"run", b"--mask-map", b"caf\xe9", b"--prompt", b"a"],

@@ -62,15 +62,16 @@ def write_results(
     score_name: str = "dh_uncond_mean",
     images: Mapping[Key, bytes] | None = None,
     model_id: str = "fabricated",
-    record: Mapping[str, Any] | None = None,
+    written: str | None = None,
 ) -> Path:
     """Write `items` as the finished results of a run whose mask map is dh_uncond and whose latents have 4 channels."""
     named = {layout.image_name(*key): content for key, content in (images or {}).items()}
     metadata = {
         "latent_channels": json.dumps(4),
-        "run": json.dumps({"version": "0.1.0", "settings": SETTINGS | {"score_name": score_name}, **(record or {})}),
+        "run": json.dumps({"version": "0.1.0", "settings": SETTINGS | {"score_name": score_name}}),
         "thresholds": json.dumps(list(thresholds)),
         "images": json.dumps({name: image_digest(content) for name, content in named.items()}),
+        **({} if written is None else {"written": written}),
     }
     schema = result_schema({}, metadata)
     maker = BatchMaker(schema, model_id, "dh_uncond", score_name, tuple(steps))

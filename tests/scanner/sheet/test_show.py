@@ -106,17 +106,6 @@ def test_without_a_threshold_there_is_no_mask_to_draw(tmp_path: Path) -> None:
     assert draw_sheet(selection).size[0] == 880
 
 
-def test_an_image_without_the_score_of_the_run_is_drawn_last(tmp_path: Path) -> None:
-    """An image that its row brings has no score of sampling."""
-    items = [
-        scanned(row, f"p{row}", level(0.5), scores={"guidance_norm": score}) for row, score in enumerate((None, 3.0))
-    ]
-    results = write_results(tmp_path / "out", items, score_name="guidance_norm")
-    selection = select(open_results(results), None, None, 2)
-    assert [(entry.row, entry.score) for entry in selection.entries] == [(1, 3.0), (0, None)]
-    assert draw_sheet(selection)
-
-
 @pytest.mark.parametrize(
     ("score_name", "explanation"),
     [
