@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
+from memscan.export.autodiff.tape import Tape
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.graphs.graphs import denoiser_graphs
 from memscan.export.nodes.conditions import Unfit
@@ -71,6 +72,15 @@ def test_sums_of_a_norm_in_half_precision_are_refused_before_they_could_overflow
     monkeypatch.setattr(half_precision, "_IN_FLOAT32", frozenset())
     with pytest.raises(Unfit, match=r"GroupNormalization .* expected float32 or float64"):
         denoiser_graphs(traced("sd1"), tangents=TANGENTS, precision="fp16")
+
+
+def test_the_test_of_large_activations_would_notice_sums_in_float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(half_precision, "_IN_FLOAT32", frozenset())
+    monkeypatch.setattr(Tape, "accumulator", lambda tape, x: x)
+    model = denoiser_graphs(traced("sd1"), tangents=TANGENTS, precision="fp16", guided=False)["measure.onnx"]
+    with np.errstate(all="ignore"):
+        _, h = _evaluate(model, _inputs("sd1", scale=1e3))
+    assert not _error(h, _truth("sd1", scale=1e3)[1]) < LIMITS["fp16"]
 
 
 @pytest.mark.parametrize("precision", list(LIMITS))
