@@ -151,6 +151,7 @@ PRODUCTS = [
     Row("Gemm", ((2, 3), (3, 5)), {"alpha": 0.5}, note="no-addend"),
     Row("Conv", ((2, 3, 5, 6), floats(4, 3, 3, 3), floats(4)), {"pads": [1, 1, 1, 1], "kernel_shape": [3, 3]}),
     Row("Conv", ((2, 3, 6, 6), floats(4, 3, 3, 3)), {"pads": [0, 0, 1, 1], "strides": [2, 2]}, note="uneven-padding"),
+    Row("Conv", ((2, 3, 6, 6), floats(4, 3, 3, 3)), {"pads": [1, 0, 0, 2]}, note="padding-before-and-after"),
     Row("Conv", ((2, 3, 6, 7), floats(4, 3, 2, 2)), {"dilations": [2, 3], "strides": [1, 2]}, note="dilated"),
     Row("Conv", ((2, 4, 5, 5), floats(6, 2, 1, 3)), {"group": 2, "pads": [0, 1, 0, 1]}, note="groups"),
 ]
@@ -164,6 +165,8 @@ NORMALIZATIONS = [
     Row("InstanceNormalization", ((2, 3, 7), floats(3), floats(3)), {"epsilon": 0.1}),
     Row("InstanceNormalization", (_SMALL, floats(3), floats(3)), note="default-epsilon"),
     Row("LayerNormalization", (_SMALL, floats(7)), note="default-epsilon"),
+    Row("GroupNormalization", (_SMALL, floats(3), floats(3)), {"num_groups": 3, "stash_type": 1}, note="float32-sums"),
+    Row("LayerNormalization", (_SMALL, floats(7)), {"stash_type": 1}, note="float32-sums"),
     Row("LayerNormalization", ((2, 3, 6), floats(6), floats(6)), {"epsilon": 0.1}),
     Row("LayerNormalization", ((2, 3, 6), floats(3, 6)), {"axis": 1}, note="two-axes-no-shift"),
 ]
@@ -177,6 +180,12 @@ ATTENTION = [
     Row("Attention", (_QUERIES, _KEYS, _KEYS, (2, 1, 5, 7)), note="added-mask"),
     Row("Attention", (_QUERIES, _KEYS, _KEYS, _TRIANGLE), note="boolean-mask"),
     Row("Attention", (_QUERIES, _QUERIES, _QUERIES), {"is_causal": 1}, note="causal"),
+    Row(
+        "Attention",
+        (_QUERIES, _KEYS, _KEYS),
+        {"softcap": 0.0, "qk_matmul_output_mode": 0, "softmax_precision": FLOAT},
+        note="defaults-stated",
+    ),
 ]
 
 ROWS = [*ELEMENTWISE, *REDUCTIONS, *LAYOUT, *PRODUCTS, *NORMALIZATIONS, *ATTENTION]
@@ -192,6 +201,10 @@ REFUSED = [
     ),
     (Row("LayerNormalization", ((2, 3), floats(3)), {"stash_type": 11}), "stash_type = 11 of LayerNormalization"),
     (Row("Conv", ((2, 3, 5, 5), floats(4, 3, 3, 3)), {"auto_pad": "SAME_UPPER"}), "auto_pad = 'SAME_UPPER' of Conv"),
+    (
+        Row("Conv", ((2, 3, 5, 5), floats(4, 3, 3, 3)), {"kernel_shape": [2, 2]}),
+        "a weight (4, 3, 3, 3) where the kernel is (2, 2) of Conv",
+    ),
     (Row("Conv", ((2, 3, 5), floats(4, 3, 3)), {"strides": [2]}), "strides = [2], of other than two axes, of Conv"),
     (Row("Gelu", ((2, 3),), {"approximate": "sigmoid"}), "approximate = 'sigmoid' of Gelu"),
     (Row("Cast", ((2, 3),), {"to": 17}), "the element type 17 of Cast"),
@@ -219,6 +232,7 @@ REFUSED = [
         "the attribute kv_num_heads, q_num_heads of Attention",
     ),
     (Row("Attention", (_QUERIES, _QUERIES, _QUERIES, (5, 5)), {"is_causal": 1}), "a mask on top of the causal one"),
+    (Row("Attention", (_QUERIES, _KEYS, _KEYS, None, _KEYS)), "a cache of keys and values"),
     (Row("Attention", (_QUERIES, _KEYS, _KEYS, None, _KEYS, _KEYS), outputs=3), "a cache of keys and values"),
     (Row("Attention", ((2, 4, 5, 4), _KEYS, _KEYS)), "fewer heads of keys than of queries"),
     (Row("Reshape", ((2, 3), Fed(ints(3, 2)))), "cannot shape values by the numbers of the input x1"),

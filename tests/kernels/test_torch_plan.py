@@ -210,3 +210,25 @@ def test_embedded_bfloat16_is_read_bit_by_bit(tmp_path: Path) -> None:
     zero = np.zeros((16, 16), np.float32)
     onnx.save(model(nodes, {"x": zero}, ["y"], [tensor]), tmp_path / "graph.onnx")
     np.testing.assert_array_equal(run_torch(plan_of(tmp_path / "graph.onnx"), {"x": zero})["y"], values)
+
+
+def test_weights_without_an_offset_lie_at_the_start_of_their_file(tmp_path: Path) -> None:
+    proto, _ = single_node(Row("MatMul", ((2, 30), WEIGHT)))
+    external_data_helper.set_external_data(proto.graph.initializer[0], "weights.bin")
+    proto.graph.initializer[0].ClearField("raw_data")
+    (tmp_path / "weights.bin").write_bytes(WEIGHT.tobytes())
+    (tmp_path / "graph.onnx").write_bytes(proto.SerializeToString())
+    (weight,) = plan_of(tmp_path / "graph.onnx").constants.values()
+    np.testing.assert_array_equal(weight.numpy(), WEIGHT)
+
+
+def test_an_operator_of_another_domain_is_not_the_default_domains(tmp_path: Path) -> None:
+    file = save(tmp_path / "graph.onnx", [node("Exp", ["x"], "y", domain="elsewhere")], (3,))
+    with pytest.raises(BundleError, match=r"does not know the operator of elsewhere::Exp node 'node of y'$"):
+        plan_of(file)
+
+
+def test_a_node_without_a_name_is_named_after_its_output(tmp_path: Path) -> None:
+    file = save(tmp_path / "graph.onnx", [helper.make_node("Scan", ["x"], ["y"])], (3,))
+    with pytest.raises(BundleError, match=r"does not know the operator of Scan node 'y'$"):
+        plan_of(file)
