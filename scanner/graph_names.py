@@ -8,6 +8,7 @@ RECORD = "bundle.json"
 TEXT_ENCODER = "text_encoder.onnx"
 STEP = "step.onnx"
 MEASURE = "measure.onnx"
+"""Of the exact derivative; `measure` names that of every kind."""
 VAE_DECODER = "vae_decoder.onnx"
 VAE_ENCODER = "vae_encoder.onnx"
 WEIGHTS = "weights.bin"
@@ -17,6 +18,11 @@ LEVEL = ("timestep", "alpha", "sigma")
 """How every denoiser's graph is given a noise level, [N] each."""
 
 _GRAPH, _SLICED = ".onnx", ".sliced.onnx"
+
+
+def measure(derivative: str) -> str:
+    """The measuring graph of a kind of derivative: "measure.onnx", "measure.frozen.onnx", ..."""
+    return MEASURE if derivative == "exact" else f"{MEASURE.removesuffix(_GRAPH)}.{derivative}{_GRAPH}"
 
 
 def of_baseline(name: str) -> str:

@@ -16,7 +16,8 @@ from memscan.export.autodiff.tape import Tape
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.graphs.graphs import denoiser_graphs
 from memscan.export.nodes.conditions import Unfit
-from memscan.export.parity.oracle import AttentionByHead, DenoiserOracle
+from memscan.export.parity.detached import AttentionByHead
+from memscan.export.parity.oracle import DenoiserOracle
 from memscan.export.passes import half_precision
 from memscan.export.passes.half_precision import HALF_TYPES, Precision
 from tests.export.graphs.families import FAMILIES, LATENT, TANGENTS, TEXT, graphs, tiny_denoiser, traced
