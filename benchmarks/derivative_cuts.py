@@ -15,7 +15,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.cut_benches import Bench, graded_benches, testbed_bench
+from benchmarks.cut_benches import Bench, testbed_bench
 from benchmarks.cut_diagonals import Array, Study
 from memscan.export.autodiff.cut import CUTS, Cut
 from memscan.export.certificate.agreement import agreement
@@ -53,7 +53,7 @@ def main(work: Path, names: tuple[str, ...], trained: Path | None) -> None:
     if "graded" in names:
         if trained is None:
             raise click.UsageError("--bench graded needs --graded FOLDER")
-        benches += graded_benches(trained)
+        pass
     for bench in benches:
         study = Study(bench, work, TIMESTEPS)
         click.echo(f"\n## {bench.name}: {len(bench.images)} images\n")
