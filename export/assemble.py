@@ -14,12 +14,14 @@ from pathlib import Path
 import onnx_ir as ir
 import torch
 
+from memscan.export.autodiff.cut import CUTS
 from memscan.export.checkpoint.baseline import check_baseline, same_weights
 from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.components import Component, Decoder, Encoder
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.checkpoint.target import beside, require_free
 from memscan.export.checkpoint.tokenization import write_tokenizers
+from memscan.export.graphs.flops import forward_passes
 from memscan.export.graphs.graphs import GIVES, denoiser_graphs
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
 from memscan.export.graphs.trace import trace_component, trace_denoiser
@@ -32,6 +34,7 @@ from memscan.scanner.bundle import Calibration, Defaults, bundle_record, file_di
 from memscan.scanner.bundle_parts import Dtype, Dtypes, Text
 from memscan.scanner.errors import ExportError
 from memscan.scanner.metrics.probes import default_probes
+from memscan.scanner.settings import Derivative
 
 PAPER_DEFAULTS = Defaults(
     num_inference_steps=50,
@@ -124,6 +127,7 @@ class _Assembly:
         self.folder = folder
         self.report = report
         self.rows: list[ParityRow] = []
+        self.passes: dict[Derivative, float] = {}
 
     def run(self) -> list[ParityRow]:
         remarks = (*self.model.remarks, *(self.baseline.remarks if self.baseline else ()))
@@ -207,13 +211,17 @@ class _Assembly:
         self.report(f"UNet of {checkpoint.id}: {nodes}; writing and comparing with torch")
         save_sharing_weights(graphs, folder, self.options.storage)
         oracle = DenoiserOracle(denoiser, latent_shape, text_shape)
-        cases = {graph_names.MEASURE: oracle.measure(self.options.tangents)}
+        cases = {graph_names.measure(kind): oracle.measure(self.options.tangents, cut) for kind, cut in CUTS.items()}
         if guided:
             cases[graph_names.STEP] = oracle.step()
         scores = {name: unsliced_scores(graph) for name, graph in graphs.items()}
         # A runtime needs the memory that torch's weights take.
         del unet, denoiser, traced, graphs, oracle
         gc.collect()
+        if guided:
+            self.passes = forward_passes(folder)
+            costs = ", ".join(f"{kind} {passes:.1f}" for kind, passes in self.passes.items())
+            self.report(f"UNet of {checkpoint.id}: forward passes that a call costs, by its operations: {costs}")
         for name, largest in scores.items():
             case = cases[graph_names.whole(name)]
             self.rows += compare_denoiser(
