@@ -32,6 +32,7 @@ from memscan.scanner.bundle import Calibration, Defaults, bundle_record, file_di
 from memscan.scanner.bundle_parts import Dtype, Dtypes, Text
 from memscan.scanner.errors import ExportError
 from memscan.scanner.metrics.probes import default_probes
+from memscan.scanner.settings import Derivative
 
 PAPER_DEFAULTS = Defaults(
     num_inference_steps=50,
@@ -146,6 +147,8 @@ class _Assembly:
             schedule=self.model.schedule(),
             text=text,
             tangents_per_call=self.options.tangents,
+            passes=_passes(self.options.tangents),
+            certificate=None,
             defaults=defaults,
             calibrations=self.options.calibrations,
             baseline=baseline,
@@ -239,6 +242,11 @@ class _Assembly:
             self._write_text_encoder(self.baseline, folder, text)
         self._write_denoiser(self.baseline, folder, text, guided=False)
         return {**_identity(self.baseline), "text_encoder": own_encoder}
+
+
+def _passes(tangents: int) -> dict[Derivative, float]:
+    """Forward passes that a call of each kind's measuring graph costs, by the full-size architecture's count."""
+    return {"exact": 1 + 1.15 * tangents}
 
 
 def _identity(checkpoint: Checkpoint) -> dict[str, object]:
