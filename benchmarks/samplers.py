@@ -125,6 +125,7 @@ class Bench:
                 measurement.guidance_scale,
                 measurement.probes,
                 setting.sampler,
+                measurement.derivative,
             )
             for (name, timestep), best in found.items()
         )

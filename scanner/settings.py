@@ -69,6 +69,7 @@ class Measurement:
     sampler: Sampler = "ddim"
     moved: tuple[Move, ...] = ()
     fit: Fit = "crop"
+    derivative: Derivative = "exact"
 
     @property
     def applied_guidance(self) -> float:

@@ -1,8 +1,9 @@
 """`python -m testbed.calibrate`: choose guidance, baseline, timestep and thresholds, on the calibration captions alone.
 
-Guidance first (with a provisional baseline), then the baseline checkpoint, then the timestep: each by the sum of the
-IoU of dh_uncond and dh_base at their best fixed thresholds over all calibration images. The choice goes to
-calibration.json, from which `python -m testbed.embed` makes the embedded bundle, and to testbed/baseline.
+Everything by the exact derivative. Guidance first (with a provisional baseline), then the baseline checkpoint, then
+the timestep: each by the sum of the IoU of dh_uncond and dh_base at their best fixed thresholds over all calibration
+images. The choice goes to calibration.json, from which `python -m testbed.embed` makes the embedded bundle, and to
+testbed/baseline.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from memscan.scanner.calibration.thresholds import BestThreshold, best_threshold
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.results.reader import Results
 from memscan.scanner.run.request import Request
-from memscan.scanner.settings import Probes
+from memscan.scanner.settings import Derivative, Probes
 from testbed.assemble import checkpoint_folder, save_pipeline
 from testbed.captions import CAPTIONS
 from testbed.dataset import masks
@@ -32,6 +33,7 @@ GUIDANCES = (1.5, 2.5, 4.0)
 BASELINES = (0.10, 0.15, 0.20, 0.25)
 PROVISIONAL_BASELINE = 0.20
 TIMESTEPS = (301, 201, 141, 101, 61, 21, 1)
+DERIVATIVE: Derivative = "exact"
 CHOOSERS = ("dh_uncond", "dh_base")
 
 Found = dict[tuple[str, int], BestThreshold]  # by map and timestep
@@ -60,7 +62,12 @@ class Calibrator:
         """Best thresholds of all maps at all timesteps for one setting; prints them."""
         name = f"baseline-{setting.baseline:.2f}"
         out = self._folder / f"{name}-guidance-{setting.guidance:g}"
-        request = Request(timesteps=TIMESTEPS, num_inference_steps=NUM_INFERENCE_STEPS, guidance_scale=setting.guidance)
+        request = Request(
+            timesteps=TIMESTEPS,
+            num_inference_steps=NUM_INFERENCE_STEPS,
+            guidance_scale=setting.guidance,
+            derivative=DERIVATIVE,
+        )
         found = thresholds_of(scan(open_bundle(self._bundle(setting.baseline)), self._manifest, out, request))
         print(f"\nguidance {setting.guidance:g}, baseline {setting.baseline:.0%}: IoU at the best fixed threshold")
         for timestep in TIMESTEPS:
@@ -119,7 +126,7 @@ def main() -> None:
 def write_choice(path: Path, guidance: float, baseline: float, timestep: int, found: Found) -> None:
     """Write the defaults and calibrations of the embedded bundle as JSON."""
     calibrations = [
-        Calibration(name, t, best.threshold, NUM_INFERENCE_STEPS, guidance, Probes())
+        Calibration(name, t, best.threshold, NUM_INFERENCE_STEPS, guidance, Probes(), derivative=DERIVATIVE)
         for (name, t), best in sorted(found.items())
     ]
     choice = {
@@ -128,6 +135,7 @@ def write_choice(path: Path, guidance: float, baseline: float, timestep: int, fo
         "timestep": timestep,
         "baseline_share": baseline,
         "mask_map": "dh_uncond",
+        "derivative": DERIVATIVE,
         "calibrations": [asdict(calibration) for calibration in calibrations],
     }
     path.write_text(json.dumps(choice, indent=1) + "\n")

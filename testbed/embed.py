@@ -23,6 +23,7 @@ def calibrated_options() -> ExportOptions:
         timesteps=(choice["timestep"],),
         probes=Probes(),
         mask_map=choice["mask_map"],
+        derivative=choice["derivative"],
     )
     return ExportOptions(storage="float16", defaults=defaults, calibrations=calibrations)
 

@@ -17,7 +17,8 @@ PACKAGE = "memscan."
 SCANNER = (
     ("errors", "terminal", "telemetry", "graph_names", "records", "external_data", "embedded"),
     ("notes", "local_path", "bundle_files"),
-    ("settings", "samples", "bundle_parts"),
+    ("settings",),
+    ("samples", "bundle_parts"),
     ("bundle",),
     ("sampling",),
     ("metrics",),

@@ -58,5 +58,7 @@ def _measured(bundle: Bundle, baseline: bool) -> tuple[NDArray[np.float32], NDAr
     text = engine.encode_text(ids, baseline=baseline)
     cond = {name: engine.upload(np.repeat(values, 2, axis=0)) for name, values in text.items()}
     level = noise_level(bundle.schedule, 101)
-    eps, v_dot_jv = engine.measure(engine.upload(sample), level, cond, engine.upload(tangents), baseline=baseline)
+    eps, v_dot_jv = engine.measure(
+        engine.upload(sample), level, cond, engine.upload(tangents), derivative="exact", baseline=baseline
+    )
     return engine.download(eps), engine.download(v_dot_jv)
