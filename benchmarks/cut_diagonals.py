@@ -105,7 +105,9 @@ class Study:
             "none": np.stack([none] * len(encoded)),
             "baseline": np.stack([text.baseline[name] for text in encoded]),
         }
-        noise = [initial_latents(image.seed, bundle.latent_shape, "cpu", np.random.RandomState()) for image in bench.images]
+        noise = [
+            initial_latents(image.seed, bundle.latent_shape, "cpu", np.random.RandomState()) for image in bench.images
+        ]
         sample = graphs.upload(np.stack(noise))
         denoised = graphs.upload(np.zeros_like(np.stack(noise)))
         cond, uncond = ({name: graphs.upload(texts[one])} for one in ("prompt", "none"))

@@ -8,7 +8,7 @@ the cut alone; then what a user gets with 8: IoU on held-out captions at the thr
 AUC of memorized against not memorized captions. Last, the number of probes. docs/derivative.md says what follows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -53,7 +53,6 @@ def main(work: Path, names: tuple[str, ...], trained: Path | None) -> None:
     if "graded" in names:
         if trained is None:
             raise click.UsageError("--bench graded needs --graded FOLDER")
-        pass
     for bench in benches:
         study = Study(bench, work, TIMESTEPS)
         click.echo(f"\n## {bench.name}: {len(bench.images)} images\n")
@@ -86,7 +85,9 @@ def _of_counts(bench: Bench, study: Study) -> Iterator[str]:
             kind = "hadamard" if count >= 4 else "rademacher"
             found = _maps(study, name, STUDIED[name], Probes(kind, count))
             for index, timestep in enumerate(TIMESTEPS):
-                cells = [_cell(bench, found[one][index], found[one][index], exact[one][index]) for one in LESS if LESS[one]]
+                cells = [
+                    _cell(bench, found[one][index], found[one][index], exact[one][index]) for one in LESS if LESS[one]
+                ]
                 yield f"| {name} | {count} {kind} | {timestep} | {' | '.join(cells)} |"
 
 

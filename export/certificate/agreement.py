@@ -1,16 +1,14 @@
 """How well one map stands for another, and which derivative that speaks for.
 
 Over all cells of all images at one noise level, with x the map by the exact derivative and y by a cheaper one:
-correlation is Pearson's, and scale the least-squares slope of y on x. A scale other than 1 does no harm by itself, since
-thresholds belong to the kind of derivative; a lower correlation does.
+correlation is Pearson's, and scale the least-squares slope of y on x. A scale other than 1 does no harm by itself,
+since thresholds belong to the kind of derivative; a lower correlation does.
 """
-
-from collections.abc import Collection, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.bundle_parts import Agreement
+from memscan.scanner.bundle_parts import Agreement, Certificate
 from memscan.scanner.settings import DERIVATIVES, Derivative
 
 LEAST_CORRELATION = 0.99
@@ -34,12 +32,10 @@ def agreement(
     return Agreement(derivative, name, timestep, correlation, of_both / of_x)
 
 
-def certified(agreements: Iterable[Agreement], kinds: Collection[Derivative]) -> Derivative:
-    """The cheapest of `kinds` that agrees well enough wherever it was compared, else "exact"."""
-    known = tuple(agreements)
+def certified(certificate: Certificate) -> Derivative:
+    """The cheapest derivative that agrees well enough wherever it was compared, else "exact"."""
     for derivative in DERIVATIVES:
-        of_kind = [one.correlation for one in known if one.derivative == derivative]
-        enough = [correlation is not None and correlation >= LEAST_CORRELATION for correlation in of_kind]
-        if derivative in kinds and enough and all(enough):
+        found = [one.correlation for one in certificate.agreements if one.derivative == derivative]
+        if found and all(correlation is not None and correlation >= LEAST_CORRELATION for correlation in found):
             return derivative
     return "exact"

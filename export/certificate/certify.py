@@ -19,7 +19,7 @@ from memscan.scanner.metrics.catalogue import MAPS, METRICS
 from memscan.scanner.metrics.plan import GUIDED_PASSES
 from memscan.scanner.metrics.probes import default_probes
 from memscan.scanner.results.reader import Key, Results
-from memscan.scanner.settings import DERIVATIVES, Derivative
+from memscan.scanner.settings import Derivative
 from memscan.scanner.terminal import listed
 
 STEPS = 10
@@ -38,9 +38,8 @@ def certify(folder: Path, prompts: Sequence[str], report: Callable[[str], None] 
         EnvironmentFailed: the runtime cannot run the graphs, or memory is short.
     """
     bundle = open_bundle(folder, verify=False)
-    cheaper = [derivative for derivative in DERIVATIVES if derivative in bundle.passes and derivative != "exact"]
+    kinds = bundle.derivatives
     maps = _maps_of_diagonals(bundle)
-    kinds = (*cheaper, "exact")
     report(
         f"certificate: {len(prompts)} images of the model, measured by the derivatives {listed(kinds, len(kinds))}; "
         f"about {_passes(bundle, kinds, maps, len(prompts)):.0f} forward passes"
@@ -48,20 +47,21 @@ def certify(folder: Path, prompts: Sequence[str], report: Callable[[str], None] 
     exact = _scan(bundle, prompts, maps, "exact")
     agreements = tuple(
         one
-        for derivative in cheaper
+        for derivative in kinds
+        if derivative != "exact"
         for one in _compare(derivative, _scan(bundle, prompts, maps, derivative), exact, maps)
     )
     digest = hashlib.sha256(json.dumps(list(prompts)).encode()).hexdigest()
     return Certificate(len(prompts), digest, agreements)
 
 
-def format_certificate(certificate: Certificate, kinds: Sequence[Derivative]) -> str:
+def format_certificate(certificate: Certificate) -> str:
     """The certificate as an aligned table, and the default that follows from it."""
     lines = [f"{'derivative':10}  {'map':9}  {'timestep':>8}  {'correlation':>11}  {'scale':>6}"]
     for one in certificate.agreements:
         figures = f"{_figure(one.correlation, 4):>11}  {_figure(one.scale, 3):>6}"
         lines.append(f"{one.derivative:10}  {one.map:9}  {one.timestep:>8}  {figures}")
-    return "\n".join((*lines, f"default derivative: {certified(certificate.agreements, kinds)}"))
+    return "\n".join((*lines, f"default derivative: {certified(certificate)}"))
 
 
 def _maps_of_diagonals(bundle: Bundle) -> tuple[str, ...]:
@@ -97,9 +97,7 @@ def _scan(bundle: Bundle, prompts: Sequence[str], maps: Sequence[str], derivativ
     )
 
 
-def _compare(
-    derivative: Derivative, found: Results, exact: Results, maps: Sequence[str]
-) -> Iterator[Agreement]:
+def _compare(derivative: Derivative, found: Results, exact: Results, maps: Sequence[str]) -> Iterator[Agreement]:
     """Of every map at every measured timestep. An image that the exact derivative alone can measure speaks against."""
     for index, timestep in sorted({(row["step_index"], row["timestep"]) for row in _good_rows(exact)}):
         keys = _keys(exact, index)
@@ -107,7 +105,9 @@ def _compare(
             if keys != _keys(found, index):
                 yield Agreement(derivative, name, timestep, None, None)
             else:
-                yield agreement(derivative, name, timestep, found.maps(name, index, keys), exact.maps(name, index, keys))
+                yield agreement(
+                    derivative, name, timestep, found.maps(name, index, keys), exact.maps(name, index, keys)
+                )
 
 
 def _keys(results: Results, step_index: int) -> list[Key]:
