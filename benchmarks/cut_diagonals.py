@@ -1,12 +1,13 @@
 """States of a bench's images, and the diagonals that each cut of the derivative gives there, kept in a folder.
 
 States are those of 50 DDIM steps of the bench's own pipeline, by the bundle that memscan makes of it. A diagonal is
-Hutchinson's estimate with Hadamard probes; with 64 of them it is within 1% of the exact one (DESIGN: 0.8%).
+Hutchinson's estimate with fixed probes, as in a scan.
 """
 
-import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -22,6 +23,7 @@ from memscan.export.graphs.trace import trace_denoiser
 from memscan.export.passes.sliced_attention import SliceAttention
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Bundle, open_bundle
+from memscan.scanner.graph_names import LEVEL
 from memscan.scanner.metrics.hutchinson import probe_groups
 from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.model.graphs import open_graphs
@@ -35,16 +37,15 @@ from testbed.scanning import export
 
 Array = NDArray[np.float32]
 GROUP, BATCH, STEPS = 8, 8, 50
+TEXT = "encoder_hidden_states"
 CONDITIONS = ("prompt", "none", "baseline")
 
 
-@dataclasses.dataclass(frozen=True)
-class States:
-    """`x` [T, N, C, h, w] at `levels`, and the text encodings [N, S, D] of every condition."""
+class State(NamedTuple):
+    """x_t [N, C, h, w] of all images at a noise level."""
 
-    levels: tuple[Level, ...]
+    level: Level
     x: Array
-    texts: dict[str, Array]
 
 
 class Study:
@@ -55,34 +56,50 @@ class Study:
         self._work.mkdir(parents=True, exist_ok=True)
         self._bundle = self._exported(bench)
         self._traced = {"prompt": _trace(bench.pipeline), "baseline": _trace(bench.baseline)}
-        self.states = self._drawn(bench, timesteps)
+        self._sessions: dict[tuple[str, str], onnxruntime.InferenceSession] = {}
+        self.states, self.texts = self._drawn(bench, timesteps)
 
-    def diagonals(self, name: str, cut: Cut, probes: Probes) -> dict[str, Array]:
-        """Estimates of diag(J) by the derivative with `cut`: condition -> [T, N, C, h, w]."""
-        file = self._work / f"{name}-{probes.kind}-{probes.count}-{probes.seed}.npz"
+    def sigma(self, timestep: int) -> float:
+        return self.states[timestep].level.sigma
+
+    def diagonals(self, name: str, cut: Cut, probes: Probes, timesteps: Sequence[int]) -> dict[str, Array]:
+        """Estimates of diag(J) by the derivative with `cut`, which is called `name`: condition -> [T, N, C, h, w]."""
+        found = [self._at(name, cut, probes, timestep) for timestep in timesteps]
+        return {condition: np.stack([one[condition] for one in found]) for condition in CONDITIONS}
+
+    def _at(self, name: str, cut: Cut, probes: Probes, timestep: int) -> dict[str, Array]:
+        key = f"{name} {probes.kind} {probes.count} t{timestep}"
+        file = self._work / f"{re.sub('[^a-z0-9]+', '-', key)}.npz"
         if not file.exists():
-            np.savez(file, **{condition: self._diagonal(condition, cut, probes) for condition in CONDITIONS})
+            found = {condition: self._diagonal(condition, name, cut, probes, timestep) for condition in CONDITIONS}
+            np.savez(file.with_suffix(".part.npz"), **found)
+            file.with_suffix(".part.npz").rename(file)
         with np.load(file) as stored:
             return {condition: stored[condition] for condition in CONDITIONS}
 
-    def _diagonal(self, condition: str, cut: Cut, probes: Probes) -> Array:
-        traced = self._traced["baseline" if condition == "baseline" else "prompt"]
-        session = _session(measure_graph(traced, GROUP, cut))
+    def _diagonal(self, condition: str, name: str, cut: Cut, probes: Probes, timestep: int) -> Array:
+        session = self._session("baseline" if condition == "baseline" else "prompt", name, cut)
         groups = probe_groups(make_probes(probes, self._bundle.latent_shape), GROUP)
-        total = np.zeros_like(self.states.x)
-        texts = self.states.texts[condition]
-        for index, level in enumerate(self.states.levels):
-            for first in range(0, len(texts), BATCH):
-                x, text = self.states.x[index, first : first + BATCH], texts[first : first + BATCH]
-                feed = {"sample": x, "encoder_hidden_states": text} | {
-                    name: np.full(len(x), getattr(level, name), np.float32) for name in ("timestep", "alpha", "sigma")
-                }
-                feed = {value.name: feed[value.name] for value in session.get_inputs() if value.name in feed}
-                for group in groups:
-                    tangents = np.repeat(group[:, None], len(x), axis=1)
-                    (answer,) = session.run(["v_dot_jv"], {**feed, "tangents": tangents})
-                    total[index, first : first + BATCH] += answer
+        level, states = self.states[timestep]
+        total, texts = np.zeros_like(states), self.texts[condition]
+        names = {value.name for value in session.get_inputs()}
+        for first in range(0, len(texts), BATCH):
+            x, text = states[first : first + BATCH], texts[first : first + BATCH]
+            of_level = {one: np.full(len(x), getattr(level, one), np.float32) for one in LEVEL}
+            feed = {"sample": x, TEXT: text, **of_level}
+            for group in groups:
+                tangents = np.repeat(group[:, None], len(x), axis=1)
+                known = {one: value for one, value in {**feed, "tangents": tangents}.items() if one in names}
+                (answer,) = session.run(["v_dot_jv"], known)
+                total[first : first + BATCH] += answer
         return total / np.float32(probes.count)
+
+    def _session(self, model: str, name: str, cut: Cut) -> onnxruntime.InferenceSession:
+        """Of a cut's measuring graph; those of the last cut are kept."""
+        if (model, name) not in self._sessions:
+            self._sessions = {key: one for key, one in self._sessions.items() if key[1] == name}
+            self._sessions[model, name] = _open(measure_graph(self._traced[model], GROUP, cut))
+        return self._sessions[model, name]
 
     def _exported(self, bench: Bench) -> Bundle:
         if bench.name == "testbed":
@@ -92,33 +109,29 @@ class Study:
             export(bench.pipeline, bench.baseline, folder, ExportOptions())
         return open_bundle(folder)
 
-    def _drawn(self, bench: Bench, timesteps: Sequence[int]) -> States:
+    def _drawn(self, bench: Bench, timesteps: Sequence[int]) -> tuple[dict[int, State], dict[str, Array]]:
+        """The states by timestep, and the text encodings [N, S, D] of every condition."""
         bundle = self._bundle
-        steps = sampler_steps(bundle.schedule, "ddim", STEPS)
         graphs = open_graphs(bundle, Execution(threads=1, provider="cpu"))
         tokenizer, encode = Tokenizer(bundle), PromptEncoder(bundle, graphs)
         encoded = [encode(tokenizer(image.prompt)) for image in bench.images]
-        name = "encoder_hidden_states"
-        none = encode.unconditional(tokenizer)[name]
+        none = encode.unconditional(tokenizer)[TEXT]
         texts = {
-            "prompt": np.stack([text.cond[name] for text in encoded]),
+            "prompt": np.stack([text.cond[TEXT] for text in encoded]),
             "none": np.stack([none] * len(encoded)),
-            "baseline": np.stack([text.baseline[name] for text in encoded]),
+            "baseline": np.stack([text.baseline[TEXT] for text in encoded]),
         }
-        noise = [
-            initial_latents(image.seed, bundle.latent_shape, "cpu", np.random.RandomState()) for image in bench.images
-        ]
-        sample = graphs.upload(np.stack(noise))
-        denoised = graphs.upload(np.zeros_like(np.stack(noise)))
-        cond, uncond = ({name: graphs.upload(texts[one])} for one in ("prompt", "none"))
-        found = {}
-        for step in steps:
+        generator = np.random.RandomState()
+        noise = np.stack([initial_latents(one.seed, bundle.latent_shape, "cpu", generator) for one in bench.images])
+        sample, denoised = graphs.upload(noise), graphs.upload(np.zeros_like(noise))
+        cond, uncond = ({TEXT: graphs.upload(texts[one])} for one in ("prompt", "none"))
+        states = {}
+        for step in sampler_steps(bundle.schedule, "ddim", STEPS):
             if step.level.timestep in timesteps:
-                found[step.level.timestep] = step.level, graphs.download(sample).copy()
+                states[int(step.level.timestep)] = State(step.level, graphs.download(sample).copy())
             answer = graphs.step(sample, step, cond, uncond, denoised, bench.guidance_scale)
             sample, denoised = answer.next_sample, answer.denoised
-        levels, x = zip(*(found[timestep] for timestep in timesteps), strict=True)
-        return States(levels, np.stack(x), texts)
+        return states, texts
 
 
 def _trace(pipeline: Path) -> ir.Model:
@@ -129,7 +142,7 @@ def _trace(pipeline: Path) -> ir.Model:
         return trace_denoiser(EpsDenoiser(unet, "epsilon"), (4, size, size), (16, unet.config.cross_attention_dim))
 
 
-def _session(model: ir.Model) -> onnxruntime.InferenceSession:
+def _open(model: ir.Model) -> onnxruntime.InferenceSession:
     SliceAttention()(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

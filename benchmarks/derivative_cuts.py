@@ -3,12 +3,12 @@
     python -m benchmarks.derivative_cuts --work DIR [--bench testbed --bench graded]
 
 For every cut and timestep: the share of the diagonal that is left (h of the prompt), correlation and scale of every map
-that uses a diagonal against the same map by the exact derivative, all with 64 Hadamard probes, so that what differs is
+that uses a diagonal against the same map by the exact derivative, all with 16 Hadamard probes, so that what differs is
 the cut alone; then what a user gets with 8: IoU on held-out captions at the threshold that is best on the others, and
 AUC of memorized against not memorized captions. Last, the number of probes. docs/derivative.md says what follows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -36,8 +36,10 @@ STUDIED = {
     "full, no transformers": Cut(levels=1, transformers=False),
     "shallow: and statistics held": CUTS["shallow"],
 }
-TIMESTEPS = (601, 401, 201, 101, 21, 1)
-MANY, USUAL = Probes(count=64), Probes(count=8)
+TIMESTEPS = (601, 401, 201, 101, 1)
+COUNTED = (201, 1)
+"""Timesteps at which the number of probes is studied."""
+MANY, USUAL = Probes(count=16), Probes(count=8)
 COUNTS = (1, 2, 4, 8, 16, 64)
 LESS = {"h_cond": None, "dh_uncond": "none", "dh_base": "baseline"}
 """The maps of a diagonal, and the condition whose diagonal is subtracted."""
@@ -77,24 +79,24 @@ def _of_cuts(bench: Bench, study: Study) -> Iterator[str]:
 
 
 def _of_counts(bench: Bench, study: Study) -> Iterator[str]:
-    exact = _maps(study, "exact", STUDIED["exact"], MANY)
+    exact = _maps(study, "exact", STUDIED["exact"], Probes(count=max(COUNTS)), COUNTED)
     yield "| derivative | probes | t | dh_uncond: corr. with exact, 64 probes / IoU / AUC | dh_base |"
     yield "|---|---|---|---|---|"
     for name in ("exact", "frozen: both held", "shallow: and statistics held"):
         for count in COUNTS:
             kind = "hadamard" if count >= 4 else "rademacher"
-            found = _maps(study, name, STUDIED[name], Probes(kind, count))
-            for index, timestep in enumerate(TIMESTEPS):
+            found = _maps(study, name, STUDIED[name], Probes(kind, count), COUNTED)
+            for index, timestep in enumerate(COUNTED):
                 cells = [
                     _cell(bench, found[one][index], found[one][index], exact[one][index]) for one in LESS if LESS[one]
                 ]
                 yield f"| {name} | {count} {kind} | {timestep} | {' | '.join(cells)} |"
 
 
-def _maps(study: Study, name: str, cut: Cut, probes: Probes) -> dict[str, Array]:
+def _maps(study: Study, name: str, cut: Cut, probes: Probes, timesteps: Sequence[int] = TIMESTEPS) -> dict[str, Array]:
     """Map -> [T, N, h, w], in the collapse unit."""
-    diagonals = study.diagonals(name.replace(" ", "-").replace(",", "").replace(":", ""), cut, probes)
-    sigma = np.array([level.sigma for level in study.states.levels], np.float32)[:, None, None, None]
+    diagonals = study.diagonals(name, cut, probes, timesteps)
+    sigma = np.array([study.sigma(timestep) for timestep in timesteps], np.float32)[:, None, None, None]
     return {
         name: sigma * (diagonals["prompt"] - (diagonals[less] if less else 0)).mean(axis=2)
         for name, less in LESS.items()

@@ -33,8 +33,8 @@ from memscan.scanner.errors import UsageError
 @click.option(
     "--certify-prompts",
     metavar="FILE",
-    help="Prompts on which the cheaper derivatives are compared with the exact one, as a manifest in any form; best some "
-    "that the model has memorized.  [default: a few built-in ones]",
+    help="Prompts on which the cheaper derivatives are compared with the exact one: a manifest in any form, best of "
+    "prompts that the model has memorized.  [default: a few built-in ones]",
 )
 @click.option("--no-certify", is_flag=True, help="Leave that comparison out: a scan then defaults to the exact one.")
 def command(
