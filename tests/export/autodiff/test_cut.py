@@ -15,7 +15,7 @@ from memscan.export.graphs.measure import measure_graph
 from memscan.export.graphs.trace import trace_denoiser
 from memscan.export.parity.oracle import Case, DenoiserOracle
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
-from memscan.scanner.settings import DERIVATIVES
+from memscan.scanner.settings import DERIVATIVES, Derivative
 from tests.export.autodiff.rule_rows import ROWS, Row
 from tests.export.autodiff.single_node import build
 from tests.export.graphs.families import FAMILIES, tiny_denoiser
@@ -71,7 +71,7 @@ def test_every_cut_equals_torch_with_detached_paths(cut: Cut) -> None:
 
 @pytest.mark.parametrize("kind", DERIVATIVES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_kind_equals_torch_with_detached_paths(family: str, kind: str) -> None:
+def test_every_kind_equals_torch_with_detached_paths(family: str, kind: Derivative) -> None:
     model = measure_graph(traced_family(family), TANGENTS, CUTS[kind])
     assert_equal(model, DenoiserOracle(tiny_denoiser(family), FAMILY_LATENT, FAMILY_TEXT).measure(TANGENTS, CUTS[kind]))
 
@@ -86,7 +86,7 @@ def test_what_a_cut_leaves_out_is_there_to_be_left_out() -> None:
 
 
 @pytest.mark.parametrize("kind", DERIVATIVES)
-def test_one_tangent_at_a_time_gives_what_all_give_together(kind: str) -> None:
+def test_one_tangent_at_a_time_gives_what_all_give_together(kind: Derivative) -> None:
     feed = dict(case(CUTS[kind]).feed)
     together = run(measure_graph(traced(), TANGENTS, CUTS[kind]), feed)
     one = measure_graph(traced(), 1, CUTS[kind])

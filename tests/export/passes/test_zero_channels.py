@@ -1,6 +1,7 @@
 """Zero channels of tangents: what is convolved, counted by operations, and that values stay."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -86,7 +87,7 @@ def test_only_channels_that_move_are_convolved(moving: tuple[bool, ...], width: 
 
 
 @pytest.mark.parametrize("options", [{"group": 2}, {"spread": True}], ids=["groups", "no-zeros"])
-def test_what_cannot_be_narrowed_is_left_alone(options: dict[str, int]) -> None:
+def test_what_cannot_be_narrowed_is_left_alone(options: dict[str, Any]) -> None:
     model = differentiated(joined((False, True), **options))
     before = widths(model)
     assert not SkipZeroChannels()(model).modified
