@@ -12,6 +12,8 @@ the function's body, or the node, by its name. The bodies here are whole: they f
 of `attention.slices` are sliced.
 """
 
+from collections.abc import Callable
+
 import onnx_ir as ir
 
 from memscan.export.attention.function_body import Body
@@ -88,7 +90,7 @@ def _attention_value_jvp(
     return body.op("MatMul", p, v), _apart(body, body.op("MatMul", p, _side_by_side(body, v_dot)), v)
 
 
-_COMPUTE = {
+_COMPUTE: dict[str, Callable[..., tuple[ir.Value, ir.Value]]] = {
     ATTENTION_JVP: _attention_jvp,
     ATTENTION_QUERY_JVP: _attention_query_jvp,
     ATTENTION_VALUE_JVP: _attention_value_jvp,

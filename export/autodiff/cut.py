@@ -94,8 +94,10 @@ class MarkCut(ir.passes.InPlacePass):
             _stop(graph, node, index)
         for node in norms:
             node.domain = DOMAIN
-        graph.opset_imports[DOMAIN] = 1
-        return ir.passes.PassResult(model, modified=bool(stops or norms))
+        modified = bool(stops or norms)
+        if modified:
+            graph.opset_imports[DOMAIN] = 1
+        return ir.passes.PassResult(model, modified)
 
 
 class UnmarkCut(ir.passes.InPlacePass):

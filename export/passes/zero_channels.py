@@ -69,8 +69,8 @@ def _way_to(x: ir.Value) -> list[_Step] | None:
         axis = node.attributes["axis"].as_int() % len(shape_of(x))
         return [_Step(node, 0)] if axis == _CHANNELS and _outer_zeros(node) != (0, 0) else None
     folds = node.op_type == "Reshape" and shape_of(operand(node, 0))[_CHANNELS:] == shape_of(x)[_CHANNELS - 1 :]
-    branches = {"Cast": (0,), "Mul": (0, 1), "Reshape": (0,) if folds else ()}.get(node.op_type, ())
-    for index in branches:
+    branches = {"Cast": [0], "Mul": [0, 1], "Reshape": [0] if folds else []}
+    for index in branches.get(node.op_type, []):
         way = _way_to(operand(node, index))
         if way is not None:
             return [*way, _Step(node, index)]
