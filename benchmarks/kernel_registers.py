@@ -126,7 +126,8 @@ def _arguments(case: Case) -> dict[str, object]:
     q, k, v = heads(TOKENS), heads(keys), heads(keys)
     q_dot = heads(TOKENS, TANGENTS)
     k_dot, v_dot = (heads(keys, TANGENTS), heads(keys, TANGENTS)) if case.attention == "self" else (None, None)
-    return kernel_arguments(q, k, v, q_dot, k_dot, v_dot, scale=None, tile=case.tile)
+    y, lse = heads(TOKENS), torch.empty(BATCH, HEADS, TOKENS, device="meta")
+    return kernel_arguments(q, k, v, q_dot, k_dot, v_dot, y, lse, scale=case.head_size**-0.5, tile=case.tile)
 
 
 def _specialised(arguments: dict[str, object]) -> ASTSource:
