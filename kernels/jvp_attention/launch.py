@@ -1,4 +1,9 @@
-"""From tensors to one launch of the kernel: centred keys, layouts, the forward pass, the bound of float16, the grid.
+"""From tensors to one launch of the kernel: centring, layouts, the forward pass, the bound of float16, the grid.
+
+Half precision is centred first. A common part of all keys moves the scores of a query alike, and their tangents:
+softmax and y_dot ignore that, but p s_dot rounded to half precision would carry it. A common part of all values comes
+out of the softmax unchanged: y_dot ignores it, but y rounded to half precision would carry it into mu y. Either would
+lose by cancellation what is small beside it.
 
 Nothing here waits for the device or tunes at call time, so that a CUDA graph can capture the call, once a first call
 has compiled the kernel.
@@ -47,8 +52,10 @@ def fused_jvp_attention(
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if scale <= 0:
         raise ValueError(f"the scale of the scores must be positive, not {scale}: the bound of float16 relies on it")
+    centre = None
     if q.dtype != torch.float32:
-        k, k_dot = _centred(k), _centred(k_dot)
+        k, k_dot, centre = _centred(k), _centred(k_dot), _centre_of_values(v)
+        v = v - centre
     q, q_dot = _rows_of_columns(q), _rows_of_columns(q_dot)
     k, v, k_dot, v_dot = _equally_spaced([k, v, k_dot, v_dot])
     y, lse = attention_forward(q, k, v, scale)
@@ -57,7 +64,7 @@ def fused_jvp_attention(
     grid = (math.ceil(q.shape[2] / tile.queries) * groups * q.shape[0] * q.shape[1],)
     with torch.cuda.device_of(q):
         attention_jvp_kernel[grid](**arguments, num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True)
-    return y, arguments["p_y_dot"].transpose(2, 3)
+    return y if centre is None else y + centre, arguments["p_y_dot"].transpose(2, 3)
 
 
 def kernel_arguments(
@@ -155,12 +162,19 @@ def _require_fitting(
 
 
 def _centred(keys: Tensor | None) -> Tensor | None:
-    """Keys less their mean over the tokens, which is often much of them.
-
-    It moves all scores of a query alike, and all their tangents: softmax and y_dot ignore that, but p s_dot rounded to
-    half precision would carry it, and lose by cancellation what is small beside it.
-    """
     return None if keys is None else keys - keys.mean(-2, keepdim=True)
+
+
+def _centre_of_values(v: Tensor) -> Tensor:
+    """The mean over the tokens, `[N, H, 1, D]`, in multiples of the last place of each column's largest value.
+
+    What is subtracted from such multiples is not rounded. Any other mean would round all values of one magnitude in the
+    same direction, which does not average out in y.
+    """
+    mean = v.mean(-2, keepdim=True, dtype=torch.float32)
+    largest = torch.linalg.vector_norm(v, ord=math.inf, dim=-2, keepdim=True, dtype=torch.float32)
+    last_place = torch.finfo(v.dtype).eps * torch.exp2(torch.frexp(largest).exponent - 1.0)
+    return (torch.round(mean / last_place) * last_place).to(v.dtype)
 
 
 def _rows_of_columns(x: Tensor | None) -> Tensor | None:
