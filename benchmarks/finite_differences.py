@@ -72,6 +72,16 @@ def central(eps: Eps, sample: Tensor, probes: Tensor, step: float) -> Tensor:
 METHODS: dict[str, Difference] = {"one-sided": one_sided, "central": central}
 
 
+def best_steps(eps: Eps, sample: Tensor, probes: Tensor, truth: Tensor) -> dict[str, tuple[float, float]]:
+    """The step with the least error, and that error, of each of METHODS; arguments as of `one_sided`."""
+
+    def tried(difference: Difference) -> Iterator[tuple[float, float]]:
+        for step in STEPS:
+            yield step, relative_error(difference(eps, sample, probes, step), truth)
+
+    return {name: min(tried(difference), key=lambda found: found[1]) for name, difference in METHODS.items()}
+
+
 def relative_error(found: Tensor, truth: Tensor) -> float:
     """Root of the mean square error over that of the truth."""
     return float((found.double() - truth).norm() / truth.norm())

@@ -1,16 +1,15 @@
 """How much one program of the kernel holds: a table by head size, chosen by what fits the registers.
 
 A thread has 255 registers. The accumulators o_dot take G BM D / threads of them, and a tile of scores takes BM BS /
-threads about three times over: p, s_dot, and both rounded. The more tangents G share scores and probabilities, the fewer
-products each costs, 4 + 1 / G (2 + 1 / G where keys and values have none): a G of 2 saves a tenth of G = 1 (a sixth).
-The more queries BM share a tile of keys, the less L2 has to deliver: BM (1 + 4 G) D multiply-adds a key, for 4 (1 + 2 G)
-D bytes, 96 operations a byte for 64 queries in pairs of tangents.
+threads about three times over: p, s_dot, and both rounded. The more tangents G share scores and probabilities, the
+fewer products each costs, 4 + 1 / G (2 + 1 / G where keys and values have none): pairs save a tenth (a sixth). The more
+queries BM share a tile of keys, the less L2 has to deliver: BM (1 + 4 G) D multiply-adds a key, for 4 (1 + G) D bytes,
+which is 96 operations a byte for 64 queries and pairs.
 
-Small tiles come first: with 64 queries and 4 warps a multiprocessor holds two programs, and one computes while the other
-waits for its keys, which is why one stage may do. Larger ones stand where they alone let two tangents share, or take
-fewer instructions without spilling. Chosen by compiling (`python -m benchmarks.kernel_registers` prints registers and
-spills; of the tiles that spill nothing in the loop, those with the fewest instructions a tangent), not yet by timing on
-a GPU.
+Small tiles come first: with 64 queries and 4 warps a multiprocessor holds two programs, one of which computes while the
+other waits for its keys, so that one stage may do. Larger ones stand where they alone leave room for a pair, or take
+fewer instructions. Chosen by compiling (`python -m benchmarks.kernel_registers` prints registers and spills): of the
+tiles that spill nothing in the loop, those with the fewest instructions a tangent. No GPU has timed them yet.
 """
 
 from dataclasses import dataclass
