@@ -20,11 +20,11 @@ def attention_forward(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Te
     """softmax(scale q k^T) v, and what the softmax divided by.
 
     Args:
-        q: `[N, H, M, D]`; k and v `[N, H, S, D]`; neighbouring columns are adjacent.
+        q: `[N, H, M, D]`; k and v `[N, H, S, D]`; float16, bfloat16 or float32; neighbouring columns are adjacent.
         scale: of the scores.
 
     Returns:
-        y `[N, H, M, D]`, and log sum exp(scale q k^T) `[N, H, M]`, natural, float32 (float64 for such inputs on CPU).
+        y `[N, H, M, D]`, and log sum exp(scale q k^T) `[N, H, M]`, natural, float32.
     """
     size = q.shape[-1]
     if size % _MULTIPLE:
@@ -60,7 +60,7 @@ def _cudnn(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tenso
 
 
 def _unfused(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    scores = (scale * q.float() @ k.float().mT).float()
+    scores = scale * q.float() @ k.float().mT
     lse = torch.logsumexp(scores, -1)
     y = (scores - lse[..., None]).exp() @ v.float()
     return y.to(q.dtype), lse
