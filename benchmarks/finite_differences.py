@@ -50,6 +50,7 @@ Difference = Callable[[Eps, Tensor, Tensor, float], Tensor]
 
 STEPS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 """h, in the unit of x_t, whose variance is about 1."""
+SEARCHED = (0.0001, 0.0003, *STEPS)
 
 
 def one_sided(eps: Eps, sample: Tensor, probes: Tensor, step: float) -> Tensor:
@@ -76,7 +77,7 @@ def best_steps(eps: Eps, sample: Tensor, probes: Tensor, truth: Tensor) -> dict[
     """The step with the least error, and that error, of each of METHODS; arguments as of `one_sided`."""
 
     def tried(difference: Difference) -> Iterator[tuple[float, float]]:
-        for step in STEPS:
+        for step in SEARCHED:
             yield step, relative_error(difference(eps, sample, probes, step), truth)
 
     return {name: min(tried(difference), key=lambda found: found[1]) for name, difference in METHODS.items()}

@@ -52,8 +52,8 @@ def test_the_best_step_is_the_one_with_the_least_error() -> None:
     x, probes = _sample(2, 1, 2, 3), _probes(1, 2, 1, 2, 3)
     best = best_steps(torch.square, x, probes, 2 * x)
     step, error = best["one-sided"]
-    assert step == 0.001
-    assert error == pytest.approx(0.001 * probes.norm().item() / (2 * x).norm().item())
+    assert step == 0.0001
+    assert error == pytest.approx(0.0001 * probes.norm().item() / (2 * x).norm().item())
     assert best["central"][1] < 1e-12
 
 
