@@ -30,10 +30,8 @@ def attention_forward(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Te
     if size % _MULTIPLE:
         q, k, v = (torch.nn.functional.pad(x, (0, -size % _MULTIPLE)) for x in (q, k, v))
     choice = SDPBackend(torch._fused_sdp_choice(q, k, v, scale=scale))
-    if choice == SDPBackend.FLASH_ATTENTION and q.device.type == "cpu":
-        forward = _cpu_flash
-    else:
-        forward = _FORWARDS.get(choice, _unfused)
+    on_cpu = choice == SDPBackend.FLASH_ATTENTION and q.device.type == "cpu"
+    forward = _cpu_flash if on_cpu else _FORWARDS.get(choice, _unfused)
     y, lse = forward(q, k, v, scale)
     # cuDNN's statistics have a last axis of 1, and memory-efficient attention's are padded to a multiple of 32 queries
     return y[..., :size], lse.flatten(2)[..., : q.shape[2]]
