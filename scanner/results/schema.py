@@ -16,7 +16,7 @@ from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
 from memscan.scanner.metrics.metric import Metric
 from memscan.scanner.results.masks import Summaries
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SCORE_COLUMNS: dict[str, Metric] = {
     **{f"{name}_{summary}": METRICS[name] for name in MAPS for summary in Summaries._fields},

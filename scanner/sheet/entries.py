@@ -16,7 +16,8 @@ from PIL import Image
 from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.ground_truth import KINDS, GroundTruth, Truth
 from memscan.scanner.metrics.catalogue import MAPS
-from memscan.scanner.results.reader import Key, Origin, Results
+from memscan.scanner.results.reader import Origin, Results
+from memscan.scanner.samples import Key
 
 _KEY = ("row", "seed", "step_index")
 _DETAILS = (

@@ -9,7 +9,7 @@ import pytest
 from memscan.scanner.errors import ManifestError
 from memscan.scanner.input.manifest import Manifest, open_manifest
 from memscan.scanner.results.extent import Extent
-from memscan.scanner.run.cut import Bounds, cut, input_digests, rows_of, survey
+from memscan.scanner.run.cut import Bounds, cut, part_inputs, rows_of, survey
 from tests.scanner.run.small_run import ROWS, write_manifest
 
 BOUNDS = Bounds(rows=3, images=4)
@@ -22,6 +22,7 @@ def open_rows(tmp_path: Path, rows: list[dict[str, Any]]) -> Manifest:
 @pytest.mark.parametrize(
     ("counts", "expected"),
     [
+        ([], [(0, 0, 0, 0, 0)]),  # one part, so that readers find its columns
         ([1, 1, 1, 1], [(0, 0, 3, 0, 3), (3, 0, 4, 0, 1)]),
         ([2, 2, 1], [(0, 0, 2, 0, 4), (2, 0, 3, 0, 1)]),
         ([3, 2], [(0, 0, 1, 0, 3), (1, 0, 2, 0, 2)]),  # a row stays whole where it can
@@ -76,7 +77,7 @@ def test_parts_that_are_no_neighbours_are_read_alone(tmp_path: Path, monkeypatch
 def test_digest_of_a_part_speaks_of_its_own_seeds_alone(tmp_path: Path) -> None:
     def digests(seeds: list[int]) -> list[str]:
         manifest = open_rows(tmp_path, [{"prompt": "a rug", "seed": seeds}])
-        return list(input_digests(manifest, list(enumerate(survey(manifest, BOUNDS).parts))))
+        return [made.digest for made in part_inputs(manifest, list(enumerate(survey(manifest, BOUNDS).parts)))]
 
     first, second, third = digests(list(range(10)))
     assert len({first, second, third}) == 3
