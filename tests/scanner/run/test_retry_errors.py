@@ -215,9 +215,8 @@ def test_what_failed_at_one_step_keeps_its_others(
 
     def failing(self: Any, state: Any, step: Any, *others: Any) -> Any:
         measured = original(self, state, step, *others)
-        if step.timestep == 101:
-            errors = ("not finite", *measured.errors[1:])
-            measured = dataclasses.replace(measured, errors=errors)
+        if step.level.timestep == 101:
+            measured = dataclasses.replace(measured, errors=("not finite", *measured.errors[1:]))
         return measured
 
     arguments[arguments.index("--out") + 1] = str(tmp_path / "failed")
