@@ -23,6 +23,7 @@ from memscan.export.checkpoint.tokenization import write_tokenizers
 from memscan.export.graphs.graphs import GIVES, denoiser_graphs
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
 from memscan.export.graphs.trace import trace_component, trace_denoiser
+from memscan.export.parity.failure import failure
 from memscan.export.parity.oracle import DenoiserOracle, component_case
 from memscan.export.parity.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, compare_denoiser, format_table
 from memscan.export.passes.half_precision import Precision
@@ -87,11 +88,9 @@ def export_bundle(
     with _written_aside(out) as folder:
         rows = _Assembly(model, baseline, options, folder, report).run()
         report(format_table(rows))
-        failed = [f"{row.graph} {row.output}" for row in rows if not row.passed]
-        if failed:
-            raise ExportError(
-                f"parity with torch failed for {', '.join(failed)}: no bundle was written; please report it"
-            )
+        complaint = failure(rows, options.storage, options.precision)
+        if complaint:
+            raise ExportError(complaint)
     return rows
 
 
