@@ -20,6 +20,7 @@ from memscan.export.checkpoint.components import Component, Decoder, Encoder
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.checkpoint.target import beside, require_free
 from memscan.export.checkpoint.tokenization import write_tokenizers
+from memscan.export.default_timesteps import at_own_timesteps
 from memscan.export.graphs.graphs import GIVES, denoiser_graphs
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
 from memscan.export.graphs.trace import trace_component, trace_denoiser
@@ -137,6 +138,7 @@ class _Assembly:
         defaults = self.options.defaults
         if defaults.probes is None:
             defaults = dataclasses.replace(defaults, probes=default_probes(latent_shape[0]))
+        defaults = at_own_timesteps(defaults, self.model.schedule())
         record = bundle_record(
             model=_identity(self.model),
             prediction_type=self.model.prediction_type(),
