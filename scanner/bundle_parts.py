@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from typing import Literal
 
-from memscan.scanner.records import check_range
+from memscan.scanner.records import check_range, shown
 
 MOST_TIMESTEPS = 100_000
 _SPACINGS = ("leading", "linspace", "trailing")
