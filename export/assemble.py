@@ -17,10 +17,10 @@ import torch
 from memscan.export.checkpoint.baseline import check_baseline, same_weights
 from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.components import Component, Decoder, Encoder
+from memscan.export.checkpoint.default_timesteps import at_own_timesteps
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.checkpoint.target import beside, require_free
 from memscan.export.checkpoint.tokenization import write_tokenizers
-from memscan.export.default_timesteps import at_own_timesteps
 from memscan.export.graphs.graphs import GIVES, denoiser_graphs
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
 from memscan.export.graphs.trace import trace_component, trace_denoiser

@@ -136,7 +136,8 @@ def part_inputs(manifest: Manifest, parts: Sequence[tuple[int, Extent]]) -> Iter
     """
     groups = itertools.groupby(rows_of(manifest, parts, counted=False), lambda item: item.part)
     for _, extent in parts:
-        digests, pictures = [], {}
+        digests: list[bytes] = []
+        pictures: dict[int, str] = {}
         for _, row in next(groups)[1] if extent.images else ():
             digests.append(row.digest)
             pictures |= row.pictures

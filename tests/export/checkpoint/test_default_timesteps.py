@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from memscan.export.assemble import PAPER_DEFAULTS
-from memscan.export.default_timesteps import at_own_timesteps
+from memscan.export.checkpoint.default_timesteps import at_own_timesteps
 from memscan.scanner.bundle import Schedule
 from memscan.scanner.sampling.samplers import sampler_timesteps
 
