@@ -89,7 +89,7 @@ def export_bundle(
     with _written_aside(out) as folder:
         rows = _Assembly(model, baseline, options, folder, report).run()
         report(format_table(rows))
-        complaint = failure(rows, options.storage, options.precision)
+        complaint = failure(rows, options.precision, narrowed=options.storage == "float16")
         if complaint:
             raise ExportError(complaint)
     return rows

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from memscan.export.graphs.storage import StorageDtype
 from memscan.export.parity.parity import ParityRow
 from memscan.export.passes.half_precision import Precision
 from memscan.scanner import graph_names
@@ -16,8 +15,12 @@ _PARTS = {
 }
 
 
-def failure(rows: Sequence[ParityRow], storage: StorageDtype, precision: Precision) -> str | None:
-    """One line on the rows that did not pass; None if all did."""
+def failure(rows: Sequence[ParityRow], precision: Precision, *, narrowed: bool) -> str | None:
+    """One line on the rows that did not pass; None if all did.
+
+    Args:
+        narrowed: weights are stored as float16.
+    """
     failed = [row for row in rows if not row.passed]
     if not failed:
         return None
@@ -25,7 +28,7 @@ def failure(rows: Sequence[ParityRow], storage: StorageDtype, precision: Precisi
     outputs = ", ".join(f"{row.graph} {row.output}" for row in overflown)
     parts = " and ".join(dict.fromkeys(_part(row.graph) for row in overflown))
     in_torch = any(row.overflow == "torch" for row in overflown)
-    if in_torch and storage == "float16":
+    if in_torch and narrowed:
         why = f"values of the {parts} lie beyond the range of float16, in which its weights are stored, or of float32"
         advice = "export with --storage float32"
     elif in_torch:
