@@ -8,7 +8,6 @@ from typing import Literal
 
 import pytest
 
-from memscan.export.graphs.storage import StorageDtype
 from memscan.export.parity.failure import failure
 from memscan.export.parity.parity import ParityRow
 from memscan.export.passes.half_precision import Precision
@@ -43,12 +42,12 @@ def row(graph: str, output: str, overflow: Overflow) -> ParityRow:
     ],
     ids=["wrong", "float32", "stored in float16", "computed in float16", "the graph alone"],
 )  # fmt: skip
-def test_the_cause_is_named(rows: list[ParityRow], storage: StorageDtype, precision: Precision, said: str) -> None:
-    assert failure([GOOD, *rows], storage, precision) == said
+def test_the_cause_is_named(rows: list[ParityRow], storage: str, precision: Precision, said: str) -> None:
+    assert failure([GOOD, *rows], precision, narrowed=storage == "float16") == said
 
 
 def test_nothing_is_said_where_all_passed() -> None:
-    assert failure([GOOD], "float32", "fp32") is None
+    assert failure([GOOD], "fp32", narrowed=False) is None
 
 
 def scaled(name: str, factor: float) -> Callable[[Tensors], Tensors]:
