@@ -22,6 +22,7 @@ from memscan.export.certificate.prompts import PROMPTS
 from memscan.export.checkpoint.baseline import check_baseline, same_weights
 from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.components import Component, Decoder, Encoder
+from memscan.export.checkpoint.default_timesteps import at_own_timesteps
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.checkpoint.target import beside, require_free
 from memscan.export.checkpoint.tokenization import write_tokenizers
@@ -29,6 +30,7 @@ from memscan.export.graphs.flops import forward_passes
 from memscan.export.graphs.graphs import GIVES, denoiser_graphs
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
 from memscan.export.graphs.trace import trace_component, trace_denoiser
+from memscan.export.parity.failure import failure
 from memscan.export.parity.oracle import DenoiserOracle, component_case
 from memscan.export.parity.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, compare_denoiser, format_table
 from memscan.export.passes.half_precision import Precision
@@ -97,11 +99,9 @@ def export_bundle(
         assembly = _Assembly(model, baseline, options, folder, report)
         rows = assembly.run()
         report(format_table(rows))
-        failed = [f"{row.graph} {row.output}" for row in rows if not row.passed]
-        if failed:
-            raise ExportError(
-                f"parity with torch failed for {', '.join(failed)}: no bundle was written; please report it"
-            )
+        complaint = failure(rows, options.precision, narrowed=options.storage == "float16")
+        if complaint:
+            raise ExportError(complaint)
         assembly.certify()
     return rows
 
@@ -150,6 +150,7 @@ class _Assembly:
         defaults = self.options.defaults
         if defaults.probes is None:
             defaults = dataclasses.replace(defaults, probes=default_probes(latent_shape[0]))
+        defaults = at_own_timesteps(defaults, self.model.schedule())
         self.record = bundle_record(
             model=_identity(self.model),
             prediction_type=self.model.prediction_type(),

@@ -48,6 +48,7 @@ def scan(
     batch_size: int | None = None,
     threads: int = Execution.threads,
     max_errors: int | None = None,
+    retry_errors: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Results:
     """Scan prompts, or the rows of a manifest, for memorization.
@@ -67,6 +68,7 @@ def scan(
         rng: the generator whose latents a seed gives, as in diffusers.
         metrics, score, mask_map, threshold, fit: as the options of `memscan run`.
         max_errors: stop when more images than this have failed.
+        retry_errors: scan those images anew that failed before, in `out`; all others are kept.
         progress: is called with the numbers of images that are done and of all images, first and after every batch.
             None draws a bar where somebody listens to the logger, and there is a terminal or a notebook.
 
@@ -104,7 +106,9 @@ def scan(
     execution = Execution(batch_size=batch_size, threads=threads, provider=provider, engine=engine)
     kept = tempfile.TemporaryDirectory(prefix="memscan-") if out is None else None
     folder = out if kept is None else kept.name
-    job = make_job(manifest, bundle, request, execution, folder, max_errors=max_errors, warn=warn)
+    job = make_job(
+        manifest, bundle, request, execution, folder, max_errors=max_errors, retry_errors=retry_errors, warn=warn
+    )
     run(job, note=note, progress=show_progress if progress is None else _calling(progress))
     return open_results(job.out, kept=kept)
 

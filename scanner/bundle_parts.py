@@ -10,6 +10,7 @@ from memscan.scanner.records import check_range, shown
 from memscan.scanner.settings import Derivative
 
 MOST_TIMESTEPS = 100_000
+_SPACINGS = ("leading", "linspace", "trailing")
 MAPS = ("dh_uncond", "dh_base", "ds_uncond", "ds_base", "h_cond")
 """The maps of the catalogue of metrics, which lies above: a bundle names none but these."""
 
@@ -35,6 +36,8 @@ class Schedule:
         count = self.num_train_timesteps
         check_range("num_train_timesteps", count, 1, MOST_TIMESTEPS)
         check_range("steps_offset", self.steps_offset, 0, count - 1)
+        if self.timestep_spacing not in _SPACINGS:
+            raise ValueError(f"timestep_spacing is {shown(self.timestep_spacing)}, not one of {', '.join(_SPACINGS)}")
         if len(self.alphas_cumprod) != count:
             raise ValueError(f"alphas_cumprod has {len(self.alphas_cumprod)} values for {count} training timesteps")
         for index, alpha in enumerate(self.alphas_cumprod):

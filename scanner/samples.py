@@ -12,6 +12,12 @@ from memscan.scanner.settings import Derivative
 SAMPLED = "sampled"
 """The `image_source` of an image that the model makes."""
 
+Key = tuple[int, int]
+"""(row, seed) of an image."""
+
+RowKey = tuple[int, int, int]
+"""(row, seed, step_index) of a row of results, and of the maps that belong to it."""
+
 GIVEN = "given"
 """The `image_source` of an image that a row brings; how it was fitted follows, after a comma."""
 

@@ -38,7 +38,8 @@ def command(results: Path, ground_truth: str, split: str | None, json_file: Path
     from memscan.scanner.results.reader import open_results
 
     evaluation = evaluate(open_results(results), read_ground_truth(ground_truth), split)
-    click.echo(table(evaluation.records))
+    if evaluation.records:
+        click.echo(table(evaluation.records))
     for text in evaluation.notes:
         note(text)
     if json_file:

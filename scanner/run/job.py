@@ -34,7 +34,7 @@ class Job:
 
     `part_rows` bounds the parts of a new run, in rows, and at four times as much in images; a resumed run keeps its
     own. `share` is what this process does of it. `verified` says that the bundle's files were compared with their
-    digests. With more than `max_errors` failed images the run stops.
+    digests. With more than `max_errors` failed images the run stops. `retry_errors` scans anew what failed before.
     """
 
     manifest: Manifest
@@ -46,6 +46,7 @@ class Job:
     share: Share = WHOLE
     verified: bool = True
     max_errors: int | None = None
+    retry_errors: bool = False
 
     @functools.cached_property
     def record(self) -> RunRecord:
@@ -105,6 +106,7 @@ def make_job(
     part_rows: int | None = None,
     verified: bool = True,
     max_errors: int | None = None,
+    retry_errors: bool = False,
     warn: Callable[[str], None],
 ) -> Job:
     """The job that a caller asks for, from Python or from the command line.
@@ -128,4 +130,5 @@ def make_job(
         PART_ROWS if part_rows is None else part_rows,
         verified=verified,
         max_errors=max_errors,
+        retry_errors=retry_errors,
     )

@@ -15,7 +15,8 @@ CAUTION = (
 _SCALE = (
     "All colours and bars run from 0 to 1, whatever was found. Of curvature (dh, h), 1 means that the model leaves a"
     " pixel no freedom at all; h, from which nothing is subtracted, is high in ordinary images too. Of score changes"
-    " (ds), 1 is the variance of the noise. What lies beyond an end has its colour."
+    " (ds), 1 is the variance of the noise, and the scale is that of their square root. What lies beyond an end has its"
+    " colour."
 )
 
 _DIGITS = 12

@@ -83,6 +83,10 @@ AGREEMENT = ("certificate", "agreements", 1)
         (changed("calibrations", 0, "timestep", to=1000), "calibrations[0].timestep is 1000, not between 0 and 999"),
         (reverse_alphas, "more than 0.00466"),
         (drop_last_alpha, "schedule: alphas_cumprod has 999 values for 1000 training timesteps"),
+        (
+            changed("schedule", "timestep_spacing", to="karras"),
+            "schedule: timestep_spacing is 'karras', not one of leading, linspace, trailing",
+        ),
         (changed(*ALPHAS, 5, to=0), "schedule: alphas_cumprod[5] is 0.0, not between 0 and 1"),
         (changed(*ALPHAS, 0, to=1), "schedule: alphas_cumprod[0] is 1.0, not between 0 and 1"),
         (changed(*ALPHAS, 0, to="0.9"), "schedule.alphas_cumprod[0] is '0.9', not a number"),
