@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from memscan.scanner.results.masks import encode_masks, mask_of, shares, summarize
+from memscan.scanner.results.masks import mask_of, shares, summarize
+from memscan.scanner.results.rle import encode
 from memscan.scanner.results.schema import COLUMNS, SCORE_COLUMNS
 from memscan.scanner.samples import GIVEN, SAMPLED, MeasuredStep, Rejected, Sample, Scanned, StepMaps
 
@@ -104,7 +105,7 @@ class BatchMaker:
 def _masks(masks: NDArray[np.bool_], failed: NDArray[np.bool_]) -> dict[str, pa.Array]:
     height, width = masks.shape[1:]
     return {
-        "mask": pa.array(encode_masks(masks), pa.binary(), mask=failed),
+        "mask": pa.array(encode(masks), pa.binary(), mask=failed),
         "mask_height": pa.array(np.full(len(masks), height), pa.int32(), mask=failed),
         "mask_width": pa.array(np.full(len(masks), width), pa.int32(), mask=failed),
         "mask_share": pa.array(shares(masks), pa.float32(), mask=failed),

@@ -17,7 +17,7 @@ from memscan.scanner.scanning.prepare import Prepared
 class Batch:
     """Samples of the part `part`; `digests` are those of its rows that were read for this batch.
 
-    `last` says that the part ends with it.
+    `last` says that the part ends with it; such a batch may have rejected samples alone, or none.
     """
 
     part: int
@@ -31,13 +31,16 @@ class Batch:
         return len(self.prepared) + len(self.rejected)
 
 
-Prepare = Callable[[Sample], Prepared | Rejected]
+Prepare = Callable[[Sequence[Sample]], Sequence[Prepared | Rejected]]
+"""What becomes of each of the samples."""
 
 
 def batches(
     manifest: Manifest, parts: Sequence[tuple[int, Extent]], prepare: Prepare, ceiling: BatchCeiling
 ) -> Iterator[Batch]:
     """All batches of parts, given in order by number and extent; at least one for each, though all rows be rejected.
+
+    Samples are prepared a batch at a time.
 
     Raises:
         ManifestError: a row group cannot be read, or the manifest was changed.
@@ -47,18 +50,30 @@ def batches(
 
 
 def _batches_of(number: int, rows: Iterator[Row], prepare: Prepare, ceiling: BatchCeiling) -> Iterator[Batch]:
+    waiting: list[Sample] = []
     prepared: list[Prepared] = []
     rejected: list[Rejected] = []
     digests: list[bytes] = []
+
+    def prepare_all() -> None:
+        for outcome in prepare(waiting):
+            if isinstance(outcome, Rejected):
+                rejected.append(outcome)
+            else:
+                prepared.append(outcome)
+        waiting.clear()
+
     for row in rows:
         digests.append(row.digest)
         for item in row.items:
-            outcome = item if isinstance(item, Rejected) else prepare(item)
-            if isinstance(outcome, Rejected):
-                rejected.append(outcome)
+            if isinstance(item, Rejected):
+                rejected.append(item)
                 continue
+            if len(prepared) + len(waiting) >= ceiling.size:
+                prepare_all()
             if len(prepared) >= ceiling.size:
                 yield Batch(number, tuple(prepared), tuple(rejected), tuple(digests), last=False)
                 prepared, rejected, digests = [], [], []
-            prepared.append(outcome)
+            waiting.append(item)
+    prepare_all()
     yield Batch(number, tuple(prepared), tuple(rejected), tuple(digests), last=True)
