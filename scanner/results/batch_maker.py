@@ -45,7 +45,9 @@ class BatchMaker:
         ]
 
     def rejected(self, rejected: Sequence[Rejected]) -> list[pa.RecordBatch]:
-        """One batch for each step, with an error row for each image."""
+        """One batch for each step, with an error row for each image; none where there is no image."""
+        if not rejected:
+            return []
         failed = {"status": ["error"] * len(rejected), "error": [item.error for item in rejected]}
         sources = {"image_source": [_SOURCES[item.image_given] for item in rejected]}
         common = self._common(rejected) | failed | sources
