@@ -17,7 +17,8 @@ from memscan.scanner.scanning.prepare import Prepared
 class Batch:
     """Samples of the part `part`; `digests` are those of its rows that were read for this batch.
 
-    `pictures` are the digests of what those rows bring, by row. `last` says that the part ends with it.
+    `pictures` are the digests of what those rows bring, by row. `last` says that the part ends with it; such a batch
+    may have rejected samples alone, or none.
     """
 
     part: int
@@ -32,7 +33,8 @@ class Batch:
         return len(self.prepared) + len(self.rejected)
 
 
-Prepare = Callable[[Sample], Prepared | Rejected]
+Prepare = Callable[[Sequence[Sample]], Sequence[Prepared | Rejected]]
+"""What becomes of each of the samples."""
 Wanted = Callable[[Key], bool]
 
 
@@ -48,6 +50,8 @@ def batches(
     Args:
         wanted: says of a part which of its images are scanned, by (row, seed).
 
+    Samples are prepared a batch at a time.
+
     Raises:
         ManifestError: a row group cannot be read, or the manifest was changed.
     """
@@ -60,22 +64,34 @@ def batches(
 def _batches_of(
     number: int, rows: Iterator[Row], prepare: Prepare, ceiling: BatchCeiling, wanted: Wanted
 ) -> Iterator[Batch]:
+    waiting: list[Sample] = []
     prepared: list[Prepared] = []
     rejected: list[Rejected] = []
     digests: list[bytes] = []
     pictures: dict[int, str] = {}
+
+    def prepare_all() -> None:
+        for outcome in prepare(waiting):
+            if isinstance(outcome, Rejected):
+                rejected.append(outcome)
+            else:
+                prepared.append(outcome)
+        waiting.clear()
+
     for row in rows:
         digests.append(row.digest)
         pictures |= row.pictures
         for item in row.items:
             if not wanted((item.row, item.seed)):
                 continue
-            outcome = item if isinstance(item, Rejected) else prepare(item)
-            if isinstance(outcome, Rejected):
-                rejected.append(outcome)
+            if isinstance(item, Rejected):
+                rejected.append(item)
                 continue
+            if len(prepared) + len(waiting) >= ceiling.size:
+                prepare_all()
             if len(prepared) >= ceiling.size:
                 yield Batch(number, tuple(prepared), tuple(rejected), tuple(digests), pictures, last=False)
                 prepared, rejected, digests, pictures = [], [], [], {}
-            prepared.append(outcome)
+            waiting.append(item)
+    prepare_all()
     yield Batch(number, tuple(prepared), tuple(rejected), tuple(digests), pictures, last=True)

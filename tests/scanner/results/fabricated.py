@@ -103,7 +103,7 @@ def write_ground_truth(file: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     encoded = []
     for row in rows:
         mask = row["mask"]
-        counts, height, width = (None, None, None) if mask is None else (encode(mask), *mask.shape)
+        counts, height, width = (None, None, None) if mask is None else (*encode(mask[None]), *mask.shape)
         encoded.append({**row, "mask": counts, "mask_height": height, "mask_width": width})
     pq.write_table(pa.Table.from_pylist(encoded), file)
     return file
