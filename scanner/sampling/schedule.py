@@ -48,11 +48,11 @@ class SolverStep:
             eps, uncond_eps: given the prompt and given none.
             previous_denoised: the estimate of the step before; zeros where there is none.
         """
-        g, alpha, sigma, a, b, c = map(
-            np.float32, (guidance_scale, self.level.alpha, self.level.sigma, self.a, self.b, self.c)
-        )
+        numbers = (guidance_scale, self.level.alpha, self.level.sigma, self.a, self.b, self.c)
+        g, alpha, sigma, a, b, c = np.array(numbers, np.float32)
         guided = uncond_eps + (eps - uncond_eps) * g
-        return a * x + b * guided + c * previous_denoised, (x - sigma * guided) / alpha
+        denoised: Latents = (x - sigma * guided) / alpha
+        return a * x + b * guided + c * previous_denoised, denoised
 
 
 Spacing = Callable[[int, int, int], NDArray[np.float64]]
