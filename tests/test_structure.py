@@ -42,7 +42,7 @@ EXPORT = (
     ("attention",),
     ("autodiff",),
     ("passes",),
-    ("graphs", "parity"),
+    ("graphs", "parity", "certificate"),
     ("assemble",),
 )
 KERNELS = (("jvp_attention",), ("torch_runtime",))
