@@ -2,7 +2,8 @@
 
 A measuring call gives the diagonal and, for nothing, eps of the same condition. A guided step gives, for nothing, eps
 of the prompt and of none, the denoised estimate and both states: on the sampler's way it is taken anyway; at a measured
-state it is taken for its answers if no measuring call gives them, since it is cheaper.
+state it is taken for its answers if no measuring call gives them, since it is cheaper. Where a measured state has eps
+of the prompt and of none, by either, the sampler's step from there needs no run of the denoiser.
 """
 
 import dataclasses
@@ -31,6 +32,9 @@ STEP_ASKS = frozenset(
 )
 """What a guided step can answer."""
 
+GUIDANCE_ASKS = (Ask("eps", "prompt"), Ask("eps", "none"))
+"""What a guided step asks the denoiser, in the order of `Guidance`."""
+
 _STATES = ("state", "next_state")
 _EPS = Ask("eps", "prompt")
 _AT_MEASURED = STEP_ASKS - {Ask("next_state")}
@@ -51,6 +55,11 @@ class Calls:
     here: frozenset[Ask]
     first: frozenset[Ask]
     every: frozenset[Ask]
+
+    @property
+    def give_guidance(self) -> bool:
+        """Whether a measured state answers all that the sampler's step from there asks the denoiser."""
+        return self.guided or {"prompt", "none"} <= set(self.measured)
 
 
 def plan_calls(metrics: Sequence[Metric], gives: GivenBy, derivative: Derivative) -> Calls:
@@ -106,6 +115,7 @@ def price(
     *,
     steps_taken: int,
     states_measured: int,
+    states_left: int,
     num_probes: int,
     tangents_per_call: int,
     passes_per_call: float,
@@ -114,12 +124,14 @@ def price(
 
     Args:
         steps_taken: guided steps on the way to the last state that is needed.
+        states_left: measured states from which one of these steps is taken.
         num_probes: in groups of `tangents_per_call`, the last of which is filled up.
         passes_per_call: forward passes that one call of the measuring graph costs: `Bundle.passes` of its kind.
     """
     groups = -(-num_probes // tangents_per_call)
     here = len(calls.measured + calls.denoised) * groups * passes_per_call + GUIDED_PASSES * calls.guided
-    return Price(GUIDED_PASSES * steps_taken, states_measured * here, tangents_per_call, passes_per_call)
+    steps_run = steps_taken - states_left * calls.give_guidance
+    return Price(GUIDED_PASSES * steps_run, states_measured * here, tangents_per_call, passes_per_call)
 
 
 def _check(ask: Ask, metric: Metric, gives: GivenBy, derivative: Derivative) -> None:

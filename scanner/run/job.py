@@ -90,6 +90,7 @@ class Job:
             plan_calls([METRICS[name] for name in measurement.metrics], self.bundle.gives, measurement.derivative),
             steps_taken=last,
             states_measured=len(measurement.steps),
+            states_left=sum(step.index < last for step in measurement.steps),
             num_probes=measurement.probes.count,
             tangents_per_call=self.bundle.tangents_per_call,
             passes_per_call=self.bundle.passes[measurement.derivative],

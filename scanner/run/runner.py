@@ -6,7 +6,7 @@ Whatever dies when, the same call does the rest, and nothing twice.
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import pyarrow as pa
@@ -192,8 +192,9 @@ def _scan(work: Work, found: Tally, note: Note, progress: Progress, opener: Open
             return found + writer.finish(), left
 
 
-def _unprepared(sample: Sample) -> Rejected:
-    raise AssertionError(f"row {sample.row} is not to be scanned")
+def _unprepared(samples: Sequence[Sample]) -> tuple[Rejected, ...]:
+    assert not samples, f"row {samples[0].row} is not to be scanned"
+    return ()
 
 
 def _stop_at_too_many(job: Job, counted: Tally) -> None:

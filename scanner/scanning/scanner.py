@@ -84,7 +84,12 @@ class Scanner:
         path = Path(self._path_metrics, self._calls, sampled)
         texts = self._texts(encoded)
         source = self._source(batch, encoded, texts, sampled, path)
-        measured = [self._meter.measure(source.at(index), self._steps[index], texts, path) for index in self._measured]
+        measured = []
+        for index in self._measured:
+            maps, guidance = self._meter.measure(source.at(index), self._steps[index], texts, path)
+            measured.append(maps)
+            if guidance is not None:
+                source.measured(guidance)
         return Scanned(
             samples=tuple(item.sample for item in batch),
             truncated=tuple(item.tokens.truncated for item in batch),

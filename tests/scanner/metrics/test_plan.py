@@ -37,7 +37,13 @@ def plan(*names: str) -> Calls:
 
 
 def cost(calls: Calls, **changes: int) -> tuple[float, float]:
-    numbers = {"steps_taken": 7, "states_measured": 2, "num_probes": 8, "tangents_per_call": 8} | changes
+    numbers = {
+        "steps_taken": 7,
+        "states_measured": 2,
+        "states_left": 0,
+        "num_probes": 8,
+        "tangents_per_call": 8,
+    } | changes
     found = price(calls, **numbers, passes_per_call=10.2)
     return found.sampling, found.measuring
 
@@ -80,6 +86,13 @@ def test_price_counts_padded_calls_and_sampling_apart() -> None:
     assert cost(both, steps_taken=0, states_measured=1) == (0, pytest.approx(20.4))
     assert cost(plan("ds_uncond")) == (14, 2 * 2)
     assert cost(plan("update_norm")) == (14, 0)
+
+
+def test_a_step_whose_eps_is_measured_is_not_paid_for() -> None:
+    assert cost(plan("dh_uncond"), states_left=1)[0] == cost(plan("ds_uncond"), states_left=1)[0] == 14 - 2
+    assert cost(plan("dh_uncond"), states_left=2)[0] == 14 - 4
+    for other in ("h_cond", "dh_base", "update_norm"):  # eps of none is not asked for
+        assert cost(plan(other), states_left=2)[0] == 14
 
 
 def test_scores_of_sampling_cost_nothing_beside_the_default_maps() -> None:

@@ -214,7 +214,7 @@ def test_dry_run_checks_everything_and_writes_nothing(analytic: Path, capsys: py
         "memscan: dry run: 2 rows, 3 images, 1 of them cannot be scanned",
         "memscan: model analytic, 10 steps of ddim, guidance 2.5, measured at step 7, 8, 9 with 8 hadamard probes",
         "memscan: derivative: exact",
-        "memscan: price of an image in forward passes: 18 to sample, about 101 to measure "
+        "memscan: price of an image in forward passes: 14 to sample, about 101 to measure "
         "(by count 5.6 a call of 4 tangents)",
         "memscan: would write to m.memscan, by CPUExecutionProvider",
     ]
@@ -231,7 +231,8 @@ def test_price_follows_what_is_measured(analytic: Path, capsys: pytest.CaptureFi
     # A step is 2 passes. 8 probes are two calls of 4 tangents, 2 (1 + 4 * 1.15) = 11.2 passes for each condition.
     assert price("--step", 9) == "18 to sample, about 34 to measure"
     assert price("--step", 0) == "0 to sample, about 34 to measure"
-    assert price("--step", 0, "--images") == "20 to sample, about 34 to measure"
+    assert price("--step", 0, "--images") == "18 to sample, about 34 to measure"  # eps of a step is measured
+    assert price("--step", 0, "--step", 9) == "16 to sample, about 67 to measure"
     assert price("--step", 9, "--metrics", "free") == "18 to sample, about 22 to measure"  # the mask's map
     assert price("--step", 9, "--metrics", "free", "--mask-map", "ds_uncond") == "18 to sample, about 2 to measure"
     assert price("--step", 9, "--metrics", "all") == "18 to sample, about 45 to measure"
