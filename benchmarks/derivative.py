@@ -34,14 +34,17 @@ from benchmarks.call_memory import call_memory
 from benchmarks.derivative_truth import eps_of, print_best_steps, reverse_mode, truths
 from benchmarks.finite_differences import METHODS, Difference, relative_error
 from benchmarks.graph_memory import peak_memory
+from memscan.export.autodiff.cut import CUTS
 from memscan.export.checkpoint.denoiser import EpsDenoiser
+from memscan.export.graphs.flops import graph_flops
 from memscan.export.graphs.measure import measure_graph
 from memscan.export.graphs.trace import INPUTS, trace_denoiser
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.sliced_attention import SliceAttention
 from memscan.export.passes.written_out_attention import WriteOutAttention
-from memscan.scanner.graph_names import MEASURE
+from memscan.scanner.graph_names import MEASURE, STEP
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
+from memscan.scanner.settings import Derivative
 
 UNETS = {
     "small": {
@@ -69,6 +72,11 @@ ONCE = (FORWARD, PEER)
 PEER_TANGENTS = 8
 GOALS = {4: 1.05 * 5, 8: 1.05 * 9, 16: 18.0}
 """At most so many F for K."""
+CUT_METHODS: dict[Derivative, str] = {
+    "frozen": "memscan frozen, ONNX Runtime",
+    "shallow": "memscan shallow, ONNX Runtime",
+}
+CUT_TANGENTS = 8
 SPEED_GOAL = 4.5
 """Times the speed of reverse mode with the same K, on the large UNet."""
 
@@ -101,11 +109,14 @@ def main(unet: tuple[str, ...], batch: int, repeats: int, slow: bool) -> None:
         feed = _inputs(name, batch)
         measure = {count: _sliced(measure_graph(traced, count)) for count in sorted(set(sum(GROUPS.values(), ())))}
         steps = print_best_steps(denoiser, feed)
-        runs = _onnx_runs(traced, measure, steps, feed) | _torch_runs(denoiser, feed, slow)
+        cut = {kind: measure_graph(traced, CUT_TANGENTS, CUTS[kind]) for kind in CUT_METHODS}
+        share = _tangent_share(traced, cut["shallow"], batch)
+        runs = _onnx_runs(traced, measure, steps, feed) | _cut_runs(cut, feed) | _torch_runs(denoiser, feed, slow)
         if slow:
             runs[PEER, PEER_TANGENTS] = _peer(traced, feed)
         memory = {key: call_memory(run) for key, run in runs.items()}
-        _print_table(name, batch, repeats, _figures(runs, memory, repeats), truths(denoiser, feed))
+        _print_table(name, batch, repeats, _figures(runs, memory, repeats), _goals(share), truths(denoiser, feed))
+        click.echo(f"\na tangent of the shallow derivative is {share:.3f} of the operations of a forward pass")
         click.echo(f"\nmeasuring {max(measure)} tangents takes {_peak(measure[max(measure)], batch):.2f} GiB at most")
 
 
@@ -171,6 +182,37 @@ def _onnx_runs(
 
 def _forgotten(_: object) -> None:
     """A forward pass gives no derivative."""
+
+
+def _cut_runs(cut: dict[Derivative, ir.Model], inputs: dict[str, torch.Tensor]) -> Runs:
+    """The derivatives that leave paths out."""
+    feed = {name: value.numpy() for name, value in inputs.items()}
+    feed["tangents"] = feed["tangents"][:CUT_TANGENTS]
+    sessions = {kind: _session(_sliced(model.clone())) for kind, model in cut.items()}
+    return {
+        (CUT_METHODS[kind], CUT_TANGENTS): lambda session=session: torch.from_numpy(session.run(["v_dot_jv"], feed)[0])
+        for kind, session in sessions.items()
+    }
+
+
+def _tangent_share(traced: ir.Model, measure: ir.Model, batch: int) -> float:
+    """Operations of a tangent, in those of a forward pass."""
+    with tempfile.TemporaryDirectory() as folder:
+        operations = []
+        for name, model in {STEP: traced.clone(), MEASURE: measure.clone()}.items():
+            WriteOutAttention()(model)
+            ir.save(model, Path(folder) / name)
+            operations.append(graph_flops(Path(folder) / name, batch))
+    forward, measuring = operations
+    return (measuring / forward - 1) / CUT_TANGENTS
+
+
+def _goals(share: float) -> dict[Key, float]:
+    """At most so many F, by method and K; `share` is that of a tangent of the shallow derivative."""
+    goals = {(OURS, count): goal for count, goal in GOALS.items()}
+    goals[CUT_METHODS["frozen"], CUT_TANGENTS] = 0.8 * (1 + CUT_TANGENTS)
+    goals[CUT_METHODS["shallow"], CUT_TANGENTS] = 1.25 * (1 + CUT_TANGENTS * share)
+    return goals
 
 
 def _torch_runs(denoiser: EpsDenoiser, inputs: dict[str, torch.Tensor], slow: bool) -> Runs:
@@ -253,7 +295,12 @@ def _figures(runs: Runs, memory: dict[Key, int], repeats: int) -> dict[Key, Figu
 
 
 def _print_table(
-    name: str, batch: int, repeats: int, measured: dict[Key, Figures], truth: Callable[[bool, int], torch.Tensor]
+    name: str,
+    batch: int,
+    repeats: int,
+    measured: dict[Key, Figures],
+    goals: dict[Key, float],
+    truth: Callable[[bool, int], torch.Tensor],
 ) -> None:
     forward = min(figures.seconds for (method, _), figures in measured.items() if method.startswith("forward"))
     torch_forward = measured[REVERSE, 0].seconds
@@ -264,7 +311,7 @@ def _print_table(
     click.echo(f"|{'-' * 32}|---:|{'-' * 9}:|{'-' * 7}:|{'-' * 6}:|{'-' * 16}:|{'-' * 8}:|{'-' * 7}:|")
     for (method, count), figures in measured.items():
         unit = torch_forward if method.startswith("torch") else forward
-        goal = f"{GOALS[count]:.2f}" if method == OURS else ""
+        goal = f"{goals[method, count]:.2f}" if (method, count) in goals else ""
         speed = f"{measured[REVERSE, count].seconds / figures.seconds:.2f}x"
         error = (
             "" if figures.result is None else f"{relative_error(figures.result, truth(method == REVERSE, count)):.1e}"

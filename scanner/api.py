@@ -16,7 +16,7 @@ from memscan.scanner.run.job import make_job
 from memscan.scanner.run.progress import Advance, show_progress
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import Progress, run
-from memscan.scanner.settings import Engine, Execution, Fit, ProbeKind, Provider, Sampler, Stream
+from memscan.scanner.settings import Derivative, Engine, Execution, Fit, ProbeKind, Provider, Sampler, Stream
 
 
 def scan(
@@ -36,6 +36,7 @@ def scan(
     probe_kind: ProbeKind | None = None,
     num_probes: int | None = None,
     probe_seed: int | None = None,
+    derivative: Derivative | None = None,
     rng: Stream = Request.stream,
     metrics: Sequence[str] = (),
     score: str | None = None,
@@ -62,6 +63,7 @@ def scan(
         columns: the manifest's columns by their names, and those to carry through.
         maps, images: keep whole maps, and the generated images.
         steps, timesteps: where to measure, by index or by training timestep; none leaves it to the bundle.
+        derivative: the kind to measure by, one of the bundle's; None is its default.
         rng: the generator whose latents a seed gives, as in diffusers.
         metrics, score, mask_map, threshold, fit: as the options of `memscan run`.
         max_errors: stop when more images than this have failed.
@@ -88,6 +90,7 @@ def scan(
         probe_kind=probe_kind,
         num_probes=num_probes,
         probe_seed=probe_seed,
+        derivative=derivative,
         stream=rng,
         metrics=tuple(metrics),
         score_name=score,

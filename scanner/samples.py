@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from memscan.scanner.settings import Derivative
+
 SAMPLED = "sampled"
 """The `image_source` of an image that the model makes."""
 
@@ -86,10 +88,14 @@ class Scanned:
 
 @dataclasses.dataclass(frozen=True)
 class MeasuredStep:
-    """What the rows of one measured step have in common; without a `threshold` they have no masks."""
+    """What the rows of one measured step have in common; without a `threshold` they have no masks.
+
+    `derivative` is the kind that was measured by.
+    """
 
     index: int
     timestep: int
     sigma: float
     threshold: float | None
     calibrated: bool
+    derivative: Derivative = "exact"

@@ -96,6 +96,8 @@ def command(
 
 
 def _describe(job: "Job") -> None:
+    from memscan.scanner.run.derivative import describe
+    from memscan.scanner.run.measurement import measured_steps
     from memscan.scanner.run.runner import preview
 
     outlook, measurement = preview(job), job.measurement
@@ -107,6 +109,8 @@ def _describe(job: "Job") -> None:
         f"{measurement.guidance_scale:g}, measured at step {indices} with "
         f"{measurement.probes.count} {measurement.probes.kind} probes"
     )
+    timesteps = [step.timestep for step in measured_steps(job.bundle, measurement)]
+    note(f"derivative: {describe(job.bundle, measurement.derivative, measurement.mask_map, timesteps)}")
     note(f"price of an image in forward passes: {job.price()}")
     note(f"would {'continue the run in' if outlook.resumes else 'write to'} {job.out}, by {outlook.device}")
 

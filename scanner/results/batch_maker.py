@@ -89,6 +89,7 @@ class BatchMaker:
             "model_id": self._model_id,
             "calibrated": step.calibrated,
             "threshold": step.threshold,
+            "derivative": step.derivative,
         }
         arrays = []
         for field in self._schema:

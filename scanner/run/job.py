@@ -86,11 +86,12 @@ class Job:
         measurement = self.measurement
         last = measurement.num_inference_steps if measurement.save_images else measurement.steps[-1].index
         return price(
-            plan_calls([METRICS[name] for name in measurement.metrics], self.bundle.gives),
+            plan_calls([METRICS[name] for name in measurement.metrics], self.bundle.gives, measurement.derivative),
             steps_taken=last,
             states_measured=len(measurement.steps),
             num_probes=measurement.probes.count,
             tangents_per_call=self.bundle.tangents_per_call,
+            passes_per_call=self.bundle.passes[measurement.derivative],
         )
 
 

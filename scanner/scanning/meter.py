@@ -44,6 +44,7 @@ class Meter:
         self._metrics = [METRICS[name] for name in measurement.metrics if METRICS[name].when == "measured"]
         self._calls = calls
         self._guidance_scale = measurement.applied_guidance
+        self._derivative = measurement.derivative
         self._count = measurement.probes.count
         self._probes = probe_groups(make_probes(measurement.probes, bundle.latent_shape), bundle.tangents_per_call)
         self._tangents = functools.lru_cache(1)(self._upload_tangents)
@@ -93,7 +94,9 @@ class Meter:
     def _response(self, x: Value, level: Level, texts: Texts, condition: Condition, at: Place) -> dict[Ask, Array]:
         def sum_of_products(tangents: Value) -> tuple[Array, Array]:
             baseline = condition == "baseline"
-            eps, v_dot_jv = self._graphs.measure(x, level, texts[condition], tangents, baseline=baseline)
+            eps, v_dot_jv = self._graphs.measure(
+                x, level, texts[condition], tangents, derivative=self._derivative, baseline=baseline
+            )
             return self._graphs.download(eps), self._graphs.download(v_dot_jv)
 
         response = estimate(sum_of_products, self._tangents(x.shape[0]), self._count)

@@ -53,7 +53,7 @@ class Scanner:
             raise UsageError(f"steps {self._measured}: the sampler's indices are 0 to {len(self._steps) - 1}")
         metrics = [METRICS[name] for name in measurement.metrics]
         self._path_metrics = [metric for metric in metrics if metric.when != "measured"]
-        self._calls = plan_calls(metrics, bundle.gives)
+        self._calls = plan_calls(metrics, bundle.gives, measurement.derivative)
         self._meter = Meter(bundle, graphs, measurement, self._calls)
         self.prepare = Preparer(bundle, measurement)
         self._encode = PromptEncoder(bundle, graphs)

@@ -42,9 +42,10 @@ def _settings(selection: Selection) -> str:
     settings = selection.origin.settings
     steps, sampler, guidance = (settings[name] for name in ("num_inference_steps", "sampler", "guidance_scale"))
     count, kind, seed = (settings[f"probes.{name}"] for name in ("count", "kind", "seed"))
+    derivative = settings.get("derivative", "exact")  # an earlier version had no other
     return (
-        f"{steps} steps of {sampler}, guidance {guidance:g}, {count} {kind} probes of seed {seed}; measured at step"
-        f" {selection.step} (timestep {selection.timestep}, sigma {selection.sigma:.3g})."
+        f"{steps} steps of {sampler}, guidance {guidance:g}, {count} {kind} probes of seed {seed}, {derivative}"
+        f" derivative; measured at step {selection.step} (timestep {selection.timestep}, sigma {selection.sigma:.3g})."
     )
 
 

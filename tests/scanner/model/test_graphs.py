@@ -18,8 +18,8 @@ from memscan.scanner.model.text import Tokenizer
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from memscan.scanner.sampling.schedule import Level, SolverStep
-from memscan.scanner.settings import Execution
-from tests.analytic_bundle import IMAGE, write_analytic_bundle
+from memscan.scanner.settings import Derivative, Execution
+from tests.analytic_bundle import IMAGE, SLOPES, write_analytic_bundle
 from tests.analytic_model import LATENT, MAX_LENGTH, analytic_model
 
 CPU = Execution(threads=1, provider="cpu")
@@ -208,24 +208,33 @@ def test_a_graph_that_cannot_be_loaded_is_the_bundles_error(bundle: Bundle) -> N
     with pytest.raises(BundleError, match=r"measure\.onnx cannot be loaded: export the model again \([^\n]+\)$"):
         sample = engine.upload(np.zeros((1, *LATENT), np.float32))
         text = {"encoder_hidden_states": engine.upload(np.zeros((1, MAX_LENGTH, 5), np.float32))}
-        engine.measure(sample, Level(1, 0.9, 0.4), text, engine.upload(np.ones((4, 1, *LATENT), np.float32)))
+        tangents = engine.upload(np.ones((4, 1, *LATENT), np.float32))
+        engine.measure(sample, Level(1, 0.9, 0.4), text, tangents, derivative="exact")
 
 
 @pytest.mark.parametrize("baseline", [False, True])
-def test_a_noise_level_of_no_table_gives_the_closed_form(bundle: Bundle, baseline: bool) -> None:
+@pytest.mark.parametrize("derivative", SLOPES)
+def test_a_noise_level_of_no_table_gives_the_closed_form(
+    bundle: Bundle, derivative: Derivative, baseline: bool
+) -> None:
     """Between two training timesteps, and not even variance preserving: graphs take what they are told."""
     level, prompt, x = Level(123.4, 0.7, 0.2), "a red memorized mug", noise(3)[None]
     engine, tokens = open_graphs(bundle, CPU), Tokenizer(bundle)(prompt)
     text = {name: engine.upload(value) for name, value in engine.encode_text([tokens.ids[0][None]]).items()}
     probes = np.sign(noise(4))[None, None].repeat(4, axis=0)
     eps, v_dot_jv = engine.measure(
-        engine.upload(x), level, text, engine.upload(probes.astype(np.float32)), baseline=baseline
+        engine.upload(x),
+        level,
+        text,
+        engine.upload(probes.astype(np.float32)),
+        derivative=derivative,
+        baseline=baseline,
     )
     model = analytic_model("baseline" if baseline else "model")
     expected = model.eps(x[0].astype(np.float64), prompt, level.alpha, level.sigma)
     np.testing.assert_allclose(engine.download(eps)[0], expected, rtol=1e-5, atol=1e-5)
     jacobian = model.collapse(prompt, level.alpha, level.sigma) / level.sigma
-    np.testing.assert_allclose(engine.download(v_dot_jv)[0], 4 * jacobian, rtol=1e-5)
+    np.testing.assert_allclose(engine.download(v_dot_jv)[0], 4 * SLOPES[derivative] * jacobian, rtol=1e-5)
 
 
 def test_a_step_answers_with_eps_of_prompt_and_none_beside_its_result(bundle: Bundle) -> None:
