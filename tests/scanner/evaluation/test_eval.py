@@ -239,7 +239,7 @@ def test_seeds_of_a_prompt_are_one_caption(tmp_path: Path, truth: Path) -> None:
         ),
         (
             ["R", "--ground-truth", "none.parquet"],
-            "no ground truth at none.parquet: give a Parquet file, or the word testbed",
+            "no ground truth at none.parquet: give a file, or the word testbed",
         ),
         (
             ["R", "--ground-truth", "G", "--split", "test"],
