@@ -83,20 +83,40 @@ def nearest(roc: Roc, limit: float) -> float:
     return float(roc.tpr[np.argmin(np.abs(roc.fpr - limit))])
 
 
+def resampled_auc(
+    falling: NDArray[np.floating], memorized: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """P(memorized > other) + 1/2 P(equal) over all pairs, in R replicates where image n occurs `weights` [R, N] times.
+
+    Args:
+        falling: scores [N], the highest first.
+
+    Returns:
+        [R].
+    """
+    others = -falling[~memorized]
+    hits = np.cumsum(weights[:, memorized], axis=1)
+    hits = np.concatenate((np.zeros((len(hits), 1)), hits), axis=1)  # of the n highest: [R, P + 1]
+    higher = np.searchsorted(-falling[memorized], others, side="left")
+    not_lower = np.searchsorted(-falling[memorized], others, side="right")
+    negative = weights[:, ~memorized]
+    won = np.einsum("rq,rq->r", negative, hits[:, higher]) + np.einsum("rq,rq->r", negative, hits[:, not_lower])
+    share: NDArray[np.float64] = won / 2 / (negative.sum(axis=1) * hits[:, -1])
+    return share
+
+
 def resampled_below(
-    scores: NDArray[np.floating],
+    falling: NDArray[np.floating],
     memorized: NDArray[np.bool_],
     weights: NDArray[np.float64],
     limit: float,
 ) -> NDArray[np.float64]:
-    """`below` of R replicates in which image n occurs `weights` [R, N] times: [R]."""
-    order = np.argsort(-scores, kind="stable")
-    scores, memorized, weights = scores[order], memorized[order], weights[:, order]
-    others, alarms = scores[~memorized], np.cumsum(weights[:, ~memorized], axis=1)
+    """`below` of R replicates in which image n occurs `weights` [R, N] times: [R]. Scores fall, as above."""
+    alarms = np.cumsum(weights[:, ~memorized], axis=1)
     # The first of the others with which the limit is reached is where the next point would be: what exceeds it counts.
     first = np.argmax(alarms / alarms[:, -1:] >= limit, axis=1)
+    exceeding = np.searchsorted(-falling[memorized], -falling[~memorized][first], side="left")
     hits = np.cumsum(weights[:, memorized], axis=1)
-    exceeding = np.searchsorted(-scores[memorized], -others[first], side="left")  # of the memorized, by replicate
     hits = np.concatenate((np.zeros((len(hits), 1)), hits), axis=1)
     reached: NDArray[np.float64] = hits[np.arange(len(hits)), exceeding] / hits[:, -1]
     return reached

@@ -20,6 +20,7 @@ TOP = np.repeat([True, False], 8)[:, None] & np.ones(16, dtype=bool)  # the uppe
 EVERYTHING = np.ones((16, 16), dtype=bool)
 KEYS = ["map", "step", "timestep", "kind", "protocol", "images", "captions"]
 KEYS += ["iou", "iou_low", "iou_high", "miou", "accuracy", "auc", "auc_low", "auc_high"]
+KEYS += [f"{name}_{what}" for name in ("iou", "miou", "accuracy") for what in ("threshold", "value")]
 
 Map = NDArray[np.float32]
 
@@ -153,7 +154,9 @@ def test_json_holds_a_record_for_each_line_of_the_table(tmp_path: Path, truth: P
     results = write_results(tmp_path / "out", three_images())
     file = tmp_path / "figures.json"
     assert invoke(["eval", str(results), "--ground-truth", str(truth), "--json", str(file)]) == 0
-    records = json.loads(file.read_text())
+    found = json.loads(file.read_text())
+    assert list(found) == ["localization", "detection", "notes"]
+    records = found["localization"]
     assert len(records) == 8
     assert all(list(record) == KEYS for record in records)
     assert {(r["kind"], r["protocol"]) for r in records} == {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from memscan.scanner.evaluation.detection import detection, rate_replicates
+from memscan.scanner.evaluation.detection import detection
 from memscan.scanner.evaluation.overlap import percentile_interval, resampled
 from memscan.scanner.evaluation.roc import curve, needed, resampled_below
 
@@ -123,7 +123,9 @@ def test_a_replicate_is_the_rule_on_the_images_that_were_drawn(ties: bool) -> No
     for row in weights.astype(int):
         drawn = np.repeat(np.arange(450), row)
         expected.append(last_under(scores[drawn], memorized[drawn], 0.01))
-    np.testing.assert_allclose(resampled_below(scores, memorized, weights, 0.01), expected, rtol=1e-12)
+    order = np.argsort(-scores)
+    found = resampled_below(scores[order], memorized[order], weights[:, order], 0.01)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_the_interval_of_a_rate_resamples_captions() -> None:
@@ -134,10 +136,15 @@ def test_the_interval_of_a_rate_resamples_captions() -> None:
     generator = np.random.default_rng(0)
     drawn, others = resampled(50, generator), resampled(300, generator)
     weights = np.concatenate((np.repeat(drawn, 3, axis=1), others), axis=1)
-    expected = percentile_interval(resampled_below(scores, memorized, weights, 0.01))
+    order = np.argsort(-scores)
+    expected = percentile_interval(resampled_below(scores[order], memorized[order], weights[:, order], 0.01))
     assert (found.rates[0].low, found.rates[0].high) == expected
-    replicates = rate_replicates(0.01, scores, memorized, captions)
-    assert replicates is not None and percentile_interval(replicates) == expected
+    assert found.interval is not None and found.replicates is not None
+    each = [
+        auc_by_trapezoids(scores[np.repeat(np.arange(450), row)], memorized[np.repeat(np.arange(450), row)])
+        for row in weights[:10].astype(int)
+    ]
+    np.testing.assert_allclose(found.replicates.auc[:10], each, rtol=1e-12)
 
 
 def test_what_a_limit_needs() -> None:

@@ -137,4 +137,4 @@ def test_labels_without_masks_are_enough_for_detection(tmp_path: Path) -> None:
         *(("none", None), ("global", 1.0), ("local", 1.0), ("all", 1.0))
     }
     assert {one.iou for one in evaluation.records} == {None}
-    assert evaluation.notes == ("the ground truth has no column mask: detection alone is evaluated",)
+    assert evaluation.notes == ("the ground truth has no masks: detection alone is evaluated",)
