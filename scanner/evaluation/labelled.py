@@ -50,6 +50,16 @@ class LabelledStep:
     def keys(self) -> list[Key]:
         return list(zip(self.table["row"].to_pylist(), self.table["seed"].to_pylist(), strict=True))
 
+    def take(self, chosen: NDArray[np.intp]) -> "LabelledStep":
+        """The images at these indices, in their order."""
+        return dataclasses.replace(
+            self,
+            table=self.table.take(chosen),
+            truths=self.truths[chosen],
+            captions=self.captions[chosen],
+            kinds=self.kinds[chosen],
+        )
+
     @property
     def maps(self) -> list[str]:
         """The maps that were measured, in the order of the columns."""

@@ -20,7 +20,7 @@ from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.formats.fields import named, prompt_of, said, whole
 from memscan.scanner.evaluation.formats.merge import ALL, NOTHING, union
 from memscan.scanner.evaluation.formats.polygons import polygon_mask
-from memscan.scanner.evaluation.truth import Truth
+from memscan.scanner.evaluation.truth import Kind, Truth
 from memscan.scanner.evaluation.truth_masks import condensed, read_mask
 from memscan.scanner.records import RecordError, parse_json
 from memscan.scanner.results.rle import MAX_PIXELS
@@ -119,6 +119,6 @@ def _truth(image: Mapping[str, Any], masks: list[NDArray[np.bool_]]) -> Truth:
     if prompt is None and own is not None:
         row, seed = int(own[1]), int(own[2])
     mask = union(masks) if masks else NOTHING
-    kind = "none" if not masks else "global" if mask.all() else "local"
+    kind: Kind = "none" if not masks else "global" if mask.all() else "local"
     id = str(image["id"]) if prompt is None and row is None else None
     return Truth(id, prompt, kind, ALL if kind == "global" else mask, seed=seed, row=row)
