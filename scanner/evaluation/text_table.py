@@ -81,8 +81,8 @@ def _unsupported(records: Sequence[DetectionRecord]) -> Iterator[str]:
     rates = {rate.limit: rate for record in records for rate in record.rates if rate.below is None}
     for rate in rates.values():
         yield (
-            f"no rate at {100 * rate.limit:g}% false positives: it takes {rate.needed} captions of kind none, and there are"
-            f" {rate.captions}"
+            f"no rate at {100 * rate.limit:g}% false positives: it takes {rate.needed} captions of kind none, and there"
+            f" are {rate.captions}"
         )
 
 

@@ -98,9 +98,8 @@ class GroundTruth:
             if known and not several:
                 raise ValueError(f"rows {known[0]} and {number} have the same {_said(name, value, one.seed)}")
             if by_seed and (one.seed is None) != (None in by_seed):
-                raise ValueError(
-                    f"row {number} gives a seed and another row none, of the same {_said(name, value, None)}"
-                )
+                which = _said(name, value, None)
+                raise ValueError(f"row {number} and others have the same {which}, and only some of them a seed")
             by_seed.setdefault(one.seed, []).append(number)
         return found
 

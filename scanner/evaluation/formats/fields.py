@@ -43,7 +43,7 @@ def whole(name: str, value: Any, most: int = MAX_SEED, least: int = 0) -> int:
         or value != value // 1
         or not least <= value <= most
     ):
-        raise ValueError(f"{name} is {shown(value)}, not a whole number of at least {least}")
+        raise ValueError(f"{name} is {shown(value)}, not a whole number from {least} to {most}")
     return int(value)
 
 
