@@ -141,7 +141,7 @@ def test_without_a_mask_the_whole_counts(tmp_path: Path, training: Path) -> None
         (["--images", "empty"], "empty holds no pictures (.bmp, .gif"),
         (
             ["--images", "training", "--out", "v.txt"],
-            "--out v.txt: a table is written to a file that ends in .parquet or",
+            "--out v.txt: a table is written to a file that ends in",
         ),
         (["--images", "training", "--out", "none/v.csv"], "cannot write none/v.csv: No such file or directory: choose"),
     ],
