@@ -35,9 +35,10 @@ from memscan.scanner.run.progress import Advance
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution, ProbeKind, Sampler
-from testbed.calibrate import CHOOSERS, Found, thresholds_of
+from testbed.calibrate import CHOOSERS
 from testbed.scanning import export
 from testbed.tables import HOME
+from testbed.thresholds import Found, thresholds_of
 
 FEWER_PROBES = 4
 """Below the embedded bundle's tangents a call: scanned with a bundle of their own."""
@@ -126,6 +127,7 @@ class Bench:
                 measurement.guidance_scale,
                 measurement.probes,
                 setting.sampler,
+                measurement.derivative,
             )
             for (name, timestep), best in found.items()
         )

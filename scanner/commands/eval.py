@@ -74,14 +74,15 @@ def command(
         _compare(opened[0], opened[1], truth, split, json_file)
         return
     evaluation = evaluate(opened[0], truth, split)
-    click.echo(table(evaluation.records, evaluation.detections))
+    if evaluation.records or evaluation.detections:
+        click.echo(table(evaluation.records, evaluation.detections))
     for text in evaluation.notes:
         note(text)
     if json_file:
         write_file(evaluation.to_json().encode(), json_file, "--json")
-    if per_image:
+    if per_image and not opened[0].is_empty:
         write_table(rows(opened[0], truth, split), per_image, "--per-image")
-    if plot:
+    if plot and not opened[0].is_empty:
         write_file(roc_figure(evaluation.detections, plot.suffix.lower()), plot, "--plot")
 
 

@@ -23,11 +23,14 @@ Detections = dict[tuple[str, str], Detection]
 def evaluate(results: Results, truth: GroundTruth, split: str | None = None) -> Evaluation:
     """Score every metric and step in `results` against `truth`, or against that part of it whose split is `split`.
 
-    The oracle protocol normalises each kind over the images of that kind alone, as the paper does with its subsets.
+    The oracle protocol normalises each kind over the images of that kind alone, as the paper does with its subsets. Of
+    results without rows there are no records.
 
     Raises:
         UsageError: nothing can be scored: no such split, or no image of the results has ground truth.
     """
+    if results.is_empty:
+        return Evaluation((), (f"nothing to evaluate in {results.path}: its manifest had no rows",))
     steps, notes = label(results, truth, split)
     notes += _lacking(results, truth, steps)
     records: list[Record] = []

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.truth import KINDS, GroundTruth
 from memscan.scanner.metrics.catalogue import MAPS, SCORES
-from memscan.scanner.results.reader import Key, Results
+from memscan.scanner.results.reader import Results
 from memscan.scanner.results.schema import SCORE_COLUMNS
+from memscan.scanner.samples import Key
 
 _COLUMNS = (
     *("row", "seed", "step_index", "timestep", "sigma", "id", "prompt", "status"),

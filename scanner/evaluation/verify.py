@@ -129,7 +129,7 @@ def verify(results: Results, pictures: TrainingPictures | None, truth: GroundTru
             found.append(base | _not_compared(str(error)))
             continue
         found.append(base | (_verdict(compared) if compared else _not_compared("there is no training picture for it")))
-    if not kept:
+    if not kept and not results.is_empty:
         raise UsageError(f"{results.path} holds no images: scan again with `memscan run --images`")
     return Verification(pa.Table.from_pylist(found, SCHEMA), unreadable)
 

@@ -16,12 +16,13 @@ from PIL import Image
 from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.truth import KINDS, GroundTruth, Truth
 from memscan.scanner.metrics.catalogue import MAPS
-from memscan.scanner.results.reader import Key, Origin, Results
+from memscan.scanner.results.reader import Origin, Results
+from memscan.scanner.samples import SAMPLED, Key
 
 _KEY = ("row", "seed", "step_index")
 _DETAILS = (
     *("id", "prompt", "score", "mask", "mask_height", "mask_width"),
-    *("timestep", "sigma", "threshold", "calibrated", "model_id"),
+    *("timestep", "sigma", "threshold", "calibrated", "model_id", "image_source"),
 )
 _MEANS = tuple(f"{name}_mean" for name in MAPS)
 
@@ -30,7 +31,7 @@ _MEANS = tuple(f"{name}_mean" for name in MAPS)
 class Entry:
     """One image of the sheet: `mask` is bool [h, w]; `maps`, float16 [h, w] by name, is empty if none were saved.
 
-    `mask` is None if there is no threshold.
+    `mask` is None if there is no threshold. `given` says that the row brought the image.
     """
 
     row: int
@@ -42,6 +43,7 @@ class Entry:
     maps: dict[str, NDArray[np.float16]]
     generated: Image.Image | None
     truth: Truth | None
+    given: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,6 +143,7 @@ def _entry(
         maps=maps,
         generated=None if generated is None else Image.open(io.BytesIO(generated)),
         truth=truth,
+        given=row["image_source"] not in (None, SAMPLED),
     )
 
 
