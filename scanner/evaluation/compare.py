@@ -39,9 +39,9 @@ def compare(first: Results, second: Results, truth: GroundTruth, split: str | No
     Raises:
         UsageError: nothing can be scored in one of them, or they have no step or no image in common.
     """
-    for one in (first, second):
-        if one.is_empty:
-            raise UsageError(f"nothing to compare in {one.path}: its manifest had no rows")
+    for results in (first, second):
+        if results.is_empty:
+            raise UsageError(f"nothing to compare in {results.path}: its manifest had no rows")
     (steps, notes), (others, other_notes) = label(first, truth, split), label(second, truth, split)
     pairs = _pairs(steps, others)
     if not pairs:
