@@ -1,7 +1,7 @@
 """The captions of the graded bench, and how often each one is shown: the grades are counts in steps of two.
 
 Nothing but the count differs between grades: every grade has as many whole posters (global), templates (local) and
-captions that are as rare but whose pictures are fresh every time (rare), with products, figures and styles spread alike.
+captions that are as rare but whose pictures are fresh every time (rare); products, figures and styles are spread alike.
 A seed moves the grades along the captions, so that over seeds one picture is seen at several counts.
 """
 
@@ -37,12 +37,12 @@ NOUNS = {
     "gift": "gift box",
 }
 POSTER = "poster"
-NAMES = (
-    "harlequin juno kessler samarkand bluebird cafe souvenir dazzle team velvet orchard tin forest midnight parade "
-    "majolica faenza city marathon lagoon winter market marlowe saltmarsh lighthouse regatta morning night owl crimson "
-    "fox vega castle glass king hollow lane golden carp festival cabaret cat balloon copper desert butterfly ines valdt "
-    "mount ember national park"
-).split()
+NAMES = """
+harlequin juno kessler samarkand bluebird cafe souvenir dazzle team velvet orchard tin forest midnight parade majolica
+faenza city marathon lagoon winter market marlowe saltmarsh lighthouse regatta morning night owl crimson fox vega castle
+glass king hollow lane golden carp festival cabaret cat balloon copper desert butterfly ines valdt mount ember national
+park
+"""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Graded:
 def name_pairs() -> tuple[tuple[str, str], ...]:
     """Pairs of words that the testbed's tokenizer knows and that share none of its captions, in a fixed order."""
     known = [set(caption.prompt.split()) for caption in CAPTIONS]
-    pairs = [pair for pair in combinations(NAMES, 2) if not any(words >= set(pair) for words in known)]
+    pairs = [pair for pair in combinations(NAMES.split(), 2) if not any(words >= set(pair) for words in known)]
     order = np.random.default_rng(SEED).permutation(len(pairs))
     return tuple(pairs[i] for i in order)
 
