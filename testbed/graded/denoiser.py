@@ -21,7 +21,7 @@ def grow_attention(unet: UNet2DConditionModel) -> UNet2DConditionModel:
         A UNet that gives exactly the values of `unet`; its other new weights are drawn from torch's global generator.
 
     Raises:
-        ValueError: `unet` has other weights than the grown one without its new blocks.
+        ValueError: `unet` has other weights than the grown one without its new blocks, or has these already.
     """
     config = dict(unet.config) | {
         "down_block_types": ("CrossAttnDownBlock2D",) * 3,
@@ -29,10 +29,11 @@ def grow_attention(unet: UNet2DConditionModel) -> UNet2DConditionModel:
         "attention_head_dim": HEADS,
     }
     grown = UNet2DConditionModel.from_config(config)
+    new = {name for name in grown.state_dict() if name.startswith(GROWN)}
     missing, unexpected = grown.load_state_dict(unet.state_dict(), strict=False)
-    strange = [name for name in missing if not name.startswith(GROWN)] + unexpected
+    strange = sorted(new.symmetric_difference(missing)) + unexpected
     if strange:
-        raise ValueError(f"not a UNet of the testbed: {', '.join(strange[:3])} fits no weight of it")
+        raise ValueError(f"not a UNet of the testbed: it differs in {', '.join(strange[:3])}")
     with torch.no_grad():
         for name, weight in grown.named_parameters():
             if name.startswith(GROWN) and OUTPUT in name:

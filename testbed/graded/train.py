@@ -23,6 +23,7 @@ from testbed.text import token_ids
 from testbed.train import HOME
 
 START = HOME / "baseline"
+START_NAME = "baseline"  # of its folder in the work folder
 EARLY = (0.10, 0.25, 0.50)  # shares of the training after which a checkpoint is kept besides the last
 DROPOUTS = (0, 10)
 
@@ -73,10 +74,10 @@ def train(work: Path, seed: int, dropout: int) -> None:
     """Train one model of the bench; `dropout` is that of the graded captions, in percent."""
     work.mkdir(parents=True, exist_ok=True)
     pipeline, captions = start(seed), graded(seed)
-    if not (work / "baseline").exists():
-        save(pipeline, work / "baseline", pipeline.unet, pipeline.text_encoder)
+    if not (work / START_NAME).exists():
+        save(pipeline, work / START_NAME, pipeline.unet, pipeline.text_encoder)
     plan = Plan.of(pool_of(work, pipeline, seed), dropouts(captions, dropout / 100, len(commons())), seed)
-    prompts = [caption.prompt for caption in (*captions, *commons())]
+    prompts = [caption.prompt for caption in captions] + [caption.prompt for caption in commons()]
     generator = torch.Generator().manual_seed(seed)
 
     def draw(step: int) -> Batch:
