@@ -1,20 +1,19 @@
 """The bench's own use of memscan: one bundle for each training, and scans of all its prompts.
 
 The strength scan samples many seeds and keeps their images; the scores that sampling gives for nothing come with it.
-The measuring scan takes a few of these seeds, and measures every map at every timestep.
+The measuring scan takes a few of these seeds, on the same paths, and measures every map.
 """
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memscan.export.assemble import ExportOptions
 from memscan.scanner.bundle import open_bundle
-from memscan.scanner.metrics.catalogue import METRICS
+from memscan.scanner.metrics.catalogue import MAPS, METRICS
 from memscan.scanner.results.reader import Results
 from memscan.scanner.run.request import Request
 from testbed.graded.captions import graded
@@ -25,9 +24,9 @@ from testbed.scanning import export, scan
 
 STRENGTH_SEEDS = tuple(range(32))
 MEASURED_SEEDS = STRENGTH_SEEDS[:4]
-TIMESTEPS = (201, 101, 21)
-SAMPLING = Request(sampler="dpmsolver++", num_inference_steps=10, guidance_scale=1.5)
-LAST = 9  # index of the last of these steps
+TIMESTEPS = (201, 21)  # they take the place of the sampler's last two
+SAMPLING = Request(sampler="dpmsolver++", num_inference_steps=10, guidance_scale=1.5, timesteps=TIMESTEPS)
+FREE = ("guidance_norm", "guidance_first", "ds_uncond")
 MEASURED = tuple(name for name in METRICS if name != "flipd")
 
 MANIFEST_SCHEMA = pa.schema(
@@ -87,21 +86,17 @@ def manifest(seed: int, seeds: tuple[int, ...]) -> pa.Table:
 
 def strength_scan(model: Model, seeds: tuple[int, ...] = STRENGTH_SEEDS) -> Results:
     """Images of all prompts and `seeds`, scanned once."""
-    request = _request(steps=(LAST,), metrics=("guidance_norm", "guidance_first", "ds_uncond"), mask_map="ds_uncond")
-    return _scan(model, START_NAME, "strength", seeds, request)
+    return _scan(model, START_NAME, "strength", seeds, FREE)
 
 
 def measuring_scan(model: Model, baseline: str = START_NAME) -> Results:
     """Every map of all prompts and MEASURED_SEEDS at TIMESTEPS, scanned once."""
-    request = _request(timesteps=TIMESTEPS, metrics=MEASURED)
-    return _scan(model, baseline, f"measured+{baseline}", MEASURED_SEEDS, request)
+    return _scan(model, baseline, f"measured+{baseline}", MEASURED_SEEDS, MEASURED)
 
 
-def _request(**asked: Any) -> Request:
-    return dataclasses.replace(SAMPLING, save_images=True, carry=CARRIED, **asked)
-
-
-def _scan(model: Model, baseline: str, what: str, seeds: tuple[int, ...], request: Request) -> Results:
+def _scan(model: Model, baseline: str, what: str, seeds: tuple[int, ...], metrics: tuple[str, ...]) -> Results:
+    mask_map = next(name for name in metrics if name in MAPS)
+    request = dataclasses.replace(SAMPLING, save_images=True, carry=CARRIED, metrics=metrics, mask_map=mask_map)
     file = model.work / f"{model.name}-{what}.parquet"
     if model.name == START_NAME:
         file = file.with_stem(f"{file.stem}-seed{model.seed}")

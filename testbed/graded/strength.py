@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 from PIL import Image as Pillow
@@ -33,6 +34,7 @@ def strength_file(model: Model) -> Path:
 def image_distances(results: Results, owned: Originals) -> tuple[pa.Table, NDArray[np.float64]]:
     """The images of a scan, a row for each (row, seed), and their distances [N, P] to everything that is owned."""
     table = results.rows(["row", "seed", "step_index", "id", "prompt", *CARRIED])
+    table = table.filter(pc.equal(table["step_index"], pc.min(table["step_index"])))
     keys = list(zip(table["row"].to_pylist(), table["seed"].to_pylist(), strict=True))
     found = [
         distances(np.stack([_image(results, key) for key in keys[first : first + AT_ONCE]]), owned)
