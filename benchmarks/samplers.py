@@ -83,7 +83,7 @@ class Bench:
         self._execution = execution
         few = work / "few-tangents.bundle"
         if not few.exists():
-            export(HOME / "pipeline", HOME / "baseline", few, ExportOptions(tangents=FEWER_PROBES))
+            export(HOME / "pipeline", HOME / "baseline", few, ExportOptions(tangents=FEWER_PROBES, certify=()))
         embedded = open_bundle(BUNDLE)
         self._bundles = {"usual": embedded, "few": dataclasses.replace(open_bundle(few), defaults=embedded.defaults)}
         self._manifests = {split: self._write_manifest(split) for split in ("calibration", "heldout")}

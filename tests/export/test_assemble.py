@@ -18,6 +18,7 @@ from diffusers import UNet2DConditionModel
 from memscan.export import assemble
 from memscan.export.assemble import ExportOptions, export_bundle
 from memscan.export.autodiff.rules import RULES
+from memscan.export.certificate.agreement import certified
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.graphs.storage import StorageDtype
 from memscan.export.parity import parity
@@ -48,7 +49,7 @@ def export(tmp_path: Path) -> Export:
                 find_checkpoint(str(pipeline)),
                 out,
                 baseline=find_checkpoint(str(baseline), parts=("unet",)) if baseline else None,
-                options=ExportOptions(tangents=2, storage=storage),
+                options=ExportOptions(tangents=2, storage=storage, certify=()),
                 report=silent,
             )
         return out
@@ -206,7 +207,10 @@ def test_half_precision_is_recorded_and_the_table_says_what_is_proven(
     verdict: str,
 ) -> None:
     out = tmp_path / "half.bundle"
-    assert invoke(["export", str(tiny_pipeline), str(out), "--tangents", "2", "--precision", precision]) == 0
+    assert (
+        invoke(["export", str(tiny_pipeline), str(out), "--tangents", "2", "--precision", precision, "--no-certify"])
+        == 0
+    )
     printed = capsys.readouterr().out
     for graph, outputs in (("measure.onnx", 2), ("step.onnx", 4)):
         assert len(re.findall(rf"^{graph} .*{verdict}", printed, re.M)) == outputs
@@ -214,6 +218,28 @@ def test_half_precision_is_recorded_and_the_table_says_what_is_proven(
     assert open_bundle(out).dtypes == Dtypes("float32", compute)
     unet = (tiny_pipeline / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
     assert 0.4 * unet < (out / "weights.bin").stat().st_size < 0.55 * unet
+
+
+@pytest.mark.usefixtures("traced_once")
+def test_export_ends_with_a_certificate_that_chooses_the_default(
+    tiny_pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a red house\na blue dog\n")
+    out = tmp_path / "certified.bundle"
+    assert invoke(["export", str(tiny_pipeline), str(out), "--tangents", "2", "--certify-prompts", str(prompts)]) == 0
+    bundle = open_bundle(out)
+    assert bundle.certificate is not None and bundle.certificate.prompts == 2
+    assert bundle.defaults.derivative == certified(bundle.certificate)
+    assert f"default derivative: {bundle.defaults.derivative}\n" in capsys.readouterr().out
+
+
+def test_prompts_and_no_certificate_contradict_each_other(
+    tiny_pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["export", str(tiny_pipeline), str(tmp_path / "b"), "--no-certify", "--certify-prompts", "p.txt"]
+    assert invoke(arguments) == 2
+    assert "--certify-prompts and --no-certify contradict each other" in capsys.readouterr().err
 
 
 def test_an_existing_target_is_left_alone(export: Export, tiny_pipeline: Path, tmp_path: Path) -> None:

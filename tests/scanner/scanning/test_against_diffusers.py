@@ -61,7 +61,9 @@ def tiny_v_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_v_bundle(tiny_v_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / "tiny-sd2.bundle"
     with quiet_libraries():
-        export_bundle(find_checkpoint(str(tiny_v_pipeline)), out, options=ExportOptions(tangents=4), report=silent)
+        export_bundle(
+            find_checkpoint(str(tiny_v_pipeline)), out, options=ExportOptions(tangents=4, certify=()), report=silent
+        )
     return out
 
 
