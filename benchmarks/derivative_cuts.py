@@ -104,7 +104,7 @@ def _maps(study: Study, name: str, cut: Cut, probes: Probes, timesteps: Sequence
 
 
 def _cell(bench: Bench, used: Array, found: Array, exact: Array) -> str:
-    one = agreement("shallow", "", 0, found, exact)
+    one = agreement("shallow", "dh_uncond", 0, found, exact)
     return f"{one.correlation:.4f} / {one.scale:.3f} / {_iou(bench, used):.3f} / {_auc(bench, used):.3f}"
 
 
