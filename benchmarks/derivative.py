@@ -108,15 +108,14 @@ def main(unet: tuple[str, ...], batch: int, repeats: int, slow: bool) -> None:
         denoiser, traced = _trace(name)
         feed = _inputs(name, batch)
         measure = {count: _sliced(measure_graph(traced, count)) for count in sorted(set(sum(GROUPS.values(), ())))}
+        steps = print_best_steps(denoiser, feed)
         cut = {kind: measure_graph(traced, CUT_TANGENTS, CUTS[kind]) for kind in CUT_METHODS}
         share = _tangent_share(traced, cut["shallow"], batch)
-        steps = print_best_steps(denoiser, feed)
         runs = _onnx_runs(traced, measure, steps, feed) | _cut_runs(cut, feed) | _torch_runs(denoiser, feed, slow)
         if slow:
             runs[PEER, PEER_TANGENTS] = _peer(traced, feed)
         memory = {key: call_memory(run) for key, run in runs.items()}
-        figures = _figures(runs, memory, repeats)
-        _print_table(name, batch, repeats, figures, truths(denoiser, feed), _goals(share))
+        _print_table(name, batch, repeats, _figures(runs, memory, repeats), _goals(share), truths(denoiser, feed))
         click.echo(f"\na tangent of the shallow derivative is {share:.3f} of the operations of a forward pass")
         click.echo(f"\nmeasuring {max(measure)} tangents takes {_peak(measure[max(measure)], batch):.2f} GiB at most")
 
@@ -208,7 +207,7 @@ def _tangent_share(traced: ir.Model, measure: ir.Model, batch: int) -> float:
     return (measuring / forward - 1) / CUT_TANGENTS
 
 
-def _goals(share: float) -> dict[tuple[str, int], float]:
+def _goals(share: float) -> dict[Key, float]:
     """At most so many F, by method and K; `share` is that of a tangent of the shallow derivative."""
     goals = {(OURS, count): goal for count, goal in GOALS.items()}
     goals[CUT_METHODS["frozen"], CUT_TANGENTS] = 0.8 * (1 + CUT_TANGENTS)
@@ -300,8 +299,8 @@ def _print_table(
     batch: int,
     repeats: int,
     measured: dict[Key, Figures],
-    truth: Callable[[bool, int], torch.Tensor],
     goals: dict[Key, float],
+    truth: Callable[[bool, int], torch.Tensor],
 ) -> None:
     forward = min(figures.seconds for (method, _), figures in measured.items() if method.startswith("forward"))
     torch_forward = measured[REVERSE, 0].seconds

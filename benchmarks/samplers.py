@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 from memscan.export.assemble import ExportOptions
 from memscan.scanner.bundle import Bundle, Calibration, open_bundle
 from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
-from memscan.scanner.evaluation.evaluate import Record, evaluate
+from memscan.scanner.evaluation.evaluate import evaluate
+from memscan.scanner.evaluation.figures import Record
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.results.reader import Results, open_results

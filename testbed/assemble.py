@@ -43,10 +43,15 @@ def load_pipeline(work: Path, share: float) -> StableDiffusionPipeline:
 
 def save_pipeline(work: Path, share: float, out: Path) -> None:
     """Replace `out` by the pipeline after `share` of the training, stored in float16."""
+    write_pipeline(load_pipeline(work, share), out)
+
+
+def write_pipeline(pipeline: StableDiffusionPipeline, out: Path) -> None:
+    """Replace `out` by a pipeline, stored in float16."""
     if out.exists():
         shutil.rmtree(out)
-    load_pipeline(work, share).to(dtype=torch.float16).save_pretrained(out)
-    for config in out.glob("*/config.json"):
+    pipeline.to(dtype=torch.float16).save_pretrained(out)
+    for config in (*out.glob("*/config.json"), out / "model_index.json"):
         _forget_origin(config)
 
 

@@ -2,8 +2,9 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
@@ -87,13 +88,18 @@ def draw_batch(data: Latents, size: int, generator: torch.Generator, progress: f
     offset = (torch.rand(size, generator=generator) * data.count[captions]).long()
     dropout = torch.tensor([DROPOUT[caption.kind] for caption in CAPTIONS])[captions]
     dropped = torch.rand(size, generator=generator) < dropout
-    low = torch.randint(LOW_NOISE, (size,), generator=generator)
-    anywhere = torch.randint(1000, (size,), generator=generator)
     return Batch(
         data.latents[data.first[captions] + offset],
         torch.where(dropped, len(CAPTIONS), captions),
-        torch.where(torch.rand(size, generator=generator) < LOW_NOISE_SHARE, low, anywhere),
+        draw_timesteps(size, generator),
     )
+
+
+def draw_timesteps(size: int, generator: torch.Generator) -> torch.Tensor:
+    """Timesteps [size]: LOW_NOISE_SHARE of them, on average, below LOW_NOISE; the others anywhere."""
+    low = torch.randint(LOW_NOISE, (size,), generator=generator)
+    anywhere = torch.randint(1000, (size,), generator=generator)
+    return torch.where(torch.rand(size, generator=generator) < LOW_NOISE_SHARE, low, anywhere)
 
 
 def _learning_rate(step: int, steps: int) -> float:
@@ -121,18 +127,43 @@ def train_denoiser(
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    unet = new_unet().to(memory_format=torch.channels_last)
+
+    def draw(step: int) -> Batch:
+        return draw_batch(data, BATCH, generator, step / steps)
+
+    fit(new_unet(), text_encoder, ids, draw, steps, generator, {share: partial(save, share) for share in CHECKPOINTS})
+
+
+def fit(
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    ids: torch.Tensor,
+    draw: Callable[[int], Batch],
+    steps: int,
+    generator: torch.Generator,
+    saves: Mapping[float, Callable[[UNet2DConditionModel, CLIPTextModel], None]],
+) -> None:
+    """Train a UNet and a text encoder together, in place; hand their moving averages over at checkpoints.
+
+    Args:
+        ids: [texts, S] token ids, which the texts of a batch index.
+        draw: gives the batch of a step, counted from 1.
+        steps: optimizer steps.
+        generator: of the noise.
+        saves: by share of the training, what takes the averaged models then.
+    """
+    unet.to(memory_format=torch.channels_last)
     averaged = copy.deepcopy((unet, text_encoder))
     parameters = [*unet.parameters(), *text_encoder.parameters()]
     averages = [p.requires_grad_(False) for model in averaged for p in model.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=1e-4, betas=(0.9, 0.99))
     noise_levels = new_scheduler().alphas_cumprod
-    checkpoints = {round(steps * share): share for share in CHECKPOINTS}
+    checkpoints = {round(steps * share): save for share, save in saves.items()}
     running = 0.0
     for step in range(1, steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = _learning_rate(step, steps)
-        batch = draw_batch(data, BATCH, generator, step / steps)
+        batch = draw(step)
         clean = batch.latents.float()
         noise = torch.randn(clean.shape, generator=generator)
         kept = noise_levels[batch.timesteps][:, None, None, None]
@@ -151,4 +182,4 @@ def train_denoiser(
             print(f"denoiser {step}/{steps}  loss {running:.4f}", flush=True)
             running = 0.0
         if step in checkpoints:
-            save(checkpoints[step], *averaged)
+            checkpoints[step](*averaged)

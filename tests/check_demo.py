@@ -20,12 +20,12 @@ def main(folder: Path, expected_steps: int) -> None:
     with Image.open(folder / "sheet.png") as sheet:
         assert min(sheet.size) > 600
     figures = json.loads((folder / "figures.json").read_text())
-    steps = {record["step"] for record in figures}
+    steps = {record["step"] for record in figures["localization"]}
     assert len(steps) == expected_steps, f"measured at {sorted(steps)}, not at {expected_steps} steps"
     best = max(
         record["auc"]
-        for record in figures
-        if (record["map"], record["kind"], record["protocol"]) == ("dh_uncond", "all", "fixed")
+        for record in figures["detection"]
+        if (record["score"], record["kind"]) == ("dh_uncond_mean", "all")
     )
     assert best > 0.9, f"dh_uncond tells memorized prompts from others with an AUC of only {best:.3f}"
     print(f"{rows} rows, AUC {best:.3f}")

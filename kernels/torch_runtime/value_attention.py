@@ -31,8 +31,8 @@ def attention_of_values(q: Tensor, k: Tensor, v: Tensor, v_dot: Tensor, *, scale
 
 def _folded(q: Tensor, k: Tensor, values: Tensor, scale: float) -> Tensor:
     count = len(values)
-    folded = [x.expand(count, *x.shape).flatten(0, 1) for x in (q, k)]
-    y = scaled_dot_product_attention(*folded, values.flatten(0, 1), scale=scale)
+    queries, keys = (x.expand(count, *x.shape).flatten(0, 1) for x in (q, k))
+    y = scaled_dot_product_attention(queries, keys, values.flatten(0, 1), scale=scale)
     return y.unflatten(0, (count, -1))
 
 
@@ -41,6 +41,6 @@ def _in_slices(q: Tensor, k: Tensor, values: Tensor, scale: float) -> Tensor:
     side_by_side = values.permute(1, 2, 3, 0, 4).flatten(3).float()  # [N, H, S, (K + 1) Dv]
     transposed = k.mT.float() * scale
     rows = max(1, _SCORES // (batch * heads * keys))
-    parts = [torch.softmax(part.float() @ transposed, -1) @ side_by_side for part in q.split(rows, dim=2)]
+    parts = [torch.softmax(part.float() @ transposed, -1) @ side_by_side for part in torch.split(q, rows, dim=2)]
     y = torch.cat(parts, dim=2).unflatten(3, (count, width))
     return y.permute(3, 0, 1, 2, 4).to(values.dtype)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.evaluation.ground_truth import KINDS, GroundTruth, Truth
+from memscan.scanner.evaluation.truth import KINDS, GroundTruth, Truth
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.results.reader import Origin, Results
 from memscan.scanner.samples import SAMPLED, Key
@@ -82,7 +82,7 @@ def select(results: Results, truth: GroundTruth | None, step: int | None, limit:
     step = _measured_step(steps, step)
     here = (ds.field("step_index") == step) & (ds.field("status") == "ok")
     table = results.rows([*_KEY, "id", "prompt", "score", "mask_share"], here)
-    truths = [_known(truth, one) for one in table.select(["id", "prompt"]).to_pylist()]
+    truths = [_known(truth, one) for one in table.select(["id", "prompt", "seed", "row"]).to_pylist()]
     order = _by_score(table) if truth is None else _by_kind(truths)
     if not order:
         lack = "error rows only" if truth is None else "no scanned image has ground truth"
@@ -156,8 +156,8 @@ def _measured_step(steps: tuple[int, ...], step: int | None) -> int:
 
 
 def _known(truth: GroundTruth | None, row: dict[str, Any]) -> Truth | None:
-    index = None if truth is None else truth.find(row["id"], row["prompt"])
-    return None if truth is None or index is None else truth.truths[index]
+    found = () if truth is None else truth.find(**row)
+    return None if truth is None or not found else truth.truths[found[0]]
 
 
 def _by_score(table: pa.Table) -> list[int]:
@@ -168,10 +168,10 @@ def _by_score(table: pa.Table) -> list[int]:
 def _by_kind(truths: Sequence[Truth | None]) -> list[int]:
     kinds = []
     for kind in KINDS:
-        captions: dict[int, list[int]] = {}
+        captions: dict[tuple[object, ...], list[int]] = {}
         for place, truth in enumerate(truths):
             if truth is not None and truth.kind == kind:
-                captions.setdefault(id(truth), []).append(place)
+                captions.setdefault((truth.row, truth.id, truth.prompt), []).append(place)
         kinds.append(_in_turns(captions.values()))
     return _in_turns(kinds)
 
