@@ -107,7 +107,7 @@ class Study:
             return open_bundle(BUNDLE)
         folder = self._work / "bundle"
         if not folder.exists():
-            export(bench.pipeline, bench.baseline, folder, ExportOptions())
+            export(bench.pipeline, bench.baseline, folder, ExportOptions(certify=()))
         return open_bundle(folder)
 
     def _drawn(self, bench: Bench, timesteps: Sequence[int]) -> tuple[dict[int, State], dict[str, Array]]:
