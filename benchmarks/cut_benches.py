@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from testbed.captions import CAPTIONS, split_of
 from testbed.dataset import masks
+from testbed.graded.captions import COUNTS, graded
+from testbed.graded.train import START_NAME, folder_name
 from testbed.scanning import cover
 from testbed.tables import HOME
 
@@ -49,3 +51,26 @@ def testbed_bench(seed: int = 11) -> Bench:
         for caption in CAPTIONS
     )
     return Bench("testbed", HOME / "pipeline", HOME / "baseline", 1.5, images)
+
+
+def graded_bench(work: Path, seed: int, dropout: int, share: float = 1.0) -> Bench:
+    """The graded one: attention at full latent resolution; its three highest counts, and the rare captions.
+
+    Args:
+        work: what `python -m testbed.graded.train` has left.
+        dropout: of captions, in percent.
+        share: of the training.
+    """
+    images = tuple(
+        Image(
+            one.prompt,
+            "none" if one.kind == "rare" else one.kind,
+            one.split == "heldout",
+            cover(masks(one.caption).memorized, LATENT),
+            seed=0,
+        )
+        for one in graded(seed)
+        if one.count in COUNTS[-3:]
+    )
+    name = folder_name(seed, dropout, share)
+    return Bench(f"graded {name}", work / name, work / START_NAME, 1.5, images)

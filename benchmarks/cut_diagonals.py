@@ -23,6 +23,7 @@ from memscan.export.graphs.trace import trace_denoiser
 from memscan.export.passes.sliced_attention import SliceAttention
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Bundle, open_bundle
+from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.graph_names import LEVEL
 from memscan.scanner.metrics.hutchinson import probe_groups
 from memscan.scanner.metrics.probes import make_probes
@@ -103,10 +104,10 @@ class Study:
 
     def _exported(self, bench: Bench) -> Bundle:
         if bench.name == "testbed":
-            return open_bundle(__import__("memscan.scanner.embedded").scanner.embedded.BUNDLE)
+            return open_bundle(BUNDLE)
         folder = self._work / "bundle"
         if not folder.exists():
-            export(bench.pipeline, bench.baseline, folder, ExportOptions())
+            export(bench.pipeline, bench.baseline, folder, ExportOptions(certify=()))
         return open_bundle(folder)
 
     def _drawn(self, bench: Bench, timesteps: Sequence[int]) -> tuple[dict[int, State], dict[str, Array]]:
@@ -121,8 +122,7 @@ class Study:
             "none": np.stack([none] * len(encoded)),
             "baseline": np.stack([text.baseline[TEXT] for text in encoded]),
         }
-        generator = np.random.RandomState()
-        noise = np.stack([initial_latents(one.seed, bundle.latent_shape, "cpu", generator) for one in bench.images])
+        noise = initial_latents([one.seed for one in bench.images], bundle.latent_shape)
         sample, denoised = graphs.upload(noise), graphs.upload(np.zeros_like(noise))
         cond, uncond = ({TEXT: graphs.upload(texts[one])} for one in ("prompt", "none"))
         states = {}

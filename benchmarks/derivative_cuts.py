@@ -1,6 +1,6 @@
 """Which paths of the denoiser carry the diagonal of its Jacobian: cuts of the derivative beside the exact one.
 
-    python -m benchmarks.derivative_cuts --work DIR [--bench testbed --bench graded]
+    python -m benchmarks.derivative_cuts --work DIR [--graded FOLDER]
 
 For every cut and timestep: the share of the diagonal that is left (h of the prompt), correlation and scale of every map
 that uses a diagonal against the same map by the exact derivative, all with 16 Hadamard probes, so that what differs is
@@ -15,7 +15,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.cut_benches import Bench, testbed_bench
+from benchmarks.cut_benches import Bench, graded_bench, testbed_bench
 from benchmarks.cut_diagonals import Array, Study
 from memscan.export.autodiff.cut import CUTS, Cut
 from memscan.export.certificate.agreement import agreement
@@ -46,23 +46,21 @@ LESS = {"h_cond": None, "dh_uncond": "none", "dh_base": "baseline"}
 
 
 @click.command()
-@click.option("--work", type=click.Path(path_type=Path, file_okay=False), required=True, help="Keeps what is computed")
-@click.option("--bench", "names", multiple=True, type=click.Choice(["testbed", "graded"]), default=("testbed",))
-@click.option("--graded", "trained", type=click.Path(path_type=Path), help="What testbed.graded.train has left")
-def main(work: Path, names: tuple[str, ...], trained: Path | None) -> None:
-    """Print the tables of every bench."""
-    benches = [testbed_bench()] if "testbed" in names else []
-    if "graded" in names:
-        if trained is None:
-            raise click.UsageError("--bench graded needs --graded FOLDER")
-    for bench in benches:
-        study = Study(bench, work, TIMESTEPS)
-        click.echo(f"\n## {bench.name}: {len(bench.images)} images\n")
-        for line in _of_cuts(bench, study):
-            click.echo(line)
-        click.echo("")
-        for line in _of_counts(bench, study):
-            click.echo(line)
+@click.option("--work", type=click.Path(path_type=Path, file_okay=False), required=True, help="Keeps what is computed.")
+@click.option("--graded", type=click.Path(path_type=Path), help="What testbed.graded.train has left: study it instead.")
+@click.option("--seed", default=0, show_default=True, help="Of the graded training.")
+@click.option("--dropout", default=10, show_default=True, help="Of its captions, in percent.")
+@click.option("--share", default=1.0, show_default=True, help="Of its training.")
+def main(work: Path, graded: Path | None, seed: int, dropout: int, share: float) -> None:
+    """Print the tables of the testbed, or of a graded training."""
+    bench = testbed_bench() if graded is None else graded_bench(graded, seed, dropout, share)
+    study = Study(bench, work, TIMESTEPS)
+    click.echo(f"## {bench.name}: {len(bench.images)} images\n")
+    for line in _of_cuts(bench, study):
+        click.echo(line)
+    click.echo("")
+    for line in _of_counts(bench, study):
+        click.echo(line)
 
 
 def _of_cuts(bench: Bench, study: Study) -> Iterator[str]:
@@ -104,7 +102,7 @@ def _maps(study: Study, name: str, cut: Cut, probes: Probes, timesteps: Sequence
 
 
 def _cell(bench: Bench, used: Array, found: Array, exact: Array) -> str:
-    one = agreement("shallow", "", 0, found, exact)
+    one = agreement("shallow", "dh_uncond", 0, found, exact)
     return f"{one.correlation:.4f} / {one.scale:.3f} / {_iou(bench, used):.3f} / {_auc(bench, used):.3f}"
 
 
