@@ -7,8 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-WIDTH = 96
-BATCH = 256
+WIDTH = 64
+BATCH = 128
 LEARNING_RATE = 2e-3
 EMA = 0.995
 FREQUENCIES = 6

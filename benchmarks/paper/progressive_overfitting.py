@@ -1,6 +1,6 @@
 """Collapse as training goes on: at a duplicated outlier it keeps growing, on a noisy manifold it stops (Fig. 6 and 7).
 
-    python -m benchmarks.paper.progressive_overfitting [--steps 16000]
+    python -m benchmarks.paper.progressive_overfitting [--steps 8000]
 
 Points in the plane: a line along x_2 with noise of standard deviation s in x_1 (a manifold of rank 1), and one point,
 duplicated, that is a share of the data. Small networks learn to predict the noise; measured is the collapse in x_1,
@@ -89,7 +89,7 @@ def share_near_outlier(parameters: Parameters, levels: list[Level]) -> float:
 
 
 @click.command()
-@click.option("--steps", default=16_000, show_default=True)
+@click.option("--steps", default=8_000, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=figures.FIGURES, show_default=True)
 def main(steps: int, out: Path) -> None:
     """Train, print the collapse at every checkpoint beside the closed form, and draw it."""
