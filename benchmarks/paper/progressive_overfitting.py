@@ -1,6 +1,6 @@
 """Collapse as training goes on: at a duplicated outlier it keeps growing, on a noisy manifold it stops (Fig. 6 and 7).
 
-    python -m benchmarks.paper.progressive_overfitting [--steps 8000]
+    python -m benchmarks.paper.progressive_overfitting [--steps 6000]
 
 Points in the plane: a line along x_2 with noise of standard deviation s in x_1 (a manifold of rank 1), and one point,
 duplicated, that is a share of the data. Small networks learn to predict the noise; measured is the collapse in x_1,
@@ -14,6 +14,9 @@ x_t1 ~ N(alpha m, alpha^2 s^2 + sigma^2). The score there is -(x_t1 - alpha m) /
     h_1 = 1                                          at the outlier, s = 0
 
 The paper's kappa_1 is h_1 / sigma^2. What both components together give is differentiated from the mixture.
+
+A checkpoint as the less-trained baseline of the last one gives dh_base, its h_1 less than the last's: how much that
+depends on the checkpoint is the sensitivity that the paper asks for in App. E.2, on this model.
 """
 
 from collections.abc import Iterator
@@ -45,6 +48,7 @@ NETWORKS = 5
 EARLY = 1 / 3
 """The paper's baseline: 20,000 of 60,000 steps."""
 CHECKPOINTS = 15
+BASELINE = "baseline"
 SAMPLES, SAMPLING_STEPS = 1000, 50
 NEAR = 0.25
 """Distance from the outlier within which a sample counts as one of it."""
@@ -89,7 +93,7 @@ def share_near_outlier(parameters: Parameters, levels: list[Level]) -> float:
 
 
 @click.command()
-@click.option("--steps", default=8_000, show_default=True)
+@click.option("--steps", default=6_000, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=figures.FIGURES, show_default=True)
 def main(steps: int, out: Path) -> None:
     """Train, print the collapse at every checkpoint beside the closed form, and draw it."""
@@ -107,7 +111,7 @@ def main(steps: int, out: Path) -> None:
         click.echo(_line(moments[-1]))
     click.echo(f"\nshare of the outlier in the data: {COPIES / (COPIES + POINTS):.3f}\n")
     exact = [_exact(level, data) for level in levels]
-    for line in _comparison(moments, levels, exact, round(EARLY * steps)):
+    for line in (*_comparison(moments, levels, exact, round(EARLY * steps)), "", *_as_baselines(moments)):
         click.echo(line)
     _draw(moments, levels, exact, round(EARLY * steps), out / "progressive-overfitting.png")
 
@@ -151,9 +155,24 @@ def _comparison(moments: list[Moment], levels: list[Level], exact: list[dict[str
             )
 
 
+def differences(moments: list[Moment], place: str) -> NDArray[np.float64]:
+    """dh_base of the last moment against each as its baseline: [moments, timesteps, networks] at a place."""
+    values = np.stack([getattr(moment, place) for moment in moments])
+    return values[-1] - values
+
+
+def _as_baselines(moments: list[Moment]) -> Iterator[str]:
+    yield "dh_base at t = " + ", ".join(map(str, TIMESTEPS)) + ", means over networks\n"
+    yield "| baseline's steps | outlier sampled | outlier | line |\n|---|---|---|---|"
+    outlier, line = (differences(moments, place).mean(axis=2) for place in ("outlier", "line"))
+    for index, moment in enumerate(moments[:-1]):
+        cells = [" / ".join(f"{value:+.3f}" for value in values[index]) for values in (outlier, line)]
+        yield f"| {moment.step} | {moment.sampled:.3f} | {cells[0]} | {cells[1]} |"
+
+
 def _draw(moments: list[Moment], levels: list[Level], exact: list[dict[str, float]], early: int, path: Path) -> None:
     names = [f"t = {level.timestep}" for level in levels]
-    figure, axes_of = figures.new_figure(9.0, 2.8, [names], sharex=True, sharey=True)
+    figure, axes_of = figures.new_figure(10.4, 2.8, [[*names, BASELINE]], sharex=True, sharey=True)
     steps = [moment.step for moment in moments]
     for index, name in enumerate(names):
         axes = axes_of[name]
@@ -167,6 +186,14 @@ def _draw(moments: list[Moment], levels: list[Level], exact: list[dict[str, floa
             axes.axhline(exact[index][place], color=colour, linestyle="--", linewidth=1)
         axes.axvline(early, color=figures.GREY, linestyle=":", linewidth=1)
         axes.set(xscale="log", title=name, xlabel="training steps")
+    for place, colour in (("outlier", figures.RED), ("line", figures.BLUE)):
+        values = differences(moments, place)[:-1, 0]
+        axes_of[BASELINE].plot(steps[:-1], values.mean(axis=1), color=colour)
+        axes_of[BASELINE].fill_between(
+            steps[:-1], values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, linewidth=0
+        )
+    axes_of[BASELINE].set(title=f"dh_base, t = {TIMESTEPS[0]}", xlabel="steps of the baseline")
+    axes_of[BASELINE].axvline(early, color=figures.GREY, linestyle=":", linewidth=1)
     last = axes_of[names[-1]]
     last.plot([], [], color=figures.GREY, linestyle="--", linewidth=1, label="exact, of the data")
     last.plot([], [], color=figures.GREY, linestyle=":", linewidth=1, label="a third of the training")
