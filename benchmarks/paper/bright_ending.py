@@ -44,7 +44,7 @@ LAYERS = {
 }
 TOKENS = ("last", "end", "start", "words")
 BATCH = 13
-SHOWN = ("bluebird cafe souvenir mug", "midnight parade record sleeve", "winter market gift box")
+SHOWN = ("dazzle team jersey with artwork", "midnight parade record sleeve", "winter market gift box")
 
 
 @dataclass(frozen=True)

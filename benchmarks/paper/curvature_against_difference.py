@@ -34,7 +34,7 @@ from testbed.scanning import cover, image_keys, prompts_of, step_indices
 ORDER = ("h_cond", "dh_uncond", "dh_base", "ds_uncond", "ds_base")
 KINDS = ("local", "global", "none", "all")
 OTHERS = ("intrinsic", "free")
-SHOWN = {"global": "the night owl album cover", "local": "city marathon tote bag", "none": "a tote bag"}
+SHOWN = {"global": "the night owl album cover", "local": "majolica plate from faenza", "none": "a plate"}
 
 
 @dataclass(frozen=True)

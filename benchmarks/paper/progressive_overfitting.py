@@ -172,7 +172,7 @@ def _as_baselines(moments: list[Moment]) -> Iterator[str]:
 
 def _draw(moments: list[Moment], levels: list[Level], exact: list[dict[str, float]], early: int, path: Path) -> None:
     names = [f"t = {level.timestep}" for level in levels]
-    figure, axes_of = figures.new_figure(10.4, 2.8, [[*names, BASELINE]], sharex=True, sharey=True)
+    figure, axes_of = figures.new_figure(10.4, 3.0, [[*names, BASELINE]], sharex=True, sharey=True)
     steps = [moment.step for moment in moments]
     for index, name in enumerate(names):
         axes = axes_of[name]
@@ -197,7 +197,7 @@ def _draw(moments: list[Moment], levels: list[Level], exact: list[dict[str, floa
     last = axes_of[names[-1]]
     last.plot([], [], color=figures.GREY, linestyle="--", linewidth=1, label="exact, of the data")
     last.plot([], [], color=figures.GREY, linestyle=":", linewidth=1, label="a third of the training")
-    last.legend(loc="center")
+    figure.legend(*last.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     axes_of[names[0]].set_ylabel("$h_1$ = $\\sigma\\,\\partial\\epsilon_1/\\partial x_1$")
     figures.save(figure, path)
     click.echo(f"\n{path}")
