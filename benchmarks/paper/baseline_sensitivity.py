@@ -2,8 +2,8 @@
 
     python -m benchmarks.paper.baseline_sensitivity --work DIR
 
-The target is the embedded model; baselines are denoisers from other moments of its training: untrained, 1% and 3% of
-it (trained here from nothing), the kept checkpoint at 25%, and that one trained on to 26% and 28%, where the memorized
+The target is the embedded model; baselines are denoisers from other moments of its training: untrained, 1% of
+it (trained here from nothing), the kept checkpoint at 25%, and that one trained on to 26%, where the memorized
 captions have come to their full share (see short_training). The target gives the trajectory, ten steps of DDIM, and
 both terms share memscan's eight Hadamard probes, by reverse mode in torch. Held-out captions.
 """

@@ -32,7 +32,7 @@ from testbed.dataset import masks
 from testbed.scanning import cover, image_keys, prompts_of, step_indices
 
 ORDER = ("h_cond", "dh_uncond", "dh_base", "ds_uncond", "ds_base")
-KINDS = ("local", "global", "none", "all")
+KINDS = ("local", "all")
 OTHERS = ("intrinsic", "free")
 SHOWN = {"global": "the night owl album cover", "local": "majolica plate from faenza", "none": "a plate"}
 
@@ -102,8 +102,8 @@ def _judged(caption: Caption) -> bool:
 
 def _lines(records: tuple[Record, ...], found: list[Separation], timestep: int) -> Iterator[str]:
     yield f"\nt = {timestep}, oracle protocol; AUC by the mean of the map, and between regions of local images\n"
-    yield "| map | IoU local | global | none | all | AUC local | AUC global | memorized over intrinsic | over free |"
-    yield "|" + "---|" * 9
+    yield "| map | IoU local | all kinds | AUC local | AUC global | memorized over intrinsic | over free |"
+    yield "|" + "---|" * 7
     for name in ORDER:
         by_kind = {
             one.kind: one for one in records if (one.map, one.timestep, one.protocol) == (name, timestep, "oracle")

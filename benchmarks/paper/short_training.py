@@ -26,9 +26,9 @@ from testbed.vae import encode
 
 SEED = 0
 POOL = 6000  # pictures; the recipe draws 30,000 for a training that is ten times longer
-FRESH = (0.01, 0.03)
+FRESH = (0.01,)
 """Shares of the training that are trained from nothing."""
-LATER = (0.26, 0.28)
+LATER = (0.26,)
 """Shares that are reached from the kept checkpoint."""
 
 
