@@ -16,6 +16,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch.nn.functional import mse_loss
 from transformers import CLIPTextModel
 
+from memscan.export.quiet import quiet_libraries
 from testbed.captions import CAPTIONS, EARLY
 from testbed.dataset import STOCK, draw_pool
 from testbed.denoiser import BATCH, EMA, LEARNING_RATE, WARM_UP, Latents, draw_batch, new_scheduler, new_unet
@@ -42,8 +43,9 @@ class Denoiser:
 
 def kept(name: str) -> Denoiser:
     """`"pipeline"`, the end of the training, or `"baseline"`, the checkpoint at 25%, in float32."""
-    unet = UNet2DConditionModel.from_pretrained(HOME / name / "unet", torch_dtype=torch.float32)
-    text_encoder = CLIPTextModel.from_pretrained(HOME / name / "text_encoder", dtype=torch.float32)
+    with quiet_libraries():
+        unet = UNet2DConditionModel.from_pretrained(HOME / name / "unet", torch_dtype=torch.float32)
+        text_encoder = CLIPTextModel.from_pretrained(HOME / name / "text_encoder", dtype=torch.float32)
     return Denoiser(unet.eval().requires_grad_(False), text_encoder.eval().requires_grad_(False))
 
 
