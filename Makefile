@@ -9,8 +9,9 @@ DEMO_VENV := .venv-demo
 demo: $(DEMO_VENV)/installed
 	$(DEMO_VENV)/bin/memscan demo --out memscan-demo
 
+# A process for each core, up to four; tests/conftest.py gives each cores of its own.
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 slow: $(VENV)/installed
 	$(VENV)/bin/python -m pytest -m slow

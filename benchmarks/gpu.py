@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from benchmarks.device_memory import PeakMemory
-from benchmarks.flops import graph_flops, input_shapes
 from benchmarks.scan_rate import images_per_second
+from memscan.export.graphs.flops import graph_flops, input_shapes
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.errors import MemscanError
 from memscan.scanner.graph_names import MEASURE, STEP

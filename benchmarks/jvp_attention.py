@@ -1,10 +1,15 @@
-"""Attention with K tangents on a GPU: our kernel, the unfused formula, torch's own forward pass, and a peer.
+"""Attention with K tangents on a GPU: our kernel, the unfused formula, torch's own forward passes, and a peer.
 
-The measure is the time of torch's fused forward pass (flash). A tangent takes four products in self-attention where
-the forward pass takes two, and two in cross-attention, where keys and values have none: at equal efficiency K tangents
-cost (1 + 2 K) and (1 + K) forward passes, and those are the goals. Runs are interleaved and timed by CUDA events, with
-256 MiB written before each, so that none finds its inputs in the L2 cache; the forward pass and our kernel are replayed
-from CUDA graphs, as the torch engine does, and the others, whose kernels are many or long, are called.
+The unit is the fastest of torch's fused forward passes. A tangent takes four products in self-attention where the
+forward pass takes two, and two in cross-attention, where keys and values have none: at equal efficiency K tangents cost
+(1 + 2 K) and (1 + K) forward passes, and those are the goals, but for heads of 40. There a forward pass waits for its
+exponentials, which tangents share, and the goal is (1 + 1.5 K). The kernel takes one product a group more, to have its
+probabilities: beside the forward pass's two, 36 for 8 tangents in pairs.
+
+TFLOP/s are those of the formula's products, 2 + 4 K or 2 + 2 K a head, whatever a method takes and pads. Runs are
+interleaved and timed by CUDA events, with 256 MiB written before each, so that none finds its inputs in the L2 cache;
+the forward passes and our kernel are replayed from CUDA graphs, as the torch engine does, and the others, whose kernels
+are many or long, are called.
 
     python -m benchmarks.jvp_attention
 
@@ -12,9 +17,11 @@ The peer, `pip install --no-deps jvp_flash_attention`, takes one tangent at a ti
 keys as many as queries.
 """
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 
 import click
@@ -25,8 +32,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from memscan.kernels.jvp_attention import jvp_attention, reference
+from memscan.kernels.jvp_attention.tiles import tile_for
 
-CAPTURED = ("forward", "memscan")
+FORWARDS = {
+    "forward, flash": SDPBackend.FLASH_ATTENTION,
+    "forward, cuDNN": SDPBackend.CUDNN_ATTENTION,
+    "forward, efficient": SDPBackend.EFFICIENT_ATTENTION,
+}
+CAPTURED = (*FORWARDS, "memscan")
 FLUSH_BYTES = 256 * 2**20
 WARM_UP = 3
 TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -46,9 +59,23 @@ class Shape:
     def is_self(self) -> bool:
         return self.queries == self.keys
 
-    def goal(self, count: int) -> int:
-        """The arithmetic of the forward pass and `count` tangents, in forward passes."""
-        return 1 + (2 if self.is_self else 1) * count
+    def goal(self, count: int) -> float:
+        """At most so many forward passes for `count` tangents."""
+        if not self.is_self:
+            return 1 + count
+        return 1 + (1.5 if self.head_size == 40 else 2) * count
+
+    def products(self, count: int) -> int:
+        """Products of a head in the formula."""
+        return 2 + (4 if self.is_self else 2) * count
+
+    def kernel_products(self, count: int, group: int) -> int:
+        """Products of a head in the kernel, torch's forward pass included, with `group` tangents at a time."""
+        return self.products(count) + math.ceil(count / group)
+
+    def operations(self, count: int, batch: int) -> int:
+        """Floating-point operations of the formula."""
+        return self.products(count) * 2 * batch * self.heads * self.queries * self.keys * self.head_size
 
     def peer_takes_it(self) -> bool:
         return self.is_self and self.head_size in {16, 32, 64, 128, 256}
@@ -88,25 +115,38 @@ def main(tangents: int, batch: int, dtype: str, repeats: int) -> None:
     click.echo(header())
     for shape in SHAPES:
         measured = _measure(_contestants(shape, tangents, batch, TYPES[dtype]), repeats)
-        for line in lines(shape, tangents, measured):
+        tile = tile_for(shape.head_size, TYPES[dtype].itemsize, shape.is_self, torch.cuda.get_device_capability())
+        assert tile is not None
+        for line in lines(shape, tangents, batch, measured, tile.tangents):
             click.echo(line)
 
 
 def header() -> str:
     """The head of the table."""
-    names = f"| {'attention':26} | {'method':16} | {'ms':>8} | {'x forward':>9} | {'goal':>4} | {'MiB':>7} |"
-    return f"{names}\n|{'-' * 28}|{'-' * 18}|{'-' * 9}:|{'-' * 10}:|{'-' * 5}:|{'-' * 8}:|"
+    names = f"| {'attention':26} | {'method':18} | {'products':>8} | {'ms':>8} | {'x forward':>9} | {'goal':>4} "
+    rule = f"|{'-' * 28}|{'-' * 20}|{'-' * 9}:|{'-' * 9}:|{'-' * 10}:|{'-' * 5}:|{'-' * 8}:|{'-' * 8}:|"
+    return f"{names}| {'TFLOP/s':>7} | {'MiB':>7} |\n{rule}"
 
 
-def lines(shape: Shape, count: int, measured: dict[str, Figures]) -> list[str]:
-    """One line a method; the method "forward" is the unit."""
+def lines(shape: Shape, count: int, batch: int, measured: dict[str, Figures], group: int) -> list[str]:
+    """One line a method; the fastest forward pass is the unit.
+
+    Args:
+        group: how many tangents the kernel takes at a time.
+    """
     title = f"{shape.model}, {shape.queries} x {shape.keys}, {shape.heads} x {shape.head_size}"
-    unit = measured["forward"].milliseconds
-    return [
-        f"| {title:26} | {method:16} | {figures.milliseconds:8.3f} | {figures.milliseconds / unit:9.2f} "
-        f"| {shape.goal(count) if method == 'memscan' else '':>4} | {figures.mebibytes:7.1f} |"
-        for method, figures in measured.items()
-    ]
+    unit = min(measured[method].milliseconds for method in FORWARDS if method in measured)
+    found = []
+    for method, figures in measured.items():
+        tangents = 0 if method in FORWARDS else count
+        products = {"memscan": shape.kernel_products(count, group)}.get(method, shape.products(tangents))
+        rate = shape.operations(tangents, batch) / figures.milliseconds / 1e9
+        goal = f"{shape.goal(count):g}" if method == "memscan" else ""
+        found.append(
+            f"| {title:26} | {method:18} | {products:8} | {figures.milliseconds:8.3f} "
+            f"| {figures.milliseconds / unit:9.2f} | {goal:>4} | {rate:7.1f} | {figures.mebibytes:7.1f} |"
+        )
+    return found
 
 
 def _contestants(shape: Shape, count: int, batch: int, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
@@ -120,18 +160,29 @@ def _contestants(shape: Shape, count: int, batch: int, dtype: torch.dtype) -> di
     q_dot = heads(shape.queries, count)
     k_dot, v_dot = (heads(shape.keys, count), heads(shape.keys, count)) if shape.is_self else (None, None)
 
-    def forward() -> Tensor:
-        with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+    def forward(backend: SDPBackend) -> Tensor:
+        with sdpa_kernel(backend):
             return scaled_dot_product_attention(q, k, v)
 
     runs: dict[str, Callable[[], object]] = {
-        "forward": forward,
+        method: partial(forward, backend) for method, backend in FORWARDS.items() if _runs(partial(forward, backend))
+    }
+    runs |= {
         "memscan": lambda: jvp_attention(q, k, v, q_dot, k_dot, v_dot),
         "unfused": lambda: reference.jvp_attention(q, k, v, q_dot, k_dot, v_dot),
     }
     if shape.peer_takes_it() and find_spec("jvp_flash_attention") is not None:
         runs["jvp_flash"] = _peer((q, k, v), (q_dot, k_dot, v_dot))
     return runs
+
+
+def _runs(forward: Callable[[], object]) -> bool:
+    """Whether torch has this backend on the device, and it takes the shape."""
+    try:
+        forward()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _peer(primals: Sequence[Tensor], tangents: Sequence[Tensor]) -> Callable[[], object]:

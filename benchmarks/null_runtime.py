@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle
+from memscan.scanner.settings import DERIVATIVES
 
 Array = NDArray[np.float32]
 
@@ -35,14 +36,15 @@ class NullRuntime:
         return value
 
     def run(self, graph: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
-        match graph.removeprefix(f"{graph_names.BASELINE}/"):
+        name = graph.removeprefix(f"{graph_names.BASELINE}/")
+        match name:
             case graph_names.TEXT_ENCODER:
                 return {"encoder_hidden_states": np.zeros((len(inputs["input_ids"]), *self._text_shape), np.float32)}
             case graph_names.STEP:
                 return dict.fromkeys(("next_sample", "denoised", "eps", "uncond_eps"), inputs["sample"])
-            case graph_names.MEASURE:
+            case _ if name in map(graph_names.measure, DERIVATIVES):
                 eps, diagonal = self._responses(len(inputs["sample"]))
-                if graph == graph_names.MEASURE:
+                if graph == name:
                     return {"eps": eps, "v_dot_jv": diagonal}
                 return {"eps": diagonal, "v_dot_jv": eps}
         raise ValueError(f"a null runtime has no {graph}")

@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 from memscan.export.assemble import ExportOptions
 from memscan.scanner.bundle import Bundle, Calibration, open_bundle
 from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
-from memscan.scanner.evaluation.evaluate import Record, evaluate
+from memscan.scanner.evaluation.evaluate import evaluate
+from memscan.scanner.evaluation.figures import Record
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.results.reader import Results, open_results
@@ -34,9 +35,10 @@ from memscan.scanner.run.progress import Advance
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution, ProbeKind, Sampler
-from testbed.calibrate import CHOOSERS, Found, thresholds_of
+from testbed.calibrate import CHOOSERS
 from testbed.scanning import export
 from testbed.tables import HOME
+from testbed.thresholds import Found, thresholds_of
 
 FEWER_PROBES = 4
 """Below the embedded bundle's tangents a call: scanned with a bundle of their own."""
@@ -125,6 +127,7 @@ class Bench:
                 measurement.guidance_scale,
                 measurement.probes,
                 setting.sampler,
+                measurement.derivative,
             )
             for (name, timestep), best in found.items()
         )

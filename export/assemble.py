@@ -10,19 +10,27 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 import torch
 
+from memscan.export.autodiff.cut import CUTS
+from memscan.export.certificate.agreement import certified
+from memscan.export.certificate.certify import certify, format_certificate
+from memscan.export.certificate.prompts import PROMPTS
 from memscan.export.checkpoint.baseline import check_baseline, same_weights
 from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.components import Component, Decoder, Encoder
+from memscan.export.checkpoint.default_timesteps import at_own_timesteps
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.checkpoint.target import beside, require_free
 from memscan.export.checkpoint.tokenization import write_tokenizers
+from memscan.export.graphs.flops import forward_passes
 from memscan.export.graphs.graphs import GIVES, denoiser_graphs
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
 from memscan.export.graphs.trace import trace_component, trace_denoiser
+from memscan.export.parity.failure import failure
 from memscan.export.parity.oracle import DenoiserOracle, component_case
 from memscan.export.parity.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, compare_denoiser, format_table
 from memscan.export.passes.half_precision import Precision
@@ -32,6 +40,7 @@ from memscan.scanner.bundle import Calibration, Defaults, bundle_record, file_di
 from memscan.scanner.bundle_parts import Dtype, Dtypes, Text
 from memscan.scanner.errors import ExportError
 from memscan.scanner.metrics.probes import default_probes
+from memscan.scanner.settings import Derivative
 
 PAPER_DEFAULTS = Defaults(
     num_inference_steps=50,
@@ -51,13 +60,15 @@ class ExportOptions:
     """What is not in the checkpoint.
 
     `tangents` is how many the derivative graph takes in one call. `precision` is the denoiser's; text encoders and VAE
-    compute in float32 always. `storage` is for the weights of whatever computes in float32.
+    compute in float32 always. `storage` is for the weights of whatever computes in float32. `certify` are the prompts
+    of the certificate; without, there is none, and the default derivative is that of `defaults`.
     """
 
     tangents: int = 8
     storage: StorageDtype = "float32"
     precision: Precision = "fp32"
     defaults: Defaults = PAPER_DEFAULTS
+    certify: tuple[str, ...] = PROMPTS
     calibrations: tuple[Calibration, ...] = ()
 
 
@@ -85,13 +96,13 @@ def export_bundle(
     """
     require_free(out)
     with _written_aside(out) as folder:
-        rows = _Assembly(model, baseline, options, folder, report).run()
+        assembly = _Assembly(model, baseline, options, folder, report)
+        rows = assembly.run()
         report(format_table(rows))
-        failed = [f"{row.graph} {row.output}" for row in rows if not row.passed]
-        if failed:
-            raise ExportError(
-                f"parity with torch failed for {', '.join(failed)}: no bundle was written; please report it"
-            )
+        complaint = failure(rows, options.precision, narrowed=options.storage == "float16")
+        if complaint:
+            raise ExportError(complaint)
+        assembly.certify()
     return rows
 
 
@@ -124,6 +135,8 @@ class _Assembly:
         self.folder = folder
         self.report = report
         self.rows: list[ParityRow] = []
+        self.passes: dict[Derivative, float] = {}
+        self.record: dict[str, Any] = {}
 
     def run(self) -> list[ParityRow]:
         remarks = (*self.model.remarks, *(self.baseline.remarks if self.baseline else ()))
@@ -134,11 +147,11 @@ class _Assembly:
         self._write_text_encoder(self.model, self.folder, text)
         self._write_vae()
         baseline = self._write_baseline(text, latent_shape) if self.baseline else None
-        files = _digests(self.folder)
         defaults = self.options.defaults
         if defaults.probes is None:
             defaults = dataclasses.replace(defaults, probes=default_probes(latent_shape[0]))
-        record = bundle_record(
+        defaults = at_own_timesteps(defaults, self.model.schedule())
+        self.record = bundle_record(
             model=_identity(self.model),
             prediction_type=self.model.prediction_type(),
             latent_shape=latent_shape,
@@ -146,15 +159,34 @@ class _Assembly:
             schedule=self.model.schedule(),
             text=text,
             tangents_per_call=self.options.tangents,
+            passes=self.passes,
+            certificate=None,
             defaults=defaults,
             calibrations=self.options.calibrations,
             baseline=baseline,
             dtypes=Dtypes(self.options.storage, _COMPUTE[self.options.precision]),
             graphs=GIVES,
-            files=files,
+            files=_digests(self.folder),
         )
-        (self.folder / graph_names.RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        self._write_record()
         return self.rows
+
+    def certify(self) -> None:
+        """Measure how the cheaper derivatives agree with the exact one; the cheapest that does becomes the default."""
+        prompts = self.options.certify
+        if not prompts:
+            return
+        if self.options.precision == "bf16":
+            self.report("no certificate: ONNX Runtime has no bfloat16 product on the CPU; default derivative: exact")
+            return
+        certificate = certify(self.folder, prompts, self.report)
+        self.report(format_certificate(certificate))
+        self.record["certificate"] = dataclasses.asdict(certificate)
+        self.record["defaults"]["derivative"] = certified(certificate)
+        self._write_record()
+
+    def _write_record(self) -> None:
+        (self.folder / graph_names.RECORD).write_text(json.dumps(self.record, indent=1) + "\n", encoding="utf-8")
 
     def _write_text_encoder(self, checkpoint: Checkpoint, folder: Path, text: Text) -> None:
         self.report(f"text encoder of {checkpoint.id}")
@@ -207,13 +239,17 @@ class _Assembly:
         self.report(f"UNet of {checkpoint.id}: {nodes}; writing and comparing with torch")
         save_sharing_weights(graphs, folder, self.options.storage)
         oracle = DenoiserOracle(denoiser, latent_shape, text_shape)
-        cases = {graph_names.MEASURE: oracle.measure(self.options.tangents)}
+        cases = {graph_names.measure(kind): oracle.measure(self.options.tangents, cut) for kind, cut in CUTS.items()}
         if guided:
             cases[graph_names.STEP] = oracle.step()
         scores = {name: unsliced_scores(graph) for name, graph in graphs.items()}
         # A runtime needs the memory that torch's weights take.
         del unet, denoiser, traced, graphs, oracle
         gc.collect()
+        if guided:
+            self.passes = forward_passes(folder)
+            costs = ", ".join(f"{kind} {passes:.1f}" for kind, passes in self.passes.items())
+            self.report(f"UNet of {checkpoint.id}: forward passes that a call costs, by its operations: {costs}")
         for name, largest in scores.items():
             case = cases[graph_names.whole(name)]
             self.rows += compare_denoiser(

@@ -16,7 +16,7 @@ from memscan.scanner.run.job import make_job
 from memscan.scanner.run.progress import Advance, show_progress
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import Progress, run
-from memscan.scanner.settings import Engine, Execution, Fit, ProbeKind, Provider, Sampler, Stream
+from memscan.scanner.settings import Derivative, Engine, Execution, Fit, ProbeKind, Provider, Sampler, Stream
 
 
 def scan(
@@ -36,6 +36,7 @@ def scan(
     probe_kind: ProbeKind | None = None,
     num_probes: int | None = None,
     probe_seed: int | None = None,
+    derivative: Derivative | None = None,
     rng: Stream = Request.stream,
     metrics: Sequence[str] = (),
     score: str | None = None,
@@ -47,6 +48,7 @@ def scan(
     batch_size: int | None = None,
     threads: int = Execution.threads,
     max_errors: int | None = None,
+    retry_errors: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Results:
     """Scan prompts, or the rows of a manifest, for memorization.
@@ -62,9 +64,11 @@ def scan(
         columns: the manifest's columns by their names, and those to carry through.
         maps, images: keep whole maps, and the generated images.
         steps, timesteps: where to measure, by index or by training timestep; none leaves it to the bundle.
+        derivative: the kind to measure by, one of the bundle's; None is its default.
         rng: the generator whose latents a seed gives, as in diffusers.
         metrics, score, mask_map, threshold, fit: as the options of `memscan run`.
         max_errors: stop when more images than this have failed.
+        retry_errors: scan those images anew that failed before, in `out`; all others are kept.
         progress: is called with the numbers of images that are done and of all images, first and after every batch.
             None draws a bar where somebody listens to the logger, and there is a terminal or a notebook.
 
@@ -88,6 +92,7 @@ def scan(
         probe_kind=probe_kind,
         num_probes=num_probes,
         probe_seed=probe_seed,
+        derivative=derivative,
         stream=rng,
         metrics=tuple(metrics),
         score_name=score,
@@ -101,7 +106,9 @@ def scan(
     execution = Execution(batch_size=batch_size, threads=threads, provider=provider, engine=engine)
     kept = tempfile.TemporaryDirectory(prefix="memscan-") if out is None else None
     folder = out if kept is None else kept.name
-    job = make_job(manifest, bundle, request, execution, folder, max_errors=max_errors, warn=warn)
+    job = make_job(
+        manifest, bundle, request, execution, folder, max_errors=max_errors, retry_errors=retry_errors, warn=warn
+    )
     run(job, note=note, progress=show_progress if progress is None else _calling(progress))
     return open_results(job.out, kept=kept)
 

@@ -5,7 +5,8 @@
                         denoiser's inputs: encoder_hidden_states [N, S, D]; SDXL: text_embeds [N, P] too
     step.onnx           one guided solver step, with eps given the prompt and given none
     measure.onnx        eps and v * (J v), summed over Kg tangents, in operators that every runtime has
-    *.sliced.onnx       the same two with attention in slices, for CPUs, where attention is large
+    measure.*.onnx      the same by a cheaper kind of derivative: measure.frozen.onnx, measure.shallow.onnx
+    *.sliced.onnx       step and measuring graphs with attention in slices, for CPUs, where attention is large
     vae_decoder.onnx    latents [N, C, h, w] -> image [N, 3, H, W] in [-1, 1], the latent scaling included
     vae_encoder.onnx    image [N, 3, H, W] -> latents [N, C, h, w] (posterior mode, scaled)
     weights.bin         the denoiser's weights, shared by its graphs
@@ -18,20 +19,27 @@ know. The digest of a bundle is that of its `bundle.json`, which holds the diges
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from memscan.scanner import graph_names
 from memscan.scanner.bundle_files import check_file, check_tensors
-from memscan.scanner.bundle_parts import MOST_TIMESTEPS, Dtypes, Schedule, Text
+from memscan.scanner.bundle_parts import (
+    MOST_TIMESTEPS,
+    Certificate,
+    Dtypes,
+    Schedule,
+    Text,
+    check_digest,
+    check_map,
+)
 from memscan.scanner.errors import BundleError
 from memscan.scanner.records import RecordError, check_range, parse_json, read_record, shown
-from memscan.scanner.settings import Probes, Sampler
+from memscan.scanner.settings import DERIVATIVES, Derivative, Probes, Sampler
 from memscan.scanner.terminal import listed
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 Quantity = Literal["eps", "diagonal", "denoised", "state", "next_state", "product", "attention"]
 """`diagonal` is the estimate of diag(d eps / d x); `denoised` and the states are those of a guided step."""
@@ -45,12 +53,12 @@ Gives = Mapping[Quantity, tuple[Condition, ...]]
 
 _MOST_TANGENTS, _MOST_PROBES = 1024, 4096
 _MOST_CHANNELS, _LONGEST_SIDE = 1024, 1 << 14
+_MOST_PASSES = 1e6
 _LARGEST_SCALE = 1000.0
 _COLLAPSE = -1.0, 2.0
 """Where thresholds can be, in the collapse unit."""
 
 _LARGEST_RECORD = 64 << 20
-_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +72,10 @@ class Calibration:
     guidance_scale: float
     probes: Probes
     sampler: Sampler = "ddim"
+    derivative: Derivative = "exact"
 
     def __post_init__(self) -> None:
+        check_map("map", self.map)
         check_range("threshold", self.threshold, *_COLLAPSE)
         _check_settings(self.num_inference_steps, self.guidance_scale, self.probes)
 
@@ -83,8 +93,10 @@ class Defaults:
     probes: Probes | None
     mask_map: str
     sampler: Sampler = "ddim"
+    derivative: Derivative = "exact"
 
     def __post_init__(self) -> None:
+        check_map("mask_map", self.mask_map)
         _check_settings(self.num_inference_steps, self.guidance_scale, self.probes)
 
 
@@ -92,7 +104,10 @@ class Defaults:
 class Bundle:
     """An opened bundle whose `bundle.json` was read and whose files were found; see `open_bundle`.
 
-    `graphs` has every graph but the sliced variants, and what each gives; `files` every file's SHA-256.
+    `graphs` has every graph but the sliced variants, and what each gives; `files` every file's SHA-256. `passes` has
+    the kinds of derivative that the bundle offers, and of each how many forward passes of the denoiser one call of its
+    measuring graph costs, by the count of floating-point operations; `certificate` says how well the cheaper ones agree
+    with the exact one, where that was measured.
     """
 
     path: Path
@@ -105,6 +120,8 @@ class Bundle:
     schedule: Schedule
     text: Text
     tangents_per_call: int
+    passes: Mapping[Derivative, float]
+    certificate: Certificate | None
     defaults: Defaults
     calibrations: tuple[Calibration, ...]
     baseline_id: str | None
@@ -117,6 +134,11 @@ class Bundle:
     @property
     def has_baseline(self) -> bool:
         return self.baseline_id is not None
+
+    @property
+    def derivatives(self) -> tuple[Derivative, ...]:
+        """The kinds of derivative that there are, cheapest first."""
+        return tuple(kind for kind in DERIVATIVES if kind in self.passes)
 
     def gives(self, quantity: Quantity, of: Condition) -> tuple[str, ...]:
         """The graphs that can be asked for a quantity, in the order of `bundle.json`; none where there is no such one.
@@ -175,6 +197,8 @@ def bundle_record(
     schedule: Schedule,
     text: Text,
     tangents_per_call: int,
+    passes: Mapping[Derivative, float],
+    certificate: Certificate | None,
     defaults: Defaults,
     calibrations: tuple[Calibration, ...],
     baseline: dict[str, Any] | None,
@@ -198,6 +222,8 @@ def bundle_record(
         "image_size": list(image_size),
         "dtypes": dataclasses.asdict(dtypes),
         "tangents_per_call": tangents_per_call,
+        "passes": {kind: passes[kind] for kind in DERIVATIVES if kind in passes},
+        "certificate": None if certificate is None else dataclasses.asdict(certificate),
         "text": dataclasses.asdict(text),
         "defaults": dataclasses.asdict(defaults),
         "calibrations": [dataclasses.asdict(calibration) for calibration in calibrations],
@@ -214,8 +240,7 @@ class _Checkpoint:
     digest: str
 
     def __post_init__(self) -> None:
-        if not _DIGEST.fullmatch(self.digest):
-            raise ValueError(f"digest is {shown(self.digest)}, not a SHA-256")
+        check_digest("digest", self.digest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,6 +260,8 @@ class _Record:
     image_size: tuple[int, int]
     dtypes: Dtypes
     tangents_per_call: int
+    passes: Mapping[Derivative, float]
+    certificate: Certificate | None
     text: Text
     defaults: Defaults
     calibrations: tuple[Calibration, ...]
@@ -259,9 +286,26 @@ class _Record:
             check_range("a timestep of defaults.timesteps", timestep, 0, last)
         for index, calibration in enumerate(self.calibrations):
             check_range(f"calibrations[{index}].timestep", calibration.timestep, 0, last)
+        self._check_derivatives(last)
         for name, digest in self.files.items():
-            if not _DIGEST.fullmatch(digest):
-                raise ValueError(f"the digest of {shown(name)} is {shown(digest)}, not a SHA-256")
+            check_digest(f"the digest of {shown(name)}", digest)
+
+    def _check_derivatives(self, last: int) -> None:
+        if "exact" not in self.passes:
+            raise ValueError("passes.exact is missing")
+        for kind, passes in self.passes.items():
+            check_range(f"passes.{kind}", passes, 1.0, _MOST_PASSES)
+        agreements = () if self.certificate is None else self.certificate.agreements
+        for index, agreement in enumerate(agreements):
+            check_range(f"certificate.agreements[{index}].timestep", agreement.timestep, 0, last)
+        used = {
+            "defaults": self.defaults.derivative,
+            **{f"calibrations[{index}]": one.derivative for index, one in enumerate(self.calibrations)},
+            **{f"certificate.agreements[{index}]": one.derivative for index, one in enumerate(agreements)},
+        }
+        for where, kind in used.items():
+            if kind not in self.passes:
+                raise ValueError(f"{where}.derivative is {kind!r}, which is not in passes")
 
     def bundle(self, path: Path, digest: str) -> Bundle:
         names = {field.name for field in dataclasses.fields(Bundle)} & {
@@ -298,7 +342,9 @@ def _read_whole(manifest: Path) -> bytes:
 
 
 def _check_files(bundle: Bundle, verify: bool) -> None:
-    needed = graph_names.needed(baseline=bundle.has_baseline, own_text_encoder=bundle.baseline_has_text_encoder)
+    needed = graph_names.needed(
+        bundle.derivatives, baseline=bundle.has_baseline, own_text_encoder=bundle.baseline_has_text_encoder
+    )
     named = {*needed, *bundle.graphs, *(tokenizer.file for tokenizer in bundle.text.tokenizers)}
     if unlisted := sorted(named - bundle.files.keys()):
         raise BundleError(

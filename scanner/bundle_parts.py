@@ -1,12 +1,21 @@
-"""What a bundle says of its model, part by part: noise schedule, text and number formats, each within its ranges."""
+"""What a bundle says of its model, part by part: noise schedule, text, number formats, and how well cheaper derivatives
+agree with the exact one; each within its ranges."""
 
 import dataclasses
 import itertools
+import re
 from typing import Literal
 
-from memscan.scanner.records import check_range
+from memscan.scanner.records import check_range, shown
+from memscan.scanner.settings import Derivative
 
 MOST_TIMESTEPS = 100_000
+_SPACINGS = ("leading", "linspace", "trailing")
+MAPS = ("dh_uncond", "dh_base", "ds_uncond", "ds_base", "h_cond")
+"""The maps of the catalogue of metrics, which lies above: a bundle names none but these."""
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+_MOST_PROMPTS = 2**53
 _LONGEST_TEXT, _LARGEST_TOKEN = 1 << 16, 2**31 - 1
 
 
@@ -27,6 +36,8 @@ class Schedule:
         count = self.num_train_timesteps
         check_range("num_train_timesteps", count, 1, MOST_TIMESTEPS)
         check_range("steps_offset", self.steps_offset, 0, count - 1)
+        if self.timestep_spacing not in _SPACINGS:
+            raise ValueError(f"timestep_spacing is {shown(self.timestep_spacing)}, not one of {', '.join(_SPACINGS)}")
         if len(self.alphas_cumprod) != count:
             raise ValueError(f"alphas_cumprod has {len(self.alphas_cumprod)} values for {count} training timesteps")
         for index, alpha in enumerate(self.alphas_cumprod):
@@ -82,3 +93,63 @@ class Dtypes:
 
     weights: Dtype
     compute: Dtype
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """How a kind's map at a training timestep agrees with the exact derivative's, over pixels and images.
+
+    `correlation` is Pearson's, `scale` the slope of the kind's map on the exact one by least squares; None where a side
+    is constant, which leaves it undefined.
+    """
+
+    derivative: Derivative
+    map: str
+    timestep: int
+    correlation: float | None
+    scale: float | None
+
+    def __post_init__(self) -> None:
+        check_map("map", self.map)
+        check_range("timestep", self.timestep, 0, MOST_TIMESTEPS - 1)
+        if self.correlation is not None:
+            check_range("correlation", self.correlation, -1.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """What was measured of the derivatives at export, on trajectories of the very model.
+
+    `prompts` is the number of prompts, `prompts_digest` the SHA-256 of their JSON list.
+    """
+
+    prompts: int
+    prompts_digest: str
+    agreements: tuple[Agreement, ...]
+
+    def __post_init__(self) -> None:
+        check_range("prompts", self.prompts, 1, _MOST_PROMPTS)
+        check_digest("prompts_digest", self.prompts_digest)
+        seen = set()
+        for index, one in enumerate(self.agreements):
+            what = one.derivative, one.map, one.timestep
+            if what in seen:
+                raise ValueError(f"agreements[{index}] repeats {what[0]}, {what[1]}, timestep {what[2]}")
+            seen.add(what)
+
+    def agreement(self, derivative: Derivative, map: str, timestep: int) -> Agreement | None:
+        """What is certified of a kind's map at a timestep, if anything is."""
+        wanted = derivative, map, timestep
+        return next((one for one in self.agreements if (one.derivative, one.map, one.timestep) == wanted), None)
+
+
+def check_map(name: str, value: str) -> None:
+    """Raises ValueError, which names it, if a value is none of the catalogue's maps."""
+    if value not in MAPS:
+        raise ValueError(f"{name} is {shown(value)}, not one of {', '.join(MAPS)}")
+
+
+def check_digest(name: str, value: str) -> None:
+    """Raises ValueError, which names it, if a value is no SHA-256 in hex."""
+    if not _DIGEST.fullmatch(value):
+        raise ValueError(f"{name} is {shown(value)}, not a SHA-256")

@@ -21,7 +21,8 @@ from memscan.scanner.terminal import is_terminal, printable_lines
 
 COMMANDS = {
     "run": "Scan a manifest of prompts: scores and masks to Parquet",
-    "eval": "Compare results with ground-truth masks",
+    "eval": "Compare results with ground truth, or two results with one another",
+    "verify": "Compare generated images with training images",
     "show": "Draw a contact sheet of results",
     "demo": "Scan, evaluate and draw with the embedded model",
     "export": "Turn a diffusers checkpoint into a bundle",

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from memscan.scanner import embedded
 from memscan.scanner.bundle import Bundle, open_bundle
-from memscan.scanner.evaluation.ground_truth import KINDS
+from memscan.scanner.evaluation.truth import KINDS
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.results import layout
 from memscan.scanner.results.store import LocalStore

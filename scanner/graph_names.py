@@ -4,10 +4,13 @@ A graph's name is its file's name in the bundle. A graph of the less-trained che
 the variant of a graph with attention in slices, where there is one, lies beside it.
 """
 
+from collections.abc import Iterable
+
 RECORD = "bundle.json"
 TEXT_ENCODER = "text_encoder.onnx"
 STEP = "step.onnx"
 MEASURE = "measure.onnx"
+"""Of the exact derivative; `measure` names that of every kind."""
 VAE_DECODER = "vae_decoder.onnx"
 VAE_ENCODER = "vae_encoder.onnx"
 WEIGHTS = "weights.bin"
@@ -17,6 +20,11 @@ LEVEL = ("timestep", "alpha", "sigma")
 """How every denoiser's graph is given a noise level, [N] each."""
 
 _GRAPH, _SLICED = ".onnx", ".sliced.onnx"
+
+
+def measure(derivative: str) -> str:
+    """The measuring graph of a kind of derivative: "measure.onnx", "measure.frozen.onnx", ..."""
+    return MEASURE if derivative == "exact" else f"{MEASURE.removesuffix(_GRAPH)}.{derivative}{_GRAPH}"
 
 
 def of_baseline(name: str) -> str:
@@ -39,11 +47,12 @@ def is_graph(name: str) -> bool:
     return name.endswith(_GRAPH)
 
 
-def needed(*, baseline: bool, own_text_encoder: bool) -> tuple[str, ...]:
-    """The graphs without which there is no scan, with a less-trained checkpoint and its own text encoder or without."""
-    graphs = (TEXT_ENCODER, STEP, MEASURE, VAE_DECODER, VAE_ENCODER)
-    of_both = ((MEASURE,) if baseline else ()) + ((TEXT_ENCODER,) if own_text_encoder else ())
-    return graphs + tuple(map(of_baseline, of_both))
+def needed(derivatives: Iterable[str], *, baseline: bool, own_text_encoder: bool) -> tuple[str, ...]:
+    """The graphs without which there is no scan by these kinds of derivative, with a less-trained checkpoint and its
+    own text encoder or without."""
+    measuring = tuple(map(measure, derivatives))
+    of_both = (measuring if baseline else ()) + ((TEXT_ENCODER,) if own_text_encoder else ())
+    return (TEXT_ENCODER, STEP, *measuring, VAE_DECODER, VAE_ENCODER, *map(of_baseline, of_both))
 
 
 def tokenizer(index: int) -> str:

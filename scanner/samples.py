@@ -7,8 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from memscan.scanner.settings import Derivative
+
 SAMPLED = "sampled"
 """The `image_source` of an image that the model makes."""
+
+Key = tuple[int, int]
+"""(row, seed) of an image."""
+
+RowKey = tuple[int, int, int]
+"""(row, seed, step_index) of a row of results, and of the maps that belong to it."""
 
 GIVEN = "given"
 """The `image_source` of an image that a row brings; how it was fitted follows, after a comma."""
@@ -86,10 +94,14 @@ class Scanned:
 
 @dataclasses.dataclass(frozen=True)
 class MeasuredStep:
-    """What the rows of one measured step have in common; without a `threshold` they have no masks."""
+    """What the rows of one measured step have in common; without a `threshold` they have no masks.
+
+    `derivative` is the kind that was measured by.
+    """
 
     index: int
     timestep: int
     sigma: float
     threshold: float | None
     calibrated: bool
+    derivative: Derivative = "exact"

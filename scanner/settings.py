@@ -17,6 +17,10 @@ Engine = Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "torch"]
 Provider = Literal["auto", "cpu", "cuda"]
 Fit = Literal["crop", "stretch", "pad"]
 """How a picture of another shape than the model's is made to fit; see `memscan.scanner.pictures.fit`."""
+Derivative = Literal["exact", "frozen", "shallow"]
+"""Which paths of the denoiser the derivative takes; see docs/derivative.md."""
+DERIVATIVES: tuple[Derivative, ...] = ("shallow", "frozen", "exact")
+"""Cheapest first."""
 Move = tuple[int, int]
 """Index of a step, and the timestep at which it is taken instead of the sampler's own."""
 
@@ -65,6 +69,7 @@ class Measurement:
     sampler: Sampler = "ddim"
     moved: tuple[Move, ...] = ()
     fit: Fit = "crop"
+    derivative: Derivative = "exact"
 
     @property
     def applied_guidance(self) -> float:

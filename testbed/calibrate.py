@@ -1,8 +1,9 @@
 """`python -m testbed.calibrate`: choose guidance, baseline, timestep and thresholds, on the calibration captions alone.
 
-Guidance first (with a provisional baseline), then the baseline checkpoint, then the timestep: each by the sum of the
-IoU of dh_uncond and dh_base at their best fixed thresholds over all calibration images. The choice goes to
-calibration.json, from which `python -m testbed.embed` makes the embedded bundle, and to testbed/baseline.
+Everything by the exact derivative. Guidance first (with a provisional baseline), then the baseline checkpoint, then
+the timestep: each by the sum of the IoU of dh_uncond and dh_base at their best fixed thresholds over all calibration
+images. The choice goes to calibration.json, from which `python -m testbed.embed` makes the embedded bundle, and to
+testbed/baseline.
 """
 
 import argparse
@@ -10,31 +11,27 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from memscan.export.assemble import ExportOptions
-from memscan.scanner.bundle import Calibration, open_bundle
-from memscan.scanner.calibration.thresholds import BestThreshold, best_threshold
-from memscan.scanner.metrics.catalogue import MAPS
-from memscan.scanner.results.reader import Results
+from memscan.scanner.bundle import open_bundle
 from memscan.scanner.run.request import Request
-from memscan.scanner.settings import Probes
 from testbed.assemble import checkpoint_folder, save_pipeline
-from testbed.captions import CAPTIONS
-from testbed.dataset import masks
-from testbed.scanning import cover, export, image_keys, prompts_of, scan, step_indices
+from testbed.scanning import export, scan
 from testbed.tables import HOME
+from testbed.thresholds import (
+    CHOICE,
+    NUM_INFERENCE_STEPS,
+    TIMESTEPS,
+    Found,
+    calibrations,
+    print_ious,
+    thresholds_of,
+    write_manifest,
+)
 
-NUM_INFERENCE_STEPS = 50
 GUIDANCES = (1.5, 2.5, 4.0)
 BASELINES = (0.10, 0.15, 0.20, 0.25)
 PROVISIONAL_BASELINE = 0.20
-TIMESTEPS = (301, 201, 141, 101, 61, 21, 1)
 CHOOSERS = ("dh_uncond", "dh_base")
-
-Found = dict[tuple[str, int], BestThreshold]  # by map and timestep
 
 
 @dataclass(frozen=True)
@@ -53,18 +50,20 @@ class Calibrator:
         self._folder = work / "calibration"
         self._folder.mkdir(exist_ok=True)
         self._manifest = self._folder / "manifest.parquet"
-        table = pq.read_table(HOME / "manifest.parquet")
-        pq.write_table(table.filter(pc.equal(table["split"], "calibration")), self._manifest)
+        write_manifest(self._manifest)
 
     def find(self, setting: Setting) -> Found:
         """Best thresholds of all maps at all timesteps for one setting; prints them."""
         name = f"baseline-{setting.baseline:.2f}"
         out = self._folder / f"{name}-guidance-{setting.guidance:g}"
-        request = Request(timesteps=TIMESTEPS, num_inference_steps=NUM_INFERENCE_STEPS, guidance_scale=setting.guidance)
+        request = Request(
+            timesteps=TIMESTEPS,
+            num_inference_steps=NUM_INFERENCE_STEPS,
+            guidance_scale=setting.guidance,
+            derivative="exact",
+        )
         found = thresholds_of(scan(open_bundle(self._bundle(setting.baseline)), self._manifest, out, request))
-        print(f"\nguidance {setting.guidance:g}, baseline {setting.baseline:.0%}: IoU at the best fixed threshold")
-        for timestep in TIMESTEPS:
-            print(f"  t={timestep:<4}", *(f"{map_} {found[map_, timestep].iou:.3f}" for map_ in MAPS), flush=True)
+        print_ious(f"guidance {setting.guidance:g}, baseline {setting.baseline:.0%}", found)
         return found
 
     def _bundle(self, baseline: float) -> Path:
@@ -73,22 +72,8 @@ class Calibrator:
             pipelines = {share: self._work / "pipelines" / f"{share:.2f}" for share in (1.0, baseline)}
             for share, folder in pipelines.items():
                 save_pipeline(self._work, share, folder)
-            export(pipelines[1.0], pipelines[baseline], bundle, ExportOptions())
+            export(pipelines[1.0], pipelines[baseline], bundle, ExportOptions(certify=()))
         return bundle
-
-
-def thresholds_of(results: Results) -> Found:
-    """Best threshold of every map at every timestep of a scan of the calibration captions."""
-    keys = image_keys(results)
-    prompts = prompts_of(results)
-    truths = {caption.prompt: masks(caption).memorized for caption in CAPTIONS}
-    found = {}
-    for timestep, index in step_indices(results).items():
-        for name in MAPS:
-            maps = results.maps(name, index, keys)
-            truth = np.stack([cover(truths[prompts[row]], maps.shape[1:]) for row, _ in keys])
-            found[name, timestep] = best_threshold(maps, truth)
-    return found
 
 
 def _merit(found: Found, timestep: int) -> float:
@@ -111,26 +96,17 @@ def main() -> None:
     found = by_baseline[baseline]
     timestep = max(TIMESTEPS, key=lambda t: _merit(found, t))
     print(f"\nchosen: guidance {guidance:g}, baseline {baseline:.0%}, timestep {timestep}")
-    write_choice(HOME / "calibration.json", guidance, baseline, timestep, found)
     save_pipeline(work, baseline, HOME / "baseline")
     print(f"baseline from {checkpoint_folder(work, baseline).name}% of the training")
-
-
-def write_choice(path: Path, guidance: float, baseline: float, timestep: int, found: Found) -> None:
-    """Write the defaults and calibrations of the embedded bundle as JSON."""
-    calibrations = [
-        Calibration(name, t, best.threshold, NUM_INFERENCE_STEPS, guidance, Probes())
-        for (name, t), best in sorted(found.items())
-    ]
     choice = {
         "num_inference_steps": NUM_INFERENCE_STEPS,
         "guidance_scale": guidance,
         "timestep": timestep,
         "baseline_share": baseline,
         "mask_map": "dh_uncond",
-        "calibrations": [asdict(calibration) for calibration in calibrations],
+        "calibrations": [asdict(calibration) for calibration in calibrations(guidance)],
     }
-    path.write_text(json.dumps(choice, indent=1) + "\n")
+    CHOICE.write_text(json.dumps(choice, indent=1) + "\n")
 
 
 if __name__ == "__main__":

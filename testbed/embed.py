@@ -7,12 +7,16 @@ from memscan.export.assemble import ExportOptions
 from memscan.scanner.bundle import Calibration, Defaults
 from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
 from memscan.scanner.settings import Probes
+from testbed.captions import CAPTIONS, split_of
 from testbed.scanning import export
 from testbed.tables import HOME
 
 
 def calibrated_options() -> ExportOptions:
-    """What calibration.json says the embedded bundle should use, stored in float16."""
+    """What calibration.json says the embedded bundle should use, stored in float16; the certificate has the derivative.
+
+    It is measured on the calibration captions.
+    """
     choice = json.loads((HOME / "calibration.json").read_text())
     calibrations = tuple(
         Calibration(**{**record, "probes": Probes(**record["probes"])}) for record in choice["calibrations"]
@@ -24,7 +28,8 @@ def calibrated_options() -> ExportOptions:
         probes=Probes(),
         mask_map=choice["mask_map"],
     )
-    return ExportOptions(storage="float16", defaults=defaults, calibrations=calibrations)
+    prompts = tuple(caption.prompt for caption in CAPTIONS if split_of(caption) == "calibration")
+    return ExportOptions(storage="float16", defaults=defaults, certify=prompts, calibrations=calibrations)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memscan.scanner.evaluation.evaluate import Protocol, Record
+from memscan.scanner.evaluation.figures import Protocol, Record
 from testbed.captions import of_kind, split_of
 from testbed.dataset import masks
 

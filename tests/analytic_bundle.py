@@ -1,7 +1,7 @@
 """A tiny bundle of the analytic model: a whole scan of it has a known answer, and takes milliseconds.
 
 The Jacobian is diagonal, so that any probes of +-1 give it exactly. The "VAE" is linear: the decoder enlarges the first
-three channels four times, the encoder takes block means.
+three channels four times, the encoder takes block means. Its shallow derivative is `SHALLOW` times the exact one.
 """
 
 import json
@@ -22,16 +22,22 @@ from memscan.scanner.bundle import (
     file_digest,
     open_bundle,
 )
-from memscan.scanner.bundle_parts import Dtypes, Schedule, Text, Tokenization
-from memscan.scanner.settings import Probes
+from memscan.scanner.bundle_parts import Certificate, Dtypes, Schedule, Text, Tokenization
+from memscan.scanner.graph_names import measure, of_baseline
+from memscan.scanner.settings import Derivative, Probes
 from tests.analytic_model import FEATURE_NAMES, FEATURES, LATENT, MAX_LENGTH, Analytic, analytic_model, word_features
 
 IMAGE = (32, 32)
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
+SHALLOW = 0.75
+"""Of the exact derivative; eps is the same, as in every kind."""
+SLOPES: dict[Derivative, float] = {"exact": 1.0, "shallow": SHALLOW}
+TANGENT_PASSES: dict[Derivative, float] = {"exact": 1.15, "shallow": 0.25}
+"""Forward passes that this bundle says a tangent adds to the one of its call."""
 GIVES: dict[str, Gives] = {
     "step.onnx": {"eps": ("prompt", "none"), "denoised": ("prompt",)},
-    "measure.onnx": {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")},
-    "baseline/measure.onnx": {"eps": ("baseline",), "diagonal": ("baseline",)},
+    **{measure(kind): {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")} for kind in SLOPES},
+    **{of_baseline(measure(kind)): {"eps": ("baseline",), "diagonal": ("baseline",)} for kind in SLOPES},
 }
 
 
@@ -46,6 +52,8 @@ def write_analytic_bundle(
     probes: Probes | None = None,
     threshold: float = 0.1,
     calibrated: bool = True,
+    derivative: Derivative = "exact",
+    certificate: Certificate | None = None,
 ) -> Bundle:
     """Write the bundle to the new folder `path` and open it.
 
@@ -54,26 +62,36 @@ def write_analytic_bundle(
         baseline_text_encoder: whether it has a text encoder of its own.
         timesteps: default timesteps of a scan, each one of the sampler's.
         calibrated: record `threshold` as calibrated for dh_uncond at each default timestep and the default settings.
+        derivative: the default one, and that of the calibrations; the bundle has exact and shallow.
     """
     path.mkdir(parents=True)
     schedule = _schedule()
     probes = probes or Probes()
-    defaults = Defaults(num_inference_steps, 2.5, timesteps, probes, "dh_uncond")
+    defaults = Defaults(num_inference_steps, 2.5, timesteps, probes, "dh_uncond", derivative=derivative)
     calibrations = tuple(
-        Calibration("dh_uncond", timestep, threshold, num_inference_steps, defaults.guidance_scale, probes)
+        Calibration(
+            "dh_uncond",
+            timestep,
+            threshold,
+            num_inference_steps,
+            defaults.guidance_scale,
+            probes,
+            derivative=derivative,
+        )
         for timestep in timesteps
     )
     model = analytic_model()
     graphs = {
         "text_encoder.onnx": _text_encoder(model),
         "step.onnx": _step(model),
-        "measure.onnx": _measure(model, tangents_per_call),
+        **{measure(kind): _measure(model, tangents_per_call, slope) for kind, slope in SLOPES.items()},
         "vae_decoder.onnx": _vae_decoder(),
         "vae_encoder.onnx": _vae_encoder(),
     }
     if baseline:
         less_trained = analytic_model("baseline", own_text_encoder=baseline_text_encoder)
-        graphs["baseline/measure.onnx"] = _measure(less_trained, tangents_per_call)
+        for kind, slope in SLOPES.items():
+            graphs[of_baseline(measure(kind))] = _measure(less_trained, tangents_per_call, slope)
         if baseline_text_encoder:
             graphs["baseline/text_encoder.onnx"] = _text_encoder(less_trained)
     for name, graph in graphs.items():
@@ -91,6 +109,8 @@ def write_analytic_bundle(
         schedule=schedule,
         text=Text((Tokenization("tokenizer.json", MAX_LENGTH, PAD, EOS, BOS),)),
         tangents_per_call=tangents_per_call,
+        passes={kind: 1 + passes * tangents_per_call for kind, passes in TANGENT_PASSES.items()},
+        certificate=certificate,
         defaults=defaults,
         calibrations=calibrations if calibrated else (),
         baseline={**checkpoint, "id": "analytic-early", "text_encoder": baseline_text_encoder} if baseline else None,
@@ -211,12 +231,12 @@ def _step(model: Analytic) -> onnx.ModelProto:
     return graph.finish(inputs, dict.fromkeys(("next_sample", "denoised", "eps", "uncond_eps"), latents))
 
 
-def _measure(model: Analytic, tangents_per_call: int) -> onnx.ModelProto:
+def _measure(model: Analytic, tangents_per_call: int, slope: float) -> onnx.ModelProto:
     graph = _Graph()
     alpha, sigma = graph.noise_level()
     eps, jacobian = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
     graph.add("Identity", eps, output="eps")
-    tangents_dot = graph.add("Mul", jacobian, "tangents")
+    tangents_dot = graph.add("Mul", graph.add("Mul", jacobian, graph.constant(slope)), "tangents")
     products = graph.add("Mul", "tangents", tangents_dot)
     graph.add("ReduceSum", products, graph.constant([0], np.int64), keepdims=0, output="v_dot_jv")
     latents: list[str | int] = ["N", *LATENT]

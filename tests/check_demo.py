@@ -1,14 +1,17 @@
-"""Checks what `memscan demo` has written, as a stranger uses it: `python check_demo.py memscan-demo`. Used by CI."""
+"""Checks what `memscan demo` has written, as a stranger uses it: `python check_demo.py memscan-demo`. Used by CI.
 
+`--steps 1` says that so many steps were measured, in a scan of the same prompts that is not the demo's.
+"""
+
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import duckdb
 from PIL import Image
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, expected_steps: int) -> None:
     """Fail with an assertion if results are missing, in error, or do not find what the testbed has memorized."""
     query = f"SELECT count(*), count_if(status = 'ok') FROM '{folder}/results/*.parquet'"
     ((rows, ok),) = duckdb.sql(query).fetchall()
@@ -17,16 +20,20 @@ def main(folder: Path) -> None:
     with Image.open(folder / "sheet.png") as sheet:
         assert min(sheet.size) > 600
     figures = json.loads((folder / "figures.json").read_text())
-    steps = {record["step"] for record in figures}
-    assert len(steps) == 3, f"measured at {sorted(steps)}, not at three steps"
+    steps = {record["step"] for record in figures["localization"]}
+    assert len(steps) == expected_steps, f"measured at {sorted(steps)}, not at {expected_steps} steps"
     best = max(
         record["auc"]
-        for record in figures
-        if (record["map"], record["kind"], record["protocol"]) == ("dh_uncond", "all", "fixed")
+        for record in figures["detection"]
+        if (record["score"], record["kind"]) == ("dh_uncond_mean", "all")
     )
     assert best > 0.9, f"dh_uncond tells memorized prompts from others with an AUC of only {best:.3f}"
     print(f"{rows} rows, AUC {best:.3f}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int, default=3)
+    arguments = parser.parse_args()
+    main(arguments.folder, arguments.steps)

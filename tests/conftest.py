@@ -1,41 +1,78 @@
 """Fixtures that several folders of tests share: tiny pipelines and their exported bundle, made once a session."""
 
+import functools
+import os
+import shutil
 import signal
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from memscan.scanner.cli import invoke
 from memscan.scanner.telemetry import forbid_telemetry
 from tests.tiny_pipeline import save_pipeline
 
 
-def pytest_configure() -> None:
-    """What the tests start inherits this: no telemetry, and SIGINT heeded, also after `make test &`."""
+def pytest_configure(config: pytest.Config) -> None:
+    """What the tests start inherits this: no telemetry, SIGINT heeded, also after `make test &`, and a worker's cores.
+
+    Engines take as many threads as they find cores, and wait for them in a loop: workers would be in each other's way.
+    """
     forbid_telemetry()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    worker = getattr(config, "workerinput", None)
+    if worker and hasattr(os, "sched_setaffinity"):
+        own = sorted(os.sched_getaffinity(0))[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]
+        os.sched_setaffinity(0, own)
+
+
+Made = Callable[[str, Callable[[Path], object]], Path]
+"""The folder of a name, and what fills it if no worker has yet."""
 
 
 @pytest.fixture(scope="session")
-def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Made:
+    """Gives a folder by its name: the first worker that asks for it fills it, and the others wait for that one."""
+    parallel = hasattr(request.config, "workerinput")
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent / "shared" if parallel else base / "shared"
+    shared.mkdir(exist_ok=True)
+
+    def folder(name: str, fill: Callable[[Path], object]) -> Path:
+        made = shared / f"{name}.made"
+        with FileLock(shared / f"{name}.lock"):
+            if not made.exists():
+                shutil.rmtree(shared / name, ignore_errors=True)  # what a worker left behind that failed
+                (shared / name).mkdir()
+                fill(shared / name)
+                made.touch()
+        return shared / name
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(made_once: Made) -> Path:
     """A random SD 1-like pipeline, predicting eps."""
-    return save_pipeline(tmp_path_factory.mktemp("pipelines") / "tiny-sd1")
+    return made_once("tiny-sd1", save_pipeline)
 
 
 @pytest.fixture(scope="session")
-def tiny_baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_baseline(made_once: Made) -> Path:
     """Another checkpoint of the same architecture and tokenizer."""
-    return save_pipeline(tmp_path_factory.mktemp("pipelines") / "tiny-sd1-early", seed=1)
+    return made_once("tiny-sd1-early", functools.partial(save_pipeline, seed=1))
 
 
 @pytest.fixture(scope="session")
-def tiny_xl_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_xl_pipeline(made_once: Made) -> Path:
     """A random SDXL-like pipeline, predicting eps."""
-    return save_pipeline(tmp_path_factory.mktemp("pipelines") / "tiny-sdxl", family="sdxl")
+    return made_once("tiny-sdxl", functools.partial(save_pipeline, family="sdxl"))
 
 
 @dataclass(frozen=True)
@@ -47,10 +84,11 @@ class Exported:
 
 
 @pytest.fixture(scope="session")
-def tiny_export(tiny_pipeline: Path, tiny_baseline: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def tiny_export(tiny_pipeline: Path, tiny_baseline: Path, made_once: Made) -> Exported:
     """`memscan export` of `tiny_pipeline` with `tiny_baseline`, four tangents a call."""
-    folder = tmp_path_factory.mktemp("bundles")
-    return _export(tiny_pipeline, folder / "tiny.bundle", "--baseline", str(tiny_baseline))
+    options = "--baseline", str(tiny_baseline)
+    folder = made_once("tiny", functools.partial(_export, tiny_pipeline, options=options))
+    return Exported(folder / "tiny.bundle", (folder / "printed").read_text())
 
 
 @pytest.fixture(scope="session")
@@ -60,12 +98,12 @@ def tiny_bundle(tiny_export: Exported) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_xl_bundle(tiny_xl_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_xl_bundle(tiny_xl_pipeline: Path, made_once: Made) -> Path:
     """`memscan export` of `tiny_xl_pipeline`, four tangents a call."""
-    return _export(tiny_xl_pipeline, tmp_path_factory.mktemp("bundles") / "tiny-sdxl.bundle").path
+    return made_once("tiny-xl", functools.partial(_export, tiny_xl_pipeline)) / "tiny.bundle"
 
 
-def _export(pipeline: Path, out: Path, *options: str) -> Exported:
+def _export(pipeline: Path, folder: Path, options: tuple[str, ...] = ()) -> None:
     with redirect_stdout(StringIO()) as printed:
-        assert invoke(["export", str(pipeline), str(out), "--tangents", "4", *options]) == 0
-    return Exported(out, printed.getvalue())
+        assert invoke(["export", str(pipeline), str(folder / "tiny.bundle"), "--tangents", "4", *options]) == 0
+    (folder / "printed").write_text(printed.getvalue())

@@ -7,7 +7,7 @@ from memscan.scanner.bundle import open_bundle
 from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.metric import Metric
-from memscan.scanner.metrics.plan import GUIDED_PASSES, TANGENT_PASSES, plan_calls
+from memscan.scanner.metrics.plan import GUIDED_PASSES, plan_calls
 
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
 
@@ -26,8 +26,9 @@ not finite makes an error row.
 
 Maps are in the collapse unit: 1 where the model leaves a pixel no freedom. Calls are those for each measured step if
 the metric were alone; metrics share them, and scores of sampling are made of what the steps answer anyway. A call of
-the measuring graph, for one condition, is by estimate 1 + {TANGENT_PASSES:g} K forward passes at K tangents; a guided
-step is {GUIDED_PASSES}. `memscan run --dry-run` prints the price of a scan.
+the measuring graph, for one condition and a group of probes, costs as many forward passes as the bundle's export
+counted for the kind of derivative; a guided step is {GUIDED_PASSES}. `memscan run --dry-run` prints the price of a
+scan.
 """
 
 
@@ -47,7 +48,7 @@ def _rows() -> Iterator[tuple[str, ...]]:
 
 
 def _calls(metric: Metric) -> str:
-    calls = plan_calls([metric], open_bundle(BUNDLE, verify=False).gives)
+    calls = plan_calls([metric], open_bundle(BUNDLE, verify=False).gives, "exact")
     measured = [*calls.measured, *(f"{condition}, at the denoised image" for condition in calls.denoised)]
     return "; ".join([*measured, *(["a guided step"] if calls.guided else [])]) or "none"
 

@@ -22,6 +22,12 @@ def test_the_reference_of_metrics_is_up_to_date() -> None:
     assert page == metric_reference.reference(), "docs/metrics.md is out of date: run python -m tests.metric_reference"
 
 
+def test_the_maps_of_the_readme_are_those_of_the_catalogue() -> None:
+    table = README.partition("| map | |\n|---|---|\n")[2].partition("\n\n")[0]
+    named = [name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    assert sorted(named) == sorted(MAPS)
+
+
 @pytest.mark.parametrize("target", ["demo", "test", "slow", "proof", "bench"])
 def test_every_make_target_for_users_is_in_the_readme(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)

@@ -17,7 +17,8 @@ PACKAGE = "memscan."
 SCANNER = (
     ("errors", "terminal", "telemetry", "graph_names", "records", "external_data", "embedded"),
     ("notes", "local_path", "bundle_files"),
-    ("settings", "samples", "bundle_parts"),
+    ("settings",),
+    ("samples", "bundle_parts"),
     ("bundle",),
     ("sampling",),
     ("metrics",),
@@ -41,7 +42,7 @@ EXPORT = (
     ("attention",),
     ("autodiff",),
     ("passes",),
-    ("graphs", "parity"),
+    ("graphs", "parity", "certificate"),
     ("assemble",),
 )
 KERNELS = (("jvp_attention",), ("torch_runtime",))

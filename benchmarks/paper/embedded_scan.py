@@ -23,5 +23,5 @@ def embedded_scan(work: Path) -> Results:
     table = pq.read_table(MANIFEST)
     seeds = table.schema.get_field_index("seed")
     pq.write_table(table.set_column(seeds, table.field(seeds), [[list(SEEDS)] * len(table)]), manifest)
-    request = Request(timesteps=TIMESTEPS, num_inference_steps=STEPS, save_images=True)
+    request = Request(timesteps=TIMESTEPS, num_inference_steps=STEPS, derivative="exact", save_images=True)
     return scan(open_bundle(BUNDLE), manifest, work / "scan", request)

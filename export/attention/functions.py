@@ -12,6 +12,8 @@ the function's body, or the node, by its name. The bodies here are whole: they f
 of `attention.slices` are sliced.
 """
 
+from collections.abc import Callable
+
 import onnx_ir as ir
 
 from memscan.export.attention.function_body import Body
@@ -20,11 +22,14 @@ from memscan.export.nodes.emitter import HALF
 DOMAIN = "memscan"
 ATTENTION_JVP = "AttentionJvp"
 ATTENTION_QUERY_JVP = "AttentionQueryJvp"
+ATTENTION_VALUE_JVP = "AttentionValueJvp"
 INPUTS = {
     ATTENTION_JVP: ("q", "k", "v", "q_dot", "k_dot", "v_dot"),
     ATTENTION_QUERY_JVP: ("q", "k", "v", "q_dot"),
+    ATTENTION_VALUE_JVP: ("q", "k", "v", "v_dot"),
 }
-"""`AttentionJvp(...; scale) -> (y, y_dot)` is self-attention; `AttentionQueryJvp` has fixed keys and values."""
+"""`AttentionJvp(...; scale) -> (y, y_dot)` is self-attention; `AttentionQueryJvp` has fixed keys and values, and
+`AttentionValueJvp` fixed weights P, so that y_dot = P v_dot."""
 
 
 def attention_function(name: str, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Function:
@@ -36,8 +41,7 @@ def attention_function(name: str, dtype: ir.DataType = ir.DataType.FLOAT) -> ir.
     """
     body = Body(dtype)
     inputs = [ir.Value(name=name) for name in INPUTS[name]]
-    compute = _attention_jvp if name == ATTENTION_JVP else _attention_query_jvp
-    return body.function(DOMAIN, name, inputs, compute(body, scale_of(body), *inputs))
+    return body.function(DOMAIN, name, inputs, _COMPUTE[name](body, scale_of(body), *inputs))
 
 
 def scale_of(body: Body) -> ir.Value:
@@ -65,11 +69,7 @@ def _attention_jvp(
     right = body.op("Concat", body.op("Expand", keys, body.op("Shape", keys_dot)), keys_dot, axis=-2)
     w = body.op("Mul", body.op("MatMul", left, right), p)
 
-    # P [v_dot_1 .. v_dot_K] is one product, which reads P once: K lies beside D and moves back in front.
-    side_by_side = body.op("Reshape", body.transpose(v_dot, 1, 2, 3, 0, 4), body.ints(0, 0, 0, -1))
-    width = body.op("Shape", v, start=-1)
-    apart = body.op("Concat", body.ints(0, 0, 0, -1), width, axis=0)
-    p_v_dot = body.transpose(body.op("Reshape", body.op("MatMul", p, side_by_side), apart), 3, 0, 1, 2, 4)
+    p_v_dot = _apart(body, body.op("MatMul", p, _side_by_side(body, v_dot)), v)
     return y, body.op("Add", _centred(body, w, p, v, y), p_v_dot)
 
 
@@ -80,6 +80,32 @@ def _attention_query_jvp(
     p = body.softmax(body.op("MatMul", q, keys))
     y = body.op("MatMul", p, v)
     return y, _centred(body, body.op("Mul", body.op("MatMul", q_dot, keys), p), p, v, y)
+
+
+def _attention_value_jvp(
+    body: Body, scale: ir.Value, q: ir.Value, k: ir.Value, v: ir.Value, v_dot: ir.Value
+) -> tuple[ir.Value, ir.Value]:
+    keys = body.op("Mul", body.transpose(k, 0, 1, 3, 2), scale)
+    p = body.softmax(body.op("MatMul", q, keys))
+    return body.op("MatMul", p, v), _apart(body, body.op("MatMul", p, _side_by_side(body, v_dot)), v)
+
+
+_COMPUTE: dict[str, Callable[..., tuple[ir.Value, ir.Value]]] = {
+    ATTENTION_JVP: _attention_jvp,
+    ATTENTION_QUERY_JVP: _attention_query_jvp,
+    ATTENTION_VALUE_JVP: _attention_value_jvp,
+}
+
+
+def _side_by_side(body: Body, v_dot: ir.Value) -> ir.Value:
+    """[K, N, H, S, D] -> [N, H, S, K D]: P [v_dot_1 .. v_dot_K] is one product, which reads P once."""
+    return body.op("Reshape", body.transpose(v_dot, 1, 2, 3, 0, 4), body.ints(0, 0, 0, -1))
+
+
+def _apart(body: Body, p_v_dot: ir.Value, v: ir.Value) -> ir.Value:
+    """[N, H, M, K D] -> [K, N, H, M, D]: K, which lay beside D, moves back in front."""
+    dims = body.op("Concat", body.ints(0, 0, 0, -1), body.op("Shape", v, start=-1), axis=0)
+    return body.transpose(body.op("Reshape", p_v_dot, dims), 3, 0, 1, 2, 4)
 
 
 def _centred(body: Body, w: ir.Value, p: ir.Value, v: ir.Value, y: ir.Value) -> ir.Value:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from memscan.export.attention.function_body import Body
-from memscan.export.attention.functions import ATTENTION_JVP, DOMAIN, INPUTS, scale_of
+from memscan.export.attention.functions import ATTENTION_JVP, ATTENTION_VALUE_JVP, DOMAIN, INPUTS, scale_of
 from memscan.export.nodes.emitter import HALF
 
 MAX_ROWS, MAX_KEYS = 256, 512
@@ -26,7 +26,10 @@ LANES = 16
 
 @dataclass(frozen=True)
 class AttentionShape:
-    """Sizes of a call: K tangents (or none), H heads, M queries and S keys of size D, values of size Dv."""
+    """Sizes of a call: K tangents (or none), H heads, M queries and S keys of size D, values of size Dv.
+
+    `scores_move`: the tangents are of the scores too, and not of the values alone.
+    """
 
     tangents: int
     heads: int
@@ -34,11 +37,13 @@ class AttentionShape:
     keys: int
     size: int
     value_size: int
+    scores_move: bool = True
 
     @property
     def scores(self) -> int:
-        """Elements of the scores of one image, K-fold if there are tangents."""
-        return max(self.tangents, 1) * self.heads * self.queries * self.keys
+        """Elements of the scores of one image, K-fold if they have tangents."""
+        folds = max(self.tangents, 1) if self.scores_move else 1
+        return folds * self.heads * self.queries * self.keys
 
     def __str__(self) -> str:
         return f"K{self.tangents}_H{self.heads}_M{self.queries}_S{self.keys}_D{self.size}_Dv{self.value_size}"
@@ -52,7 +57,8 @@ def sliced_attention(name: str, shape: AttentionShape, dtype: ir.DataType = ir.D
     """
     body = Body(dtype)
     inputs = [ir.Value(name=name) for name in INPUTS[name]]
-    outputs = _Slices(shape, body, keys_move=name == ATTENTION_JVP).all_heads(*inputs)
+    slices = _Slices(shape, body, keys_move=name == ATTENTION_JVP)
+    outputs = slices.all_heads_of_values(*inputs) if name == ATTENTION_VALUE_JVP else slices.all_heads(*inputs)
     return body.function(DOMAIN, name, inputs, outputs, overload=str(shape))
 
 
@@ -82,15 +88,43 @@ class _Slices:
         """The function's inputs -> y [N, H, M, Dv], y_dot [K, N, H, M, Dv]."""
         body, shape = self.body, self.shape
         sizes = [(shape.queries, shape.size), (shape.keys, shape.size), (shape.keys, shape.value_size)]
-        primals = [body.reshape(x, -1, *size) for x, size in zip((q, k, v), sizes, strict=True)]
         tangents = [
             body.reshape(body.transpose(x_dot, 1, 2, 0, 3, 4), -1, shape.tangents, *size)
             for x_dot, size in zip(dots, sizes, strict=False)
         ]
-        y, y_dot = body.scan(self._head, *primals, *tangents)
+        y, y_dot = body.scan(self._head, *self._by_head(q, k, v), *tangents)
         y = body.reshape(y, -1, shape.heads, shape.queries, shape.value_size)
         y_dot = body.reshape(y_dot, -1, shape.heads, shape.tangents, shape.queries, shape.value_size)
         return y, body.transpose(y_dot, 2, 0, 1, 3, 4)
+
+    def all_heads_of_values(self, q: ir.Value, k: ir.Value, v: ir.Value, v_dot: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """The same where only the values have tangents: attention of [v_dot_1 .. v_dot_K, v]."""
+        body, shape = self.body, self.shape
+        q, k, v = self._by_head(q, k, v)
+        width = shape.tangents * shape.value_size
+        beside = body.reshape(body.transpose(v_dot, 1, 2, 3, 0, 4), -1, shape.keys, width)
+        (y,) = body.scan(self._head_of_values, q, k, body.op("Concat", beside, v, axis=-1))
+        y_dot, y = body.split(y, width, shape.value_size)
+        y = body.reshape(y, -1, shape.heads, shape.queries, shape.value_size)
+        y_dot = body.reshape(y_dot, -1, shape.heads, shape.queries, shape.tangents, shape.value_size)
+        return y, body.transpose(y_dot, 3, 0, 1, 2, 4)
+
+    def _by_head(self, q: ir.Value, k: ir.Value, v: ir.Value) -> list[ir.Value]:
+        shape = self.shape
+        sizes = [(shape.queries, shape.size), (shape.keys, shape.size), (shape.keys, shape.value_size)]
+        return [self.body.reshape(x, -1, *size) for x, size in zip((q, k, v), sizes, strict=True)]
+
+    def _head_of_values(self, body: Body, q: ir.Value, k: ir.Value, values: ir.Value) -> tuple[ir.Value]:
+        """q [M, D], k [S, D], values [S, (K + 1) Dv] -> P values [M, (K + 1) Dv]."""
+        keys = body.transpose(body.op("Mul", k, self.scale), 1, 0)
+
+        def rows(body: Body, q: ir.Value) -> tuple[ir.Value]:
+            return (body.op("MatMul", body.softmax(body.op("MatMul", q, keys)), values),)
+
+        if self.row_blocks == 1:
+            return rows(body, q)
+        (y,) = body.scan(rows, body.reshape(q, self.row_blocks, self.rows, self.shape.size))
+        return (body.reshape(y, self.shape.queries, (self.shape.tangents + 1) * self.shape.value_size),)
 
     def _head(
         self, body: Body, q: ir.Value, k: ir.Value, v: ir.Value, q_dot: ir.Value, *key_dots: ir.Value

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from memscan.export.autodiff.rule_table import MissingRule, Rule
+from memscan.export.autodiff.rule_table import MissingRule, Rule, operator_of
 from memscan.export.autodiff.rules import RULES, import_functions
 from memscan.export.autodiff.tape import Tape
 from memscan.export.nodes.conditions import require_shapes
@@ -89,8 +89,9 @@ def _output_tangent(tape: Tape, y: ir.Value, tangents: dict[ir.Value, ir.Value])
 
 
 def _rule_for(node: ir.Node, x_dots: tuple[ir.Value | None, ...]) -> Rule:
-    if node.domain == "" and node.op_type in RULES:
-        return RULES[node.op_type]
+    rule = RULES.get(operator_of(node))
+    if rule is not None:
+        return rule
     carriers = [
         value.name for value, x_dot in zip(node.inputs, x_dots, strict=True) if value is not None and x_dot is not None
     ]

@@ -37,7 +37,7 @@ Term = Callable[[Tape, ir.Node, ir.Value], ir.Value]
 
 
 class RuleTable(dict[str, Rule]):
-    """Rules by operator type of the default domain."""
+    """Rules by operator as `operator_of` names it."""
 
     def rule(self, *op_types: str) -> Callable[[Rule], Rule]:
         """Declare a rule that is no sum over operands, written out, as a decorator."""
@@ -87,6 +87,11 @@ class RuleTable(dict[str, Rule]):
             op_type,
             lambda tape, node, x_dot: tape.scale(x_dot, derivative(tape, operand(node, 0), node.outputs[0])),
         )
+
+
+def operator_of(node: ir.Node) -> str:
+    """A node's operator: its type, behind its domain and "::" where that is not the default one."""
+    return f"{node.domain}::{node.op_type}" if node.domain else node.op_type
 
 
 def first_tangents(node: ir.Node, x_dots: tuple[ir.Value | None, ...], count: int) -> tuple[ir.Value | None, ...]:

@@ -4,6 +4,7 @@ import math
 
 import onnx_ir as ir
 
+from memscan.export.autodiff.cut import STOP
 from memscan.export.autodiff.rule_table import MissingRule, RuleTable, constant_ints
 from memscan.export.autodiff.tape import Tape
 from memscan.export.nodes.shapes import describe, dtype_of, operand, shape_of
@@ -13,6 +14,7 @@ RULES = RuleTable()
 RULES.zero(
     "Shape", "Size", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Sign", "Floor", "Ceil", "Round"
 )
+RULES.zero(STOP)
 
 RULES.elementwise("Abs", lambda tape, x, y: tape.op("Sign", x))
 RULES.elementwise("Cos", lambda tape, x, y: tape.op("Neg", tape.op("Sin", x)))

@@ -2,17 +2,19 @@
 
 import onnx_ir as ir
 
+from memscan.export.autodiff.cut import CUTS
 from memscan.export.graphs.guided import guided_step
 from memscan.export.graphs.measure import measure_graph
 from memscan.export.passes.half_precision import HALF_TYPES, HalfPrecision, Precision
 from memscan.export.passes.sliced_attention import SliceAttention
+from memscan.export.passes.written_out_attention import WriteOutAttention
 from memscan.scanner.bundle import Gives
-from memscan.scanner.graph_names import MEASURE, STEP, of_baseline, sliced
+from memscan.scanner.graph_names import STEP, measure, of_baseline, sliced
 
 GIVES: dict[str, Gives] = {
     STEP: {"eps": ("prompt", "none"), "denoised": ("prompt",)},
-    MEASURE: {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")},
-    of_baseline(MEASURE): {"eps": ("baseline",), "diagonal": ("baseline",)},
+    **{measure(kind): {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")} for kind in CUTS},
+    **{of_baseline(measure(kind)): {"eps": ("baseline",), "diagonal": ("baseline",)} for kind in CUTS},
 }
 """What the graphs of `denoiser_graphs` can be asked for. The denoised estimate is the guided one."""
 
@@ -41,10 +43,15 @@ def denoiser_graphs(
     if precision in HALF_TYPES:
         denoiser = traced.clone()
         HalfPrecision(HALF_TYPES[precision])(denoiser)
-    graphs = {MEASURE: measure_graph(denoiser, tangents)}
-    variant = graphs[MEASURE].clone()
-    if SliceAttention()(variant).modified:
-        graphs[sliced(MEASURE)] = variant
+    graphs: dict[str, ir.Model] = {}
+    for derivative, cut in CUTS.items():
+        name = measure(derivative)
+        graphs[name] = measure_graph(denoiser, tangents, cut)
+        variant = graphs[name].clone()
+        if SliceAttention()(variant).modified:
+            graphs[sliced(name)] = variant
+    for model in graphs.values():
+        WriteOutAttention()(model)  # of what has no tangents
     if guided:
         graphs[STEP] = guided_step(denoiser)
         variant = denoiser.clone()

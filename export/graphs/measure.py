@@ -12,16 +12,19 @@ from onnx_ir.passes.common import (
     TopologicalSortPass,
 )
 
+from memscan.export.autodiff.cut import CUTS, Cut, MarkCut, UnmarkCut
 from memscan.export.autodiff.jvp import jvp
 from memscan.export.nodes.emitter import Emitter
+from memscan.export.passes.zero_channels import SkipZeroChannels
 
 
-def measure_graph(denoiser: ir.Model, num_tangents: int = 8) -> ir.Model:
+def measure_graph(denoiser: ir.Model, num_tangents: int = 8, cut: Cut = CUTS["exact"]) -> ir.Model:
     """Derive the measuring graph of a traced denoiser.
 
     Args:
         denoiser: the graph of `trace_denoiser`; it is not modified, and its weights are shared.
         num_tangents: Kg, the number of probes in a call.
+        cut: what of the denoiser has no tangent; J is the derivative without it.
 
     Returns:
         A model with the denoiser's inputs and tangents `[Kg, N, C, h, w]`, and outputs eps and v_dot_jv, both
@@ -31,7 +34,10 @@ def measure_graph(denoiser: ir.Model, num_tangents: int = 8) -> ir.Model:
         MissingRule: an operator between sample and eps has no derivative rule.
         ExportError: a value of the graph has no static shape.
     """
-    model = jvp(denoiser, wrt=("sample",), of="eps", num_tangents=num_tangents)
+    marked = denoiser.clone()
+    MarkCut(cut)(marked)
+    model = jvp(marked, wrt=("sample",), of="eps", num_tangents=num_tangents)
+    UnmarkCut()(model)
     graph = model.graph
     tangents, eps_dot = graph.inputs[-1], graph.outputs[-1]
     tangents.name = "tangents"
@@ -40,6 +46,7 @@ def measure_graph(denoiser: ir.Model, num_tangents: int = 8) -> ir.Model:
         summed = emitter.op("ReduceSum", emitter.op("Mul", tangents, eps_dot), emitter.ints(0), keepdims=0)
     summed.name = "v_dot_jv"
     graph.outputs[-1] = summed
+    SkipZeroChannels()(model)
     ir.passes.Sequential(
         CommonSubexpressionEliminationPass(),
         IdentityEliminationPass(),

@@ -7,12 +7,13 @@ import dataclasses
 
 import numpy as np
 import torch
-from diffusers.models.attention_processor import Attention
 from numpy.typing import NDArray
 from torch import Tensor
 
+from memscan.export.autodiff.cut import CUTS, Cut
 from memscan.export.checkpoint.components import Component
 from memscan.export.checkpoint.denoiser import EpsDenoiser
+from memscan.export.parity.detached import detached
 from memscan.scanner import graph_names
 
 Arrays = dict[str, NDArray]
@@ -58,8 +59,8 @@ class DenoiserOracle:
             for name, shape in shapes.items()
         }
 
-    def measure(self, tangents: int) -> Case:
-        """eps and the sum of v * (J v) by torch's own forward mode.
+    def measure(self, tangents: int, cut: Cut = CUTS["exact"]) -> Case:
+        """eps and the sum of v * (J v) by torch's own forward mode, J the derivative along the paths that `cut` leaves.
 
         All tangents but the first and the last are zero: torch's forward mode costs passes for each.
         """
@@ -71,16 +72,11 @@ class DenoiserOracle:
         def predict(x: Tensor) -> Tensor:
             return self._predict(sample=x)
 
-        processors = self._denoiser.unet.attn_processors
-        self._denoiser.unet.set_attn_processor(AttentionByHead())
         total = torch.zeros_like(sample)
-        try:
-            with torch.no_grad():
-                for probe in probes[probes.flatten(1).any(1)]:
-                    eps, jv = torch.func.jvp(predict, (sample,), (probe,))
-                    total += probe * jv
-        finally:
-            self._denoiser.unet.set_attn_processor(processors)
+        with torch.no_grad(), detached(self._denoiser.unet, cut):
+            for probe in probes[probes.flatten(1).any(1)]:
+                eps, jv = torch.func.jvp(predict, (sample,), (probe,))
+                total += probe * jv
         return Case(_arrays({**self._inputs, "tangents": probes}), _arrays({"eps": eps, "v_dot_jv": total}))
 
     def step(self) -> Case:
@@ -110,31 +106,6 @@ class DenoiserOracle:
     def _predict(self, **changed: Tensor) -> Tensor:
         prediction: Tensor = self._denoiser(**{**self._inputs, **changed})
         return prediction
-
-
-class AttentionByHead:
-    """An attention processor of operators that torch differentiates forwards, with the scores of one head.
-
-    A head of 4,096 tokens has scores of 67 MB in float32, and forward mode holds several such tensors.
-    """
-
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-    ) -> Tensor:
-        """Args as diffusers passes them: hidden_states `[N, M, C]`, encoder_hidden_states `[N, S, D]` or None."""
-        assert attention_mask is None
-        states = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        query, key, value = attn.to_q(hidden_states), attn.to_k(states), attn.to_v(states)
-        heads = [
-            torch.softmax(attn.scale * (q @ k.transpose(1, 2)), dim=-1) @ v  # [N, M, D]
-            for q, k, v in zip(*(x.chunk(attn.heads, dim=-1) for x in (query, key, value)), strict=True)
-        ]
-        out: Tensor = attn.to_out[0](torch.cat(heads, dim=-1))
-        return out
 
 
 def _arrays(tensors: dict[str, Tensor]) -> Arrays:

@@ -6,7 +6,9 @@ weights and activations are rounded at every one of some hundred nodes, independ
 """
 
 import dataclasses
+import math
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +33,17 @@ _TOO_LARGE = "its attention scores are too large for a CPU; the sliced graph dif
 
 @dataclasses.dataclass(frozen=True)
 class ParityRow:
-    """Worst relative error of one output of one graph; None where the graph was not run, for the reason in `note`."""
+    """Worst relative error of one output of one graph; None where the graph was not run, for the reason in `note`.
+
+    `overflow` says whose values are not finite: torch's own, or only the graph's.
+    """
 
     graph: str
     output: str
     error: float | None
     limit: float
     note: str = ""
+    overflow: Literal["torch", "graph"] | None = None
 
     @property
     def passed(self) -> bool:
@@ -66,8 +72,7 @@ def compare(file: Path, case: Case, limit: float, prefix: str = "", note: str = 
     names = [output.name for output in session.get_outputs()]
     found = dict(zip(names, session.run(names, case.feed), strict=True))
     return [
-        ParityRow(prefix + file.name, name, _worst_error(found[name], expected), limit, note)
-        for name, expected in case.expected.items()
+        _row(prefix + file.name, name, found[name], expected, limit, note) for name, expected in case.expected.items()
     ]
 
 
@@ -89,6 +94,14 @@ def _session(file: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+def _row(graph: str, output: str, found: NDArray, expected: NDArray, limit: float, note: str) -> ParityRow:
+    if not np.isfinite(expected).all():
+        return ParityRow(graph, output, math.nan, limit, note, "torch")
+    if not np.isfinite(found).all():
+        return ParityRow(graph, output, math.nan, limit, note, "graph")
+    return ParityRow(graph, output, _worst_error(found, expected), limit, note)
 
 
 def _worst_error(found: NDArray, expected: NDArray) -> float:

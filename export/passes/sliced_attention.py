@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from memscan.export.attention.dot_product import beyond_dot_product, dot_product_scale
 from memscan.export.attention.forward import sliced_forward
-from memscan.export.attention.functions import DOMAIN, INPUTS
+from memscan.export.attention.functions import ATTENTION_VALUE_JVP, DOMAIN, INPUTS
 from memscan.export.attention.slices import AttentionShape, sliced_attention
 from memscan.export.nodes.conditions import Unfit
 from memscan.export.nodes.shapes import describe, dtype_of, operand, shape_of, static_dims
@@ -67,7 +67,7 @@ def _shape(node: ir.Node, *, with_tangents: bool) -> AttentionShape:
     heads, queries, size = _static(node, 0)
     _, keys, value_size = _static(node, 2)
     assert isinstance(tangents, int), "the driver made the leading axis K static"
-    return AttentionShape(tangents, heads, queries, keys, size, value_size)
+    return AttentionShape(tangents, heads, queries, keys, size, value_size, node.op_type != ATTENTION_VALUE_JVP)
 
 
 def _static(node: ir.Node, index: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Attention forward and K tangents at once: one fused pass on CUDA, the closed form in torch operators elsewhere."""
+"""Attention and K tangents: torch's fused forward pass and our kernel on CUDA, the closed form elsewhere."""
 
 import torch
 from torch import Tensor
@@ -23,8 +23,9 @@ def jvp_attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Attention and its directional derivatives.
 
-    On CUDA the Triton kernel runs for heads of up to 160 values, in float32 up to 80, with no memory that grows with
-    M times S. Larger heads, other types and the CPU take the closed form, which holds `[K, N, H, M, S]`.
+    On CUDA torch's fused forward pass and the Triton kernel run for heads of up to 160 values, in float32 up to 80,
+    with no memory that grows with M times S (where torch has a fused form, which is on all GPUs that Triton serves, if
+    none was disabled). Larger heads, other types and the CPU take the closed form, which holds `[K, N, H, M, S]`.
 
     Args:
         q: `[N, H, M, D]`; k and v `[N, H, S, D]`.

@@ -1,13 +1,12 @@
-"""The Triton kernel: attention forward and the tangents of one group, in one pass over the keys.
+"""The Triton kernel: the tangents of one group of attention, in one pass over the keys.
 
-With m the running maximum of the scores (finite: the first tile always holds a key), tile after tile of keys,
+The forward pass gives y and lse = log sum exp(s), so that every probability is known from its own score alone,
 
-    p = exp(s - m)      l = sum p      mu_k = sum p s_dot_k
-    o = sum p v         o_dot_k = sum (p s_dot_k) v + p v_dot_k
+    p = exp(s - lse)      mu_k = sum p s_dot_k      o_dot_k = sum (p s_dot_k) v + p v_dot_k
 
-and at the end y = o / l, y_dot_k = (o_dot_k - mu_k y) / l. Scores, p and p s_dot are float32, and rounded to the
-inputs' type for the second products; every sum is float32. In float16, p s_dot could overflow where s_dot is large, so
-the pivot m is lifted by what a bound of s_dot asks for: p, l, mu, o and o_dot shrink together, and the quotients stay.
+tile after tile of keys, and at the end y_dot_k = o_dot_k - mu_k y. Scores, p and p s_dot are float32, and rounded to
+the inputs' type for the products with values; every sum is float32. float16 has few exponents: there p is lifted by a
+power of two, as far as a bound of s_dot allows p s_dot to stay in range, and y_dot is lowered by it.
 
 Tensor cores take blocks whose sides are powers of two, so a row of D values is held as several column blocks,
 40 = 32 + 8 (of 16), 80 = 64 + 16, 160 = 128 + 32: padding to one power of two costs up to 1.6 times the arithmetic.
@@ -35,6 +34,7 @@ def attention_jvp_kernel(
     p_k_dot,
     p_v_dot,
     p_y,
+    p_lse,
     p_y_dot,
     p_k_max,
     p_k_dot_max,
@@ -44,8 +44,11 @@ def attention_jvp_kernel(
     q_dot_strides,
     k_dot_strides,
     v_dot_strides,
+    y_strides,
+    lse_strides,
     q_row,
     q_dot_row,
+    y_row,
     key_row,
     K,
     N,
@@ -66,9 +69,11 @@ def attention_jvp_kernel(
 
     Args:
         p_q: `[N, H, M, D]`, and the other tensors, None for an absent tangent; neighbouring columns are adjacent.
-        p_y: outputs lie in memory as `[N, M, H, D]` and `[K, N, M, H, D]`.
+        p_y: what the forward pass gave for the same q, k and v, shaped as q.
+        p_lse: `[N, H, M]` float32, natural logarithm; neighbouring queries are adjacent.
+        p_y_dot: output, in memory as `[K, N, M, H, D]`.
         p_k_max: largest |k|, `[N, H]`, and |k_dot|, `[K, N, H]`; None where p s_dot cannot overflow.
-        q_strides: of (K,) N and H; all strides are in units of ALIGNMENT elements.
+        q_strides: of (K,) N and H; all strides but those of lse are in units of ALIGNMENT elements.
         q_row: stride of queries; key_row is that of keys, values and their tangents, for one set of offsets
             instead of four is what lets the accumulators stay in registers.
         BLOCKS: (first column, width) of the column blocks that D is cut into.
@@ -86,7 +91,7 @@ def attention_jvp_kernel(
 
     b_q = _load(_head(p_q, q_strides, i_n, i_h, ALIGNMENT), q_row * ALIGNMENT, o_m, M, D, BLOCKS)  # [BM, D]
     b_q_dot = []
-    lift = tl.zeros([BM], tl.float32)
+    lift = tl.full([BM], HEADROOM if p_q.dtype.element_ty == tl.float16 else 0.0, tl.float32)
     for g in tl.static_range(G):
         i_k = _tangent(i_group, g, K, G)
         if p_q_dot is not None:
@@ -99,11 +104,10 @@ def attention_jvp_kernel(
                 bound += _row_norm(b_q_dot[g]) * tl.load(p_k_max + i_nh)
             if p_k_dot is not None:
                 bound += _row_norm(b_q) * tl.load(p_k_dot_max + i_k * N * H + i_nh)
-            lift = tl.maximum(lift, tl.ceil(tl.log2(tl.maximum(bound * scale, 1.0))) - HEADROOM)
+            lift = tl.minimum(lift, HEADROOM - tl.ceil(tl.log2(tl.maximum(bound * scale, 1.0))))
 
-    m = tl.full([BM], float("-inf"), tl.float32)
-    l = tl.zeros([BM], tl.float32)  # noqa: E741
-    o = _zeros(BM, BLOCKS)  # [BM, D]
+    p_lse += i_n * lse_strides[0] + i_h * lse_strides[1]
+    pivot = tl.load(p_lse + o_m, mask=o_m < M, other=0.0) * LOG2_E - lift  # [BM]
     mu = []
     o_dot = []
     for _ in tl.static_range(G):
@@ -113,24 +117,20 @@ def attention_jvp_kernel(
     for start in range(0, S, BS):
         o_s = start + tl.arange(0, BS)
         b_k = _load(p_k, key_row * ALIGNMENT, o_s, S, D, BLOCKS)  # [BS, D]
-        b_v = _load(p_v, key_row * ALIGNMENT, o_s, S, D, BLOCKS)  # [BS, D]
         s = _add_scores(tl.zeros([BM, BS], tl.float32), b_q, b_k, PRECISION)  # [BM, BS]
         if not EVEN:
             s = tl.where(o_s[None, :] < S, s, float("-inf"))
-        m_before = m
-        m = tl.maximum(m, tl.max(s, 1) * (scale * LOG2_E) + lift)
-        decay = tl.exp2(m_before - m)
-        p = tl.exp2(s * (scale * LOG2_E) - m[:, None])  # [BM, BS]
-        l = l * decay + tl.sum(p, 1)  # noqa: E741
+        p = tl.exp2(s * (scale * LOG2_E) - pivot[:, None])  # [BM, BS]
         b_p = p.to(p_v.dtype.element_ty)
-        o = _add_values(_scaled(o, decay), b_p, b_v, PRECISION)
-        p *= scale
+        if p_q_dot is not None or p_k_dot is not None:
+            b_v = _load(p_v, key_row * ALIGNMENT, o_s, S, D, BLOCKS)  # [BS, D]
+            p *= scale
         mu_next = []
         o_dot_next = []
         for g in tl.static_range(G):
             i_k = _tangent(i_group, g, K, G)
-            sums = mu[g] * decay
-            values = _scaled(o_dot[g], decay)
+            sums = mu[g]
+            values = o_dot[g]
             if p_q_dot is not None or p_k_dot is not None:
                 s_dot = tl.zeros([BM, BS], tl.float32)
                 if p_q_dot is not None:
@@ -151,15 +151,14 @@ def attention_jvp_kernel(
         mu = mu_next
         o_dot = o_dot_next
 
-    y = _scaled(o, 1 / l)
-    o_y = (i_n * M * H + i_h) * D
-    _store(p_y + o_y, H * D, y, o_m, tl.where(i_group == 0, M, 0), D, BLOCKS)
+    b_y = _load(_head(p_y, y_strides, i_n, i_h, ALIGNMENT), y_row * ALIGNMENT, o_m, M, D, BLOCKS)  # [BM, D]
+    lower = tl.exp2(-lift)
     for g in tl.static_range(G):
         i_k = i_group * G + g
         y_dot = []
         for b in tl.static_range(len(BLOCKS)):
-            y_dot += [(o_dot[g][b] - mu[g][:, None] * y[b]) / l[:, None]]
-        p_tangent = p_y_dot + i_k.to(tl.int64) * N * M * H * D + o_y
+            y_dot += [(o_dot[g][b] - mu[g][:, None] * b_y[b].to(tl.float32)) * lower[:, None]]
+        p_tangent = p_y_dot + (i_k.to(tl.int64) * N * M * H + i_n * M * H + i_h) * D
         _store(p_tangent, H * D, y_dot, o_m, tl.where(i_k < K, M, 0), D, BLOCKS)
 
 
@@ -205,14 +204,6 @@ def _zeros(rows: tl.constexpr, BLOCKS: tl.constexpr):
     for b in tl.static_range(len(BLOCKS)):
         blocks += [tl.zeros([rows, tl.constexpr(BLOCKS[b][1])], tl.float32)]
     return blocks
-
-
-@triton.jit
-def _scaled(blocks, factor):
-    scaled = []
-    for b in tl.static_range(len(blocks)):
-        scaled += [blocks[b] * factor[:, None]]
-    return scaled
 
 
 @triton.jit

@@ -1,4 +1,9 @@
-"""From tensors to one launch of the kernel: centred keys, layouts, the bound that keeps float16 in range, the grid.
+"""From tensors to one launch of the kernel: centring, layouts, the forward pass, the bound of float16, the grid.
+
+Half precision is centred first. A common part of all keys moves the scores of a query alike, and their tangents:
+softmax and y_dot ignore that, but p s_dot rounded to half precision would carry it. A common part of all values comes
+out of the softmax unchanged: y_dot ignores it, but y rounded to half precision would carry it into mu y. Either would
+lose by cancellation what is small beside it.
 
 Nothing here waits for the device or tunes at call time, so that a CUDA graph can capture the call, once a first call
 has compiled the kernel.
@@ -11,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memscan.kernels.jvp_attention.forward import attention_forward
 from memscan.kernels.jvp_attention.kernel import attention_jvp_kernel
 from memscan.kernels.jvp_attention.tiles import Tile, column_blocks
 
@@ -26,7 +32,7 @@ def fused_jvp_attention(
     scale: float | None = None,
     tile: Tile,
 ) -> tuple[Tensor, Tensor]:
-    """Attention and K directional derivatives by the Triton kernel.
+    """Attention by torch's fused forward pass, and K directional derivatives by the Triton kernel.
 
     Args:
         q: `[N, H, M, D]`; k and v `[N, H, S, D]`; float16, bfloat16 or float32, all alike. Any strides, but tensors
@@ -36,18 +42,29 @@ def fused_jvp_attention(
         tile: what one program holds.
 
     Returns:
-        y `[N, H, M, D]` and y_dot `[K, N, H, M, D]`, in memory with heads beside D, so that the projection that
-        follows reads them without a copy.
+        y `[N, H, M, D]`, and y_dot `[K, N, H, M, D]`, in memory with heads beside D, so that the projection that
+        follows reads it without a copy.
 
     Raises:
         ValueError: shapes or types do not fit together, there is no tangent, or the scale is not positive.
     """
-    arguments = kernel_arguments(q, k, v, q_dot, k_dot, v_dot, scale=scale, tile=tile)
+    _require_fitting(q, k, v, q_dot, k_dot, v_dot)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if scale <= 0:
+        raise ValueError(f"the scale of the scores must be positive, not {scale}: the bound of float16 relies on it")
+    centre = None
+    if q.dtype != torch.float32:
+        k, k_dot, centre = _centred(k), _centred(k_dot), _centre_of_values(v)
+        v = v - centre
+    q, q_dot = _rows_of_columns(q), _rows_of_columns(q_dot)
+    k, v, k_dot, v_dot = _equally_spaced([k, v, k_dot, v_dot])
+    y, lse = attention_forward(q, k, v, scale)
+    arguments = kernel_arguments(q, k, v, q_dot, k_dot, v_dot, y, lse, scale=scale, tile=tile)
     groups = math.ceil(arguments["K"] / arguments["G"])
     grid = (math.ceil(q.shape[2] / tile.queries) * groups * q.shape[0] * q.shape[1],)
     with torch.cuda.device_of(q):
         attention_jvp_kernel[grid](**arguments, num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True)
-    return arguments["p_y"].transpose(1, 2), arguments["p_y_dot"].transpose(2, 3)
+    return y if centre is None else y + centre, arguments["p_y_dot"].transpose(2, 3)
 
 
 def kernel_arguments(
@@ -57,24 +74,25 @@ def kernel_arguments(
     q_dot: Tensor | None,
     k_dot: Tensor | None,
     v_dot: Tensor | None,
+    y: Tensor,
+    lse: Tensor,
     *,
-    scale: float | None,
+    scale: float,
     tile: Tile,
 ) -> dict[str, Any]:
-    """What `fused_jvp_attention` passes to the kernel, by parameter name, new outputs included.
+    """What `fused_jvp_attention` passes to the kernel, by parameter name, the new output included.
 
     Works on tensors of the meta device too, for compiling without a GPU.
+
+    Args:
+        q: `[N, H, M, D]` and the other operands as the kernel takes them: columns adjacent, k, v, k_dot and v_dot with
+            one row stride.
+        y: `[N, H, M, D]`, and lse `[N, H, M]`: what `attention_forward` gave for q, k and v.
     """
-    count = _require_fitting(q, k, v, q_dot, k_dot, v_dot)
+    (count,) = {len(x) for x in (q_dot, k_dot, v_dot) if x is not None}
     batch, heads, queries, size = q.shape
-    scale = size**-0.5 if scale is None else scale
-    if scale <= 0:
-        raise ValueError(f"the scale of the scores must be positive, not {scale}: the softmax's pivot relies on it")
-    if q.dtype != torch.float32:
-        k, k_dot = _centred(k), _centred(k_dot)
-    q, q_dot = _rows_of_columns(q), _rows_of_columns(q_dot)
-    k, v, k_dot, v_dot = _equally_spaced([k, v, k_dot, v_dot])
-    tensors = [x for x in (q, k, v, q_dot, k_dot, v_dot) if x is not None]
+    y, lse = _rows_of_columns(y), _rows_of_columns(lse)
+    tensors = [x for x in (q, k, v, q_dot, k_dot, v_dot, y) if x is not None]
     alignment = math.gcd(16 // q.element_size(), *(stride for x in tensors for stride in x.stride()[:-1]))
     bounded = q.dtype == torch.float16 and (q_dot is not None or k_dot is not None)
 
@@ -91,7 +109,8 @@ def kernel_arguments(
         "p_q_dot": q_dot,
         "p_k_dot": k_dot,
         "p_v_dot": v_dot,
-        "p_y": torch.empty(batch, queries, heads, size, dtype=q.dtype, device=q.device),
+        "p_y": y,
+        "p_lse": lse,
         "p_y_dot": torch.empty(count, batch, queries, heads, size, dtype=q.dtype, device=q.device),
         "p_k_max": _largest(k) if bounded else None,
         "p_k_dot_max": _largest(k_dot) if bounded and k_dot is not None else None,
@@ -101,8 +120,11 @@ def kernel_arguments(
         "q_dot_strides": strides(q_dot),
         "k_dot_strides": strides(k_dot),
         "v_dot_strides": strides(v_dot),
+        "y_strides": strides(y),
+        "lse_strides": lse.stride()[:-1],
         "q_row": row(q),
         "q_dot_row": row(q_dot),
+        "y_row": row(y),
         "key_row": row(k),
         "K": count,
         "N": batch,
@@ -123,7 +145,7 @@ def kernel_arguments(
 
 def _require_fitting(
     q: Tensor, k: Tensor, v: Tensor, q_dot: Tensor | None, k_dot: Tensor | None, v_dot: Tensor | None
-) -> int:
+) -> None:
     keys = (*q.shape[:2], k.shape[2], q.shape[3])
     expected = {"k": (k, keys), "v": (v, keys)}
     tangents = {"q_dot": (q_dot, q.shape), "k_dot": (k_dot, keys), "v_dot": (v_dot, keys)}
@@ -137,16 +159,22 @@ def _require_fitting(
                 f"{name} is {x.dtype} {list(x.shape)} on {x.device}; "
                 f"beside q, {q.dtype} {list(q.shape)} on {q.device}, it must be {q.dtype} {list(shape)} there"
             )
-    return counts[0]
 
 
 def _centred(keys: Tensor | None) -> Tensor | None:
-    """Keys less their mean over the tokens, which is often much of them.
-
-    It moves all scores of a query alike, and all their tangents: softmax and y_dot ignore that, but p s_dot rounded to
-    half precision would carry it, and lose by cancellation what is small beside it.
-    """
     return None if keys is None else keys - keys.mean(-2, keepdim=True)
+
+
+def _centre_of_values(v: Tensor) -> Tensor:
+    """The mean over the tokens, `[N, H, 1, D]`, in multiples of the last place of each column's largest value.
+
+    What is subtracted from such multiples is not rounded. Any other mean would round all values of one magnitude in the
+    same direction, which does not average out in y.
+    """
+    mean = v.mean(-2, keepdim=True, dtype=torch.float32)
+    largest = torch.linalg.vector_norm(v, ord=math.inf, dim=-2, keepdim=True, dtype=torch.float32)
+    last_place = torch.finfo(v.dtype).eps * torch.exp2(torch.frexp(largest).exponent - 1.0)
+    return (torch.round(mean / last_place) * last_place).to(v.dtype)
 
 
 def _rows_of_columns(x: Tensor | None) -> Tensor | None:

@@ -1,11 +1,15 @@
 """How much one program of the kernel holds: a table by head size, chosen by what fits the registers.
 
-A thread has 255 registers. The accumulators o and o_dot take (1 + G) BM D / threads of them, and a tile of scores takes
-BM BS / threads about three times over: p, s_dot, and both rounded. The more tangents G share scores and probabilities,
-the fewer products each costs, 4 + 2 / G: a G of 2 saves a sixth of G = 1, and more than 4 next to nothing. The more
-queries BM share a tile of keys, the less L2 has to deliver: BM (2 + 4 G) D multiply-adds a key, for 4 (1 + G) D bytes.
+A thread has 255 registers. The accumulators o_dot take G BM D / threads of them, and a tile of scores takes BM BS /
+threads about three times over: p, s_dot, and both rounded. The more tangents G share scores and probabilities, the
+fewer products each costs, 4 + 1 / G (2 + 1 / G where keys and values have none): pairs save a tenth (a sixth). The more
+queries BM share a tile of keys, the less L2 has to deliver: BM (1 + 4 G) D multiply-adds a key, for 4 (1 + G) D bytes,
+which is 96 operations a byte for 64 queries and pairs.
 
-Chosen by compiling (`python -m benchmarks.kernel_registers` prints registers and spills), not yet by timing on a GPU.
+Small tiles come first: with 64 queries and 4 warps a multiprocessor holds two programs, one of which computes while the
+other waits for its keys, so that one stage may do. Larger ones stand where they alone leave room for a pair, or take
+fewer instructions. Chosen by compiling (`python -m benchmarks.kernel_registers` prints registers and spills): of the
+tiles that spill nothing in the loop, those with the fewest instructions a tangent. No GPU has timed them yet.
 """
 
 from dataclasses import dataclass
@@ -23,41 +27,41 @@ class Tile:
 
 
 WGMMA_SELF = {
-    # two programs an SM, each at 255 registers: one computes scores while the other multiplies
-    48: Tile(64, 64, 2, 4, 2),
-    # at these sizes L2 would be the limit for 64 queries
-    64: Tile(128, 64, 2, 8, 2),
-    80: Tile(128, 64, 1, 8, 2),
-    128: Tile(128, 32, 1, 8, 2),
-    160: Tile(128, 16, 1, 8, 2),
+    48: Tile(64, 64, 2, 4, 1),
+    64: Tile(64, 64, 2, 4, 1),
+    80: Tile(64, 32, 2, 4, 1),
+    128: Tile(128, 32, 2, 8, 1),
+    160: Tile(64, 32, 1, 4, 1),
 }
 """Hopper, with tangents of keys and values: operands in shared memory, so that registers are for accumulators."""
 
 WGMMA_CROSS = {
-    48: Tile(64, 32, 4, 4, 2),
-    64: Tile(64, 32, 2, 4, 2),
-    80: Tile(64, 32, 2, 4, 2),
-    128: Tile(64, 32, 1, 4, 2),
-    160: Tile(64, 16, 1, 4, 2),
+    48: Tile(64, 32, 4, 4, 1),
+    64: Tile(64, 32, 4, 4, 2),
+    80: Tile(64, 32, 2, 4, 1),
+    128: Tile(64, 32, 2, 4, 1),
+    160: Tile(64, 16, 2, 4, 1),
 }
 """Hopper, tangents of queries alone. 77 keys are padded to 96 or 80."""
 
 MMA_SELF = {
-    48: Tile(128, 32, 2, 8, 3),
-    64: Tile(128, 32, 2, 8, 2),
-    80: Tile(128, 32, 1, 8, 3),
-    128: Tile(128, 16, 1, 8, 2),
+    # 64 keys leave room for one tangent only, at a quarter more instructions each
+    48: Tile(64, 32, 2, 4, 2),
+    64: Tile(64, 32, 2, 4, 2),
+    # 64 queries spill in the loop, or take a fifth more instructions with 16 keys
+    80: Tile(128, 32, 2, 8, 2),
+    128: Tile(128, 16, 1, 8, 1),
     # 128 queries would need 100 KiB of shared memory, and GeForce has 99
     160: Tile(64, 16, 1, 4, 2),
 }
 """Ampere, Ada, and Blackwell without datacenter tensor cores: operands in registers."""
 
 MMA_CROSS = {
-    48: Tile(128, 16, 4, 8, 2),
-    64: Tile(128, 16, 2, 8, 2),
-    80: Tile(128, 16, 2, 8, 2),
-    128: Tile(128, 16, 1, 8, 2),
-    160: Tile(64, 16, 1, 4, 2),
+    48: Tile(64, 16, 4, 4, 2),
+    64: Tile(64, 16, 4, 4, 1),
+    80: Tile(64, 32, 2, 4, 1),
+    128: Tile(128, 16, 1, 8, 1),
+    160: Tile(64, 16, 1, 4, 1),
 }
 
 FLOAT32 = {48: Tile(64, 16, 1, 4, 2), 80: Tile(64, 16, 1, 4, 1)}

@@ -6,6 +6,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from memscan.kernels.torch_runtime.lowering_table import Compute, LoweringTable
 from memscan.kernels.torch_runtime.node import Node
 from memscan.kernels.torch_runtime.sliced_attention import attention_with_tangents
+from memscan.kernels.torch_runtime.value_attention import attention_of_values
 
 LOWERINGS = LoweringTable()
 
@@ -47,3 +48,10 @@ def attention_query_jvp(node: Node) -> Compute:
     """Cross-attention: only the queries have tangents."""
     scale = node.attribute("scale")
     return lambda q, k, v, q_dot: attention_with_tangents(q, k, v, q_dot, None, None, scale=scale)
+
+
+@LOWERINGS.lowering("memscan::AttentionValueJvp", several=True)
+def attention_value_jvp(node: Node) -> Compute:
+    """Attention with constant weights: only the values have tangents."""
+    scale = node.attribute("scale")
+    return lambda q, k, v, v_dot: attention_of_values(q, k, v, v_dot, scale=scale)

@@ -1,4 +1,4 @@
-"""Attention with tangents on any device: one kernel call on CUDA; elsewhere the reference, in slices.
+"""Attention with tangents on any device: torch and our kernel on CUDA; elsewhere the reference, in slices.
 
 On the CPU the reference would hold the scores of all tangents at once, `[K, N, H, M, S]`: 4 GiB at 4,096 tokens, 8
 heads and 8 tangents, several times over. A row of the result depends on its own row of queries only, so heads and rows

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from memscan.scanner.commands.options import choice
 from memscan.scanner.notes import note
+from memscan.scanner.settings import Derivative
 
 if TYPE_CHECKING:
     from memscan.scanner.runtimes.tensorrt.flavour import Flavour
@@ -32,9 +34,19 @@ if TYPE_CHECKING:
     help="Of the GPUs to build for, with tensorrt-rtx (repeatable)  [default: 8.0 and newer]",
 )
 @click.option(
+    "--derivative", type=choice(Derivative), help="Of the runs that the plans are for  [default: the bundle's]"
+)
+@click.option(
     "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the plans  [default: the user's cache]"
 )
-def command(bundle: Path, engine: str, batch_size: int, capabilities: tuple[str, ...], cache: Path | None) -> None:
+def command(
+    bundle: Path,
+    engine: str,
+    batch_size: int,
+    capabilities: tuple[str, ...],
+    derivative: Derivative | None,
+    cache: Path | None,
+) -> None:
     """Build the TensorRT plans of BUNDLE: its graphs, compiled for a kind of GPU and for batches of up to N images.
 
     \b
@@ -46,6 +58,7 @@ def command(bundle: Path, engine: str, batch_size: int, capabilities: tuple[str,
     private folder: they are code, so never take any from others.
     """
     from memscan.scanner.bundle import open_bundle
+    from memscan.scanner.run.derivative import choose_derivative
     from memscan.scanner.runtimes.tensorrt.cache import PlanCache, default_folder
     from memscan.scanner.runtimes.tensorrt.flavour import load_flavour
     from memscan.scanner.runtimes.tensorrt.key import plan_graphs
@@ -57,7 +70,7 @@ def command(bundle: Path, engine: str, batch_size: int, capabilities: tuple[str,
     flavour = load_flavour(engine)
     folder = cache or default_folder()
     provider = PlanProvider(opened, flavour, PlanCache(folder), _target(flavour, capabilities), batch_size, note=note)
-    for graph in plan_graphs(opened):
+    for graph in plan_graphs(opened, choose_derivative(opened, derivative)):
         click.echo(_line(graph, provider.provide(graph)))
     note(f"plans are in {folder}")
 

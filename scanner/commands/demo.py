@@ -65,7 +65,8 @@ def command(out: Path) -> int:
     with store.writing(layout.SHEET) as stream:
         draw_sheet(selection).save(stream, "PNG")
     shown = [record for record in evaluation.records if (record.step, record.protocol) == (selection.step, "fixed")]
-    click.echo(table(shown))
+    detected = [one for one in evaluation.detections if (one.step, one.kind) == (selection.step, "all")]
+    click.echo(table(shown, detected))
     ranking = ranking_command(out, ["prompt", "seed", "score", "mask_share"], step)
     click.echo(printable_lines(_GUIDE.format(out=out, quoted=shlex.quote(str(out)), ranking=ranking)))
     return 3 if summary.total.error else 0

@@ -6,6 +6,8 @@ from typing import Literal
 
 import click
 
+from memscan.scanner.errors import UsageError
+
 
 @click.command("export")
 @click.argument("model")
@@ -28,6 +30,13 @@ import click
     show_default=True,
     help="How the weights of whatever computes in float32 are stored.",
 )
+@click.option(
+    "--certify-prompts",
+    metavar="FILE",
+    help="Prompts on which the cheaper derivatives are compared with the exact one: a manifest in any form, best of "
+    "prompts that the model has memorized.  [default: a few built-in ones]",
+)
+@click.option("--no-certify", is_flag=True, help="Leave that comparison out: a scan then defaults to the exact one.")
 def command(
     model: str,
     out: Path,
@@ -35,6 +44,8 @@ def command(
     tangents: int,
     precision: Literal["fp32", "fp16", "bf16"],
     storage: Literal["float32", "float16"],
+    certify_prompts: str | None,
+    no_certify: bool,
 ) -> None:
     """Turn a Stable Diffusion checkpoint into a bundle that `memscan run --model` scans.
 
@@ -51,6 +62,7 @@ def command(
 
         with quiet_libraries():
             from memscan.export.assemble import ExportOptions, export_bundle
+            from memscan.export.certificate.prompts import PROMPTS, read_prompts
             from memscan.export.checkpoint.checkpoint import find_checkpoint
             from memscan.export.checkpoint.target import require_free
     except (ImportError, OSError) as error:  # OSError: a library that they load is missing
@@ -58,12 +70,15 @@ def command(
 
         raise import_failure("export", "memscan.export", error, 'pip install "memscan[export]"') from error
     require_free(out)
+    if no_certify and certify_prompts is not None:
+        raise UsageError("--certify-prompts and --no-certify contradict each other: give one of them")
+    prompts = () if no_certify else PROMPTS if certify_prompts is None else read_prompts(certify_prompts)
     with quiet_libraries():
         export_bundle(
             find_checkpoint(model),
             out,
             baseline=find_checkpoint(baseline, parts=("unet",)) if baseline else None,
-            options=ExportOptions(tangents=tangents, precision=precision, storage=storage),
+            options=ExportOptions(tangents=tangents, precision=precision, storage=storage, certify=prompts),
             report=click.echo,
         )
     click.echo(f"bundle written to {out}; scan with: memscan run manifest.parquet --model {shlex.quote(str(out))}")

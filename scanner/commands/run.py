@@ -43,6 +43,7 @@ def command(
     part_rows: int | None,
     execution: Execution,
     max_errors: int | None,
+    retry_errors: bool,
     dry_run: bool,
 ) -> int:
     """Scan the prompts of MANIFEST, and write scores and masks to Parquet.
@@ -54,7 +55,8 @@ def command(
 
     MANIFEST is a Parquet, CSV or JSONL file with a column `prompt`, and optionally `seed`, `id` and `image`; a text
     file with a prompt on each line; a folder of Parquet files; a glob; or `-`. Stopped at any moment, the same command
-    does the rest. What is not said about the measurement, the model's bundle decides.
+    does the rest; with --retry-errors it scans those rows anew that failed. What is not said about the measurement, the
+    model's bundle decides.
     """
     if not manifests and not given.prompts:
         click.echo(_NOTHING_TO_SCAN, err=True)
@@ -81,6 +83,7 @@ def command(
         part_rows=part_rows,
         verified=not no_verify,
         max_errors=max_errors,
+        retry_errors=retry_errors,
         warn=warn,
     )
     if dry_run:
@@ -96,17 +99,24 @@ def command(
 
 
 def _describe(job: "Job") -> None:
+    from memscan.scanner.run.derivative import describe
+    from memscan.scanner.run.measurement import measured_steps
     from memscan.scanner.run.runner import preview
 
     outlook, measurement = preview(job), job.measurement
     indices = ", ".join(str(step.index) for step in measurement.steps)
     census = outlook.census
+    if not census.rows:
+        note("dry run: the manifest has no rows, so there is nothing to scan")
+        return
     note(f"dry run: {census.rows} rows, {census.images} images, {census.rejected} of them cannot be scanned")
     note(
         f"model {job.bundle.model_id}, {measurement.num_inference_steps} steps of {measurement.sampler}, guidance "
         f"{measurement.guidance_scale:g}, measured at step {indices} with "
         f"{measurement.probes.count} {measurement.probes.kind} probes"
     )
+    timesteps = [step.timestep for step in measured_steps(job.bundle, measurement)]
+    note(f"derivative: {describe(job.bundle, measurement.derivative, measurement.mask_map, timesteps)}")
     note(f"price of an image in forward passes: {job.price()}")
     note(f"would {'continue the run in' if outlook.resumes else 'write to'} {job.out}, by {outlook.device}")
 
@@ -115,11 +125,18 @@ def _report(job: "Job", summary: "Summary") -> None:
     from memscan.scanner.results.query import ranking_command
     from memscan.scanner.run.measurement import telling_step
 
+    if not job.manifest.num_rows:
+        note("done: the manifest has no rows, so there was nothing to scan")
+        click.echo(job.out)
+        return
     total = summary.total
     fate = f"{total.images} images: {total.ok} ok, {total.error} with errors, {total.truncated} with truncated prompts"
     if total.given:
         fate += f"; {total.sampled} sampled, {total.given} given"
     note(f"{'already complete' if summary.was_complete else 'done'}: {fate}")
+    if total.error:
+        failed = "1 image" if total.error == 1 else f"{total.error} images"
+        note(f"{failed} failed: --retry-errors scans what failed anew, once its cause is mended, and nothing else")
     columns = ["row", "seed", "prompt", "score", "mask_share", *(["error"] if total.error else [])]
     note(f"look at them: {ranking_command(job.out, columns, telling_step(job.bundle, job.measurement))}")
     if job.measurement.save_maps or job.measurement.save_images:

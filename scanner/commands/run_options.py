@@ -10,7 +10,7 @@ import click
 from memscan.scanner.commands.options import all_of, choice, gathered, grouped, plans_option
 from memscan.scanner.commands.parameters import LocalPath, UnicodeText
 from memscan.scanner.run.request import Request
-from memscan.scanner.settings import Engine, Execution, Fit, ProbeKind, Provider, Sampler, Stream
+from memscan.scanner.settings import Derivative, Engine, Execution, Fit, ProbeKind, Provider, Sampler, Stream
 
 if TYPE_CHECKING:
     from memscan.scanner.input.manifest import Manifest
@@ -137,6 +137,11 @@ MEASUREMENT: Decorator = all_of(
     _measurement("--num-probes", type=int, metavar="K", help="Number of probe vectors: more is slower and more exact"),
     _measurement("--probe-seed", type=int, metavar="N", help="Seed of the probes' random signs"),
     _measurement(
+        "--derivative",
+        type=choice(Derivative),
+        help="Which paths of the model are differentiated: fewer are faster  [default: the bundle's]",
+    ),
+    _measurement(
         "--rng",
         "stream",
         type=choice(Stream),
@@ -206,5 +211,6 @@ EXECUTION: Decorator = all_of(
     ),
     plans_option(_execution),
     _execution("--max-errors", type=click.IntRange(0), metavar="N", help="Stop when more than N images failed"),
+    _execution("--retry-errors", is_flag=True, help="Scan those rows anew that failed before, and keep all others"),
     _execution("--dry-run", is_flag=True, help="Check manifest and model, say what would be done, and stop"),
 )

@@ -44,6 +44,9 @@ def command(results: Path, ground_truth: str | None, out: Path | None, limit: in
         check_format(out)
     truth = None if ground_truth is None else read_ground_truth(ground_truth)
     opened = open_results(results)
+    if opened.is_empty:
+        note(f"nothing to draw in {results}: its manifest had no rows")
+        return
     selection = select(opened, truth, step, limit)
     own = layout.SHEET if len(selection.steps) == 1 else layout.sheet_of_step(selection.step)
     file = out or results / own

@@ -1,58 +1,108 @@
-"""Detection: does a score tell memorized images from the others? The area under the ROC curve, with an interval.
+"""Detection: does a score tell memorized images from the others? AUC and rates, with intervals over captions.
 
 AUC = P(score of a memorized image > score of another) + 1/2 P(equal)        over all pairs (Mann-Whitney)
 """
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.evaluation.overlap import Interval, percentile_interval, resampled
+from memscan.scanner.evaluation.overlap import REPLICATES, Interval, percentile_interval, resampled
+from memscan.scanner.evaluation.roc import (
+    LIMITS,
+    Rate,
+    Roc,
+    below,
+    curve,
+    nearest,
+    needed,
+    resampled_auc,
+    resampled_below,
+)
+
+_AT_ONCE = 1 << 22
+"""Weights of images that are held at once."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Replicates:
+    """AUC, and the rate by the rule `below` at each of `LIMITS` that is supported, in each bootstrap replicate: [R].
+
+    For the same captions they are drawn alike whatever the scores, so that differences are paired.
+    """
+
+    auc: NDArray[np.float64]
+    rates: Mapping[float, NDArray[np.float64]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Detection:
-    """AUC and its interval, None where fewer than two captions on a side leave nothing to resample."""
+    """AUC, rates and curve of a score. Intervals are None where fewer than two captions on a side can be resampled."""
 
     auc: float
     interval: Interval | None
+    rates: tuple[Rate, ...]
+    roc: Roc
+    replicates: Replicates | None
 
 
 def detection(
     scores: NDArray[np.floating], memorized: NDArray[np.bool_], captions: NDArray[np.intp]
 ) -> Detection | None:
-    """AUC of `scores` [N] for `memorized` [N] against the rest; None where one side is empty.
+    """How `scores` [N] tell those `memorized` [N] from the rest; None where one side is empty.
 
     The bootstrap resamples captions, on both sides separately, so that no replicate lacks a side. The seeds of a
     caption stand and fall together.
     """
     if memorized.all() or not memorized.any():
         return None
-    won, pairs = _contests(scores[memorized], captions[memorized], scores[~memorized], captions[~memorized])
-    auc = float(won.sum() / pairs.sum())
-    if min(won.shape) < 2:
-        return Detection(auc, None)
+    order = np.argsort(-scores, kind="stable")
+    scores, memorized, captions = scores[order], memorized[order], captions[order]
+    auc = float(resampled_auc(scores, memorized, np.ones((1, len(scores))))[0])
+    replicates = _replicates(scores, memorized, captions)
+    roc = curve(scores, memorized)
+    flipped = roc if auc >= 0.5 else curve(scores, ~memorized)
+    negatives = len(np.unique(captions[~memorized]))
+    rates = []
+    for limit in LIMITS:
+        rate = Rate(limit, negatives, needed(limit))
+        if negatives >= rate.needed:
+            low, high = (None, None) if replicates is None else percentile_interval(replicates.rates[limit])
+            figures = below(roc, limit), low, high, nearest(roc, limit), below(flipped, limit)
+            rate = Rate(limit, negatives, needed(limit), *figures)
+        rates.append(rate)
+    interval = None if replicates is None else percentile_interval(replicates.auc)
+    return Detection(auc, interval, tuple(rates), roc, replicates)
+
+
+def _replicates(
+    scores: NDArray[np.floating], memorized: NDArray[np.bool_], captions: NDArray[np.intp]
+) -> Replicates | None:
+    """Of images in the order of falling scores."""
+    positives, of_positive = np.unique(captions[memorized], return_inverse=True)
+    negatives, of_negative = np.unique(captions[~memorized], return_inverse=True)
+    if min(len(positives), len(negatives)) < 2:
+        return None
+    drawn, others = _draws(len(positives), len(negatives))
+    rows = max(1, _AT_ONCE // len(scores))
+    limits = [limit for limit in LIMITS if len(negatives) >= needed(limit)]
+    found = []
+    for start in range(0, REPLICATES, rows):
+        here = slice(start, start + rows)
+        weights = np.empty((len(drawn[here]), len(scores)))
+        weights[:, memorized] = drawn[here, of_positive]
+        weights[:, ~memorized] = others[here, of_negative]
+        rates = [resampled_below(scores, memorized, weights, limit) for limit in limits]
+        found.append([resampled_auc(scores, memorized, weights), *rates])
+    auc, *of_limits = map(np.concatenate, zip(*found, strict=True))
+    return Replicates(auc, dict(zip(limits, of_limits, strict=True)))
+
+
+@functools.lru_cache(maxsize=1)
+def _draws(positives: int, negatives: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How often each memorized caption, and each other one, is drawn: [R, positives] and [R, negatives]."""
     generator = np.random.default_rng(0)
-    positive, negative = resampled(won.shape[0], generator), resampled(won.shape[1], generator)
-    replicates = ((positive @ won) * negative).sum(axis=1) / ((positive @ pairs) * negative).sum(axis=1)
-    return Detection(auc, percentile_interval(replicates))
-
-
-def _contests(
-    positives: NDArray[np.floating],
-    positive_captions: NDArray[np.intp],
-    negatives: NDArray[np.floating],
-    negative_captions: NDArray[np.intp],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pairs won (a tie counts 1/2) and pairs, for each memorized caption and each other one: [P, Q] both."""
-    rows, row = np.unique(positive_captions, return_inverse=True)
-    columns = np.unique(negative_captions)
-    won, pairs = np.zeros((2, len(rows), len(columns)))
-    for j, column in enumerate(columns):
-        others = np.sort(negatives[negative_captions == column])
-        below = np.searchsorted(others, positives, side="left")
-        not_above = np.searchsorted(others, positives, side="right")
-        np.add.at(won[:, j], row, (below + not_above) / 2)
-        np.add.at(pairs[:, j], row, len(others))
-    return won, pairs
+    return resampled(positives, generator), resampled(negatives, generator)

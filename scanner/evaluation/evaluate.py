@@ -1,142 +1,82 @@
-"""Evaluation of results against ground truth: one `Record` for each metric, step, kind of memorization and protocol."""
+"""Evaluation of results against ground truth: localization by each map, detection by each score, at each step."""
 
-import dataclasses
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.evaluation.detection import Detection, detection
-from memscan.scanner.evaluation.ground_truth import GroundTruth
+from memscan.scanner.evaluation.figures import DetectionRecord, Evaluation, Protocol, Record
 from memscan.scanner.evaluation.labelled import LabelledStep, label
+from memscan.scanner.evaluation.localize import Localization, Scale
 from memscan.scanner.evaluation.overlap import Interval, Overlap, overlap
-from memscan.scanner.evaluation.protocol import Counts, extremes, fixed_counts, oracle_counts, paper_unit
+from memscan.scanner.evaluation.protocol import THRESHOLDS
+from memscan.scanner.evaluation.score_columns import scores
+from memscan.scanner.evaluation.truth import GroundTruth
 from memscan.scanner.metrics.catalogue import SCORES
-from memscan.scanner.results.masks import mask_of
 from memscan.scanner.results.reader import Results
-from memscan.scanner.results.schema import SCORE_COLUMNS
 
-Protocol = Literal["oracle", "fixed"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """The figures of one metric (`map`) at one step on the images of one kind: global, local, none, or all of them.
-
-    `iou`, `miou` and `accuracy` are None for a score that is no map, and where a protocol lacks what it needs: only
-    detection is scored then. `auc` tells the memorized images of the kind (of "all": global and local) from those of
-    kind none by the mean of the map, the same in both protocols, or by the score, its sign turned where low values mean
-    memorized; None where one side is missing. `*_low` and `*_high` bound 95% intervals, bootstrapped over captions.
-    """
-
-    map: str
-    step: int
-    timestep: int
-    kind: str
-    protocol: Protocol
-    images: int
-    captions: int
-    iou: float | None = None
-    iou_low: float | None = None
-    iou_high: float | None = None
-    miou: float | None = None
-    accuracy: float | None = None
-    auc: float | None = None
-    auc_low: float | None = None
-    auc_high: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """All records, and `notes`: one line for each thing that was left out, and why."""
-
-    records: tuple[Record, ...]
-    notes: tuple[str, ...]
-
-    def to_json(self) -> str:
-        """The records as a JSON list of objects whose keys are the fields of `Record`."""
-        return json.dumps([dataclasses.asdict(record) for record in self.records], indent=1) + "\n"
+Detections = dict[tuple[str, str], Detection]
+"""By score and kind."""
 
 
 def evaluate(results: Results, truth: GroundTruth, split: str | None = None) -> Evaluation:
     """Score every metric and step in `results` against `truth`, or against that part of it whose split is `split`.
 
-    The oracle protocol normalises each kind over the images of that kind alone, as the paper does with its subsets.
+    The oracle protocol normalises each kind over the images of that kind alone, as the paper does with its subsets. Of
+    results without rows there are no records.
 
     Raises:
         UsageError: nothing can be scored: no such split, or no image of the results has ground truth.
     """
+    if results.is_empty:
+        return Evaluation((), (f"nothing to evaluate in {results.path}: its manifest had no rows",))
     steps, notes = label(results, truth, split)
     notes += _lacking(results, truth, steps)
-    return Evaluation(tuple(record for step in steps for record in _of_step(results, step, truth)), tuple(notes))
+    records: list[Record] = []
+    detections: list[DetectionRecord] = []
+    for step in steps:
+        found = {(name, kind): one for name, kind, one in detect(results, step)}
+        records += _localization(results, step, truth, found)
+        detections += [_detected(step, *key, one) for key, one in found.items()]
+    return Evaluation(tuple(records), (*truth.remarks, *notes), tuple(detections))
 
 
-def _of_step(results: Results, step: LabelledStep, truth: GroundTruth) -> Iterator[Record]:
-    masks = (truth.truths[index].mask for index in step.truths)
-    truths = [mask for mask in masks if mask is not None]
+def detect(results: Results, step: LabelledStep) -> Iterator[tuple[str, str, Detection]]:
+    """Score, kind and figures of every detection at a step; kinds are those that occur, and "all" of them."""
+    for name, values in scores(results, step):
+        for kind, _ in step.by_kind():
+            chosen = of_kind(step, kind)
+            found = detection(values[chosen], step.kinds[chosen] != "none", step.captions[chosen])
+            if found is not None and kind != "none":
+                yield name, kind, found
+
+
+def of_kind(step: LabelledStep, kind: str) -> NDArray[np.intp]:
+    """The images of a kind, or of all, and those of kind none, each once."""
+    return np.flatnonzero(step.first & ((step.kinds == kind) | (step.kinds == "none") | (kind == "all")))
+
+
+def _localization(results: Results, step: LabelledStep, truth: GroundTruth, detections: Detections) -> Iterator[Record]:
     for name in step.maps:
-        maps = results.maps(name, step.index, step.keys) if results.has_maps and truth.has_masks else None
-        oracle = None if maps is None else _OracleCounts(name, maps, results.latent_channels, step, truths)
-        delivered = _delivered(results, step, name, maps) if truth.has_masks else None
-        fixed = None if delivered is None else fixed_counts(delivered, truths)
+        found = Localization(results, step, truth, name)
         for kind, chosen in step.by_kind():
-            found = _detection(step, f"{name}_mean", kind)
-            captions = step.truths[chosen]
+            detected, captions = detections.get((f"{name}_mean", kind)), step.captions[chosen]
+            oracle, fixed = found.oracle(chosen), found.fixed(chosen)
             if oracle is not None:
-                yield _record(step, name, kind, "oracle", captions, overlap(oracle.of(chosen), captions), found)
+                counts, scale = oracle
+                agreement = overlap(counts, captions)
+                yield _record(step, name, kind, "oracle", captions, agreement, detected, _thresholds(agreement, scale))
             if fixed is not None:
-                yield _record(step, name, kind, "fixed", captions, overlap(fixed.of(chosen), captions), found)
+                values = {} if found.threshold is None else _same_value(found.threshold)
+                yield _record(step, name, kind, "fixed", captions, overlap(fixed, captions), detected, values)
             if oracle is None and fixed is None:
-                yield _record(step, name, kind, "fixed", captions, None, found)
+                yield _record(step, name, kind, "fixed", captions, None, detected, {})
     for name in step.scores:
         for kind, chosen in step.by_kind():
-            found = _detection(step, name, kind)
-            if found is not None:
-                yield _record(step, name, kind, "fixed", step.truths[chosen], None, found)
-
-
-class _OracleCounts:
-    """Counts of subsets of a step's images, each subset normalised by its own extremes."""
-
-    def __init__(
-        self,
-        name: str,
-        maps: NDArray[np.float16],
-        channels: int,
-        step: LabelledStep,
-        truths: Sequence[NDArray[np.bool_]],
-    ) -> None:
-        self._name, self._maps, self._channels, self._sigma, self._truths = name, maps, channels, step.sigma, truths
-        self._extremes = extremes(self._converted(np.arange(len(maps))))
-
-    def of(self, chosen: NDArray[np.intp]) -> Counts:
-        low, high = self._extremes[chosen, 0].min(), self._extremes[chosen, 1].max()
-        return oracle_counts(self._converted(chosen), [self._truths[index] for index in chosen], low, high)
-
-    def _converted(self, chosen: NDArray[np.intp]) -> Iterator[NDArray[np.float64]]:
-        return (paper_unit(self._name, self._maps[index], self._channels, self._sigma) for index in chosen)
-
-
-def _delivered(
-    results: Results, step: LabelledStep, name: str, maps: NDArray[np.float16] | None
-) -> Iterable[NDArray[np.bool_]] | None:
-    """The masks that memscan makes of a map: the stored ones, or the maps at their calibrated threshold."""
-    if name == results.mask_map:
-        return None if step.table["mask"].null_count else results.masks(step.table)
-    threshold = results.thresholds.get((name, step.timestep))
-    if maps is None or threshold is None:
-        return None
-    return (mask_of(one, threshold) for one in maps)
-
-
-def _detection(step: LabelledStep, column: str, kind: str) -> Detection | None:
-    if kind == "none":
-        return None
-    chosen = np.flatnonzero((step.kinds == kind) | (step.kinds == "none") | (kind == "all"))
-    scores = SCORE_COLUMNS[column].sign * step.table[column].to_numpy()[chosen]
-    return detection(scores, step.kinds[chosen] != "none", step.truths[chosen])
+            detected = detections.get((name, kind))
+            if detected is not None:
+                yield _record(step, name, kind, "fixed", step.captions[chosen], None, detected, {})
 
 
 def _record(
@@ -147,15 +87,47 @@ def _record(
     captions: NDArray[np.intp],
     agreement: Overlap | None,
     found: Detection | None,
+    thresholds: dict[str, float],
 ) -> Record:
     figures: dict[str, float] = {}
     if agreement is not None:
         figures |= {"iou": agreement.iou, "miou": agreement.miou, "accuracy": agreement.accuracy}
-        figures |= _bounds("iou", agreement.iou_interval)
+        figures |= _bounds("iou", agreement.iou_interval) | thresholds
     if found is not None:
         figures |= {"auc": found.auc} | _bounds("auc", found.interval)
     images, distinct = len(captions), len(np.unique(captions))
     return Record(name, step.index, step.timestep, kind, protocol, images, distinct, **figures)
+
+
+def _thresholds(agreement: Overlap, scale: Scale) -> dict[str, float]:
+    best = {"iou": agreement.best_iou, "miou": agreement.best_miou, "accuracy": agreement.best_accuracy}
+    found = {f"{name}_threshold": float(THRESHOLDS[index]) for name, index in best.items()}
+    return found | {f"{name}_value": scale.value(index) for name, index in best.items()}
+
+
+def _same_value(threshold: float) -> dict[str, float]:
+    return dict.fromkeys(("iou_value", "miou_value", "accuracy_value"), threshold)
+
+
+def _detected(step: LabelledStep, name: str, kind: str, found: Detection) -> DetectionRecord:
+    chosen = of_kind(step, kind)
+    memorized, captions = step.kinds[chosen] != "none", step.captions[chosen]
+    low, high = found.interval or (None, None)
+    return DetectionRecord(
+        score=name,
+        step=step.index,
+        timestep=step.timestep,
+        kind=kind,
+        positives=int(memorized.sum()),
+        negatives=int((~memorized).sum()),
+        positive_captions=len(np.unique(captions[memorized])),
+        negative_captions=len(np.unique(captions[~memorized])),
+        auc=found.auc,
+        auc_low=low,
+        auc_high=high,
+        rates=found.rates,
+        roc=found.roc,
+    )
 
 
 def _bounds(name: str, interval: Interval | None) -> dict[str, float]:
@@ -179,7 +151,7 @@ def _lacking(results: Results, truth: GroundTruth, steps: Sequence[LabelledStep]
         if lacking:
             yield f"not all images have {name} at step {', '.join(lacking)}: it is not scored there"
     if not truth.has_masks:
-        yield "the ground truth has no column mask: detection alone is evaluated"
+        yield "the ground truth has no masks: detection alone is evaluated"
         return
     if not results.has_maps:
         yield (

@@ -1,24 +1,25 @@
-"""Ground truth: what of a prompt's images is memorized, for `memscan eval` and `memscan show`.
+"""Ground truth: what of a prompt's images is memorized, for `memscan eval`, `memscan show` and `memscan verify`.
 
-A Parquet file with one row for each prompt and the columns
+Memscan's own form is a table (Parquet, CSV, JSON lines) with one row for each prompt and the columns
 
     prompt, id       either or both: results are joined on id where both sides have it, else on prompt (a prompt that
                      stands under several ids is joined on id alone)
-    kind             global (verbatim copies), local (a fixed region in images that vary), none (nothing memorized)
+    kind             global (verbatim copies), local (a fixed region in images that vary), memorized (one of them, where
+                     is not known), none (nothing memorized)
+    seed             optional: the row is about the image of this seed alone
     mask             the memorized region (forms: docs/ground-truth.md); may be null for global (all ones) and none (all
                      zeros); without the column, detection alone is evaluated
     mask_height, mask_width      of masks that do not hold their size
+    mask_file        in place of mask: the path of a picture, from the folder of the file; bright is memorized
     training_image   optional: an encoded image (PNG, JPEG), shown by `memscan show`
     split            optional: a name; `--split NAME` scores only the prompts of that part
 
-A bad value is one line that names its row.
+The forms of others are in `formats/`. A bad value is one line that names its row.
 """
 
-import dataclasses
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,15 @@ from numpy.typing import NDArray
 
 from memscan.scanner import embedded
 from memscan.scanner.errors import UsageError
+from memscan.scanner.evaluation.formats import fields
+from memscan.scanner.evaluation.formats.coco import read_coco
+from memscan.scanner.evaluation.formats.lists import read_negatives, read_nemo, read_prompts
+from memscan.scanner.evaluation.formats.mask_files import mask_file
+from memscan.scanner.evaluation.formats.merge import NOTHING
+from memscan.scanner.evaluation.formats.reading import FORMATS, Format, Reading
+from memscan.scanner.evaluation.formats.table import Table, is_json, is_parquet, open_table, regular
+from memscan.scanner.evaluation.formats.webster import read_webster
+from memscan.scanner.evaluation.truth import KINDS, GroundTruth, Kind, Truth
 from memscan.scanner.evaluation.truth_masks import condensed, is_mask, is_number, masks, read_mask
 from memscan.scanner.input import values
 from memscan.scanner.input.rows import Unreadable
@@ -34,10 +44,10 @@ from memscan.scanner.records import shown
 from memscan.scanner.results.torn import Torn, told_apart
 from memscan.scanner.terminal import brief, listed
 
-Kind = Literal["global", "local", "none"]
-KINDS: tuple[Kind, ...] = ("global", "local", "none")
 TESTBED = "testbed"
 """The word that stands for the ground truth of the embedded testbed."""
+
+_AS_IT_IS = Reading()
 
 
 class _Form(NamedTuple):
@@ -65,56 +75,97 @@ _COLUMNS = {
     "mask": _Form("masks in a form that docs/ground-truth.md names", is_mask, masks),
     "mask_height": _NUMBER,
     "mask_width": _NUMBER,
+    "mask_file": _TEXT,
+    "seed": _NUMBER,
     "split": _TEXT,
     "training_image": _Form("the bytes of images", _is_image, values.images),
 }
 """Every column that is read."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Truth:
-    """The truth about one prompt; `mask` is bool [h, w] and None where the file has no masks at all."""
-
-    id: str | None
-    prompt: str | None
-    kind: Kind
-    mask: NDArray[np.bool_] | None
-    split: str | None
-    training_image: bytes | None
-
-
-class GroundTruth:
-    """The truths of a file, found by id or prompt."""
-
-    def __init__(self, truths: Sequence[Truth]) -> None:
-        """Index `truths`; raises ValueError where an id is there twice, or a prompt twice without ids."""
-        self.truths = tuple(truths)
-        self._by_id = _indexed("id", [(one.id, number) for number, one in enumerate(truths)])
-        ids = Counter(one.prompt for one in truths if one.id is not None)
-        prompts = [(one.prompt, number) for number, one in enumerate(truths) if one.id is None or ids[one.prompt] == 1]
-        self._by_prompt = _indexed("prompt", prompts)
-
-    @property
-    def has_masks(self) -> bool:
-        """Whether more is known than which prompts are memorized."""
-        return all(one.mask is not None for one in self.truths)
-
-    def find(self, id: str | None, prompt: str | None) -> int | None:
-        """Index in `truths` of what is known of an image with this id and prompt; None if nothing is."""
-        if id is not None and id in self._by_id:
-            return self._by_id[id]
-        return None if prompt is None else self._by_prompt.get(prompt)
-
-
-def read_ground_truth(source: str) -> GroundTruth:
-    """Read the ground truth in the Parquet file `source`, or that of the embedded model for the word `testbed`.
+def read_ground_truth(source: str, reading: Reading = _AS_IT_IS) -> GroundTruth:
+    """Read the ground truth in the file `source`, or that of the embedded model for the word `testbed`.
 
     Raises:
-        UsageError: no such file, not Parquet, columns missing, or a row that contradicts itself (it is named).
+        UsageError: no such file, columns missing, or a row that contradicts itself (it is named).
     """
     path = embedded.GROUND_TRUTH if source == TESTBED else Path(source)
-    if not path.is_file():
-        raise UsageError(f"no ground truth at {path}: give a Parquet file, or the word {TESTBED}")
+    regular(path, f"a file, or the word {TESTBED}")
+    format = reading.format or _format_of(path)
+    truths, said = _read(path, format, reading)
+    told = "" if reading.format else ", told by its columns"
+    remarks = [f"ground truth of the format {format} ({FORMATS[format]}){told}: {one}" for one in said[:1]] + said[1:]
+    if reading.negatives is not None:
+        truths = [*truths, *_negatives(reading.negatives, truths)]
+    try:
+        return GroundTruth(truths, remarks, several=reading.pairs == "each")
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _format_of(path: Path) -> Format:
+    if is_json(path):
+        return "coco"
+    if path.suffix.lower() == ".txt":
+        return "prompts"
+    names = {name.strip().lower() for name in open_table(path).names}
+    has_prompt = fields.named(list(names), fields.PROMPT) is not None
+    if "kind" in names:
+        return "memscan"
+    if "overfit_type" in names:
+        return "webster"
+    if has_prompt and "type" in names:
+        return "nemo"
+    # Unlabelled tables are taken for lists of memorized prompts only where they are those that are known as such.
+    if has_prompt and ("urls" in names or ("url" in names and path.suffix.lower() in (".jsonl", ".ndjson"))):
+        return "prompts"
+    return "memscan"
+
+
+def _read(path: Path, format: Format, reading: Reading) -> tuple[list[Truth], list[str]]:
+    if format == "coco":
+        return read_coco(path)
+    if format == "memscan":
+        return (_read_parquet(path) if is_parquet(path) else _read_rows(open_table(path))), []
+    table = open_table(path)
+    if format == "webster":
+        return read_webster(table, reading)
+    return read_nemo(table) if format == "nemo" else read_prompts(table, is_sure=reading.format is not None)
+
+
+def _negatives(path: Path, truths: Sequence[Truth]) -> list[Truth]:
+    prompts = read_negatives(open_table(regular(path, "a file of prompts as --negatives")))
+    known = {one.prompt for one in truths if one.kind != "none"}
+    both = [one for one in prompts if one in known]
+    if both:
+        raise UsageError(
+            f"{path}: {len(both)} of its prompts are memorized by the ground truth: {listed(both, len(both), 2)}"
+        )
+    own = {one.prompt for one in truths}
+    mask = NOTHING if any(one.mask is not None for one in truths) else None
+    return [Truth(None, prompt, "none", mask) for prompt in prompts if prompt not in own]
+
+
+def _read_rows(table: Table) -> list[Truth]:
+    """Memscan's own form, of a table of text or of JSON's values."""
+    _check_columns(table.path, list(table.names))
+    truths = []
+    for number, row in enumerate(fields.rows(table.columns(list(_COLUMNS)))):
+        try:
+            sizes = {
+                name: fields.whole(name, row[name])
+                for name in ("mask_height", "mask_width")
+                if isinstance(row.get(name), str)
+            }
+            if row.get("training_image") is not None:
+                raise ValueError("training_image is no column of text: write Parquet")
+            truths.append(_truth(row | sizes, table.path.parent))
+        except ValueError as error:
+            raise UsageError(f"{table.path}: row {number}: {error}") from error
+    return truths
+
+
+def _read_parquet(path: Path) -> list[Truth]:
     try:
         with path.open("rb") as stream, told_apart(), pq.ParquetFile(stream, page_checksum_verification=True) as file:
             names = file.schema_arrow.names
@@ -126,13 +177,10 @@ def read_ground_truth(source: str) -> GroundTruth:
     truths = []
     for number in range(table.num_rows):
         try:
-            truths.append(_truth({name: column[number] for name, column in columns.items()}))
+            truths.append(_truth({name: column[number] for name, column in columns.items()}, path.parent))
         except ValueError as error:
             raise UsageError(f"{path}: row {number}: {error}") from error
-    try:
-        return GroundTruth(truths)
-    except ValueError as error:
-        raise UsageError(f"{path}: {error}") from error
+    return truths
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:
@@ -161,27 +209,37 @@ def _values(path: Path, name: str, column: pa.ChunkedArray) -> list[Any]:
     return found
 
 
-def _truth(row: Mapping[str, Any]) -> Truth:
+def _truth(row: Mapping[str, Any], folder: Path) -> Truth:
     kind = row["kind"]
     if kind not in KINDS:
         raise ValueError(f"kind is {_said(kind)}, not one of {', '.join(KINDS)}")
+    mask = _mask(kind, row, folder) if "mask" in row or "mask_file" in row else None
     return Truth(
         id=None if row.get("id") is None else str(_readable("id", row["id"])),
         prompt=_text("prompt", row.get("prompt")),
         kind=cast(Kind, kind),
-        mask=condensed(_mask(kind, row)) if "mask" in row else None,
+        mask=None if mask is None else condensed(mask),
         split=_text("split", row.get("split")),
         training_image=_image(row.get("training_image")),
+        seed=_seed(row.get("seed")),
     )
 
 
-def _mask(kind: str, row: Mapping[str, Any]) -> NDArray[np.bool_]:
-    value = _readable("mask", row["mask"])
-    if value is None and kind != "local":
-        return np.full((1, 1), kind == "global")
-    if value is None:
-        raise ValueError("kind is local, but its mask is null")
-    mask = read_mask(value, row.get("mask_height"), row.get("mask_width"))
+def _seed(value: Any) -> int | None:
+    return None if value is None or value != value else fields.whole("seed", value)  # pandas: NaN for null
+
+
+def _mask(kind: str, row: Mapping[str, Any], folder: Path) -> NDArray[np.bool_] | None:
+    value, file = _readable("mask", row.get("mask")), _text("mask_file", row.get("mask_file"))
+    if value is not None and file is not None:
+        raise ValueError("both mask and mask_file are given")
+    if value is None and file is None:
+        if kind == "local":
+            raise ValueError("kind is local, but its mask is null")
+        return None if kind == "memorized" else np.full((1, 1), kind == "global")
+    mask = read_mask(value, row.get("mask_height"), row.get("mask_width")) if file is None else mask_file(file, folder)
+    if kind == "memorized":
+        raise ValueError("kind is memorized, which says that the region is not known, but it has a mask")
     if kind == "global" and not mask.all():
         raise ValueError(f"kind is global, but its mask leaves out {1 - mask.mean():.1%} of the image")
     if kind == "none" and mask.any():
@@ -214,14 +272,3 @@ def _readable(name: str, value: Any) -> Any:
 
 def _said(value: Any) -> str:
     return shown(value.text if isinstance(value, Unreadable) and value.text else value)
-
-
-def _indexed(name: str, values: Iterable[tuple[str | None, int]]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for value, number in values:
-        if value is None:
-            continue
-        if value in found:
-            raise ValueError(f"rows {found[value]} and {number} have the same {name} {shown(value)}")
-        found[value] = number
-    return found

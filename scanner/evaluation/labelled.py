@@ -1,6 +1,7 @@
 """Results joined with ground truth: for each measured step the images that can be scored, and what could not be."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,15 +10,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.evaluation.ground_truth import KINDS, GroundTruth
+from memscan.scanner.evaluation.truth import KINDS, GroundTruth
 from memscan.scanner.metrics.catalogue import MAPS, SCORES
-from memscan.scanner.results.reader import Key, Results
+from memscan.scanner.results.reader import Results
+from memscan.scanner.results.schema import SCORE_COLUMNS
+from memscan.scanner.samples import Key
 
 _COLUMNS = (
     *("row", "seed", "step_index", "timestep", "sigma", "id", "prompt", "status"),
-    *("mask", "mask_height", "mask_width", "calibrated"),
-    *(f"{name}_mean" for name in MAPS),
-    *SCORES,
+    *("mask", "mask_height", "mask_width", "mask_share", "threshold", "calibrated"),
+    *SCORE_COLUMNS,
 )
 
 _NAMED = 3
@@ -27,7 +29,9 @@ _NAMED = 3
 class LabelledStep:
     """The N images with ground truth that were measured at one step.
 
-    `table` holds their rows of the results, `truths` [N] the index of each image's truth: the identity of its caption.
+    `table` holds their rows of the results, `truths` [N] the index of each image's truth, `captions` [N] the identity
+    of its caption. An image with several truths is there for each of them, one after the other; `first` [N] marks the
+    first, which alone counts where no region matters.
     """
 
     index: int
@@ -35,11 +39,27 @@ class LabelledStep:
     sigma: float
     table: pa.Table
     truths: NDArray[np.intp]
+    captions: NDArray[np.intp]
     kinds: NDArray[np.str_]
+
+    @functools.cached_property
+    def first(self) -> NDArray[np.bool_]:
+        seen: set[Key] = set()
+        return np.array([not (key in seen or seen.add(key)) for key in self.keys])  # type: ignore[func-returns-value]
 
     @property
     def keys(self) -> list[Key]:
         return list(zip(self.table["row"].to_pylist(), self.table["seed"].to_pylist(), strict=True))
+
+    def take(self, chosen: NDArray[np.intp]) -> "LabelledStep":
+        """The images at these indices, in their order."""
+        return dataclasses.replace(
+            self,
+            table=self.table.take(chosen),
+            truths=self.truths[chosen],
+            captions=self.captions[chosen],
+            kinds=self.kinds[chosen],
+        )
 
     @property
     def maps(self) -> list[str]:
@@ -71,30 +91,29 @@ def label(results: Results, truth: GroundTruth, split: str | None) -> tuple[list
     """
     _check_split(truth, split)
     table = results.rows(_COLUMNS)
-    found = [
-        truth.find(*identity) for identity in zip(table["id"].to_pylist(), table["prompt"].to_pylist(), strict=True)
-    ]
+    known = [truth.find(**one) for one in table.select(["id", "prompt", "seed", "row"]).to_pylist()]
+    found = [[index for index in of_image if split in (None, truth.truths[index].split)] for of_image in known]
     ok = pc.equal(table["status"], "ok").to_numpy()
-    known = np.array([index is not None for index in found])
-    of_split = np.array([index is not None and split in (None, truth.truths[index].split) for index in found])
-    notes = [*_unfinished(results), *_failed(~ok), *_unknown(table.filter(pa.array(ok & ~known)))]
-    chosen = np.flatnonzero(ok & of_split)
-    if not len(chosen):
+    is_known = np.array([bool(of_image) for of_image in known])
+    notes = [*_unfinished(results), *_failed(~ok), *_unknown(table.filter(pa.array(ok & ~is_known)))]
+    places = [place for place in np.flatnonzero(ok) for _ in found[place]]
+    if not places:
         reasons = "; ".join(notes) or f"all its prompts belong to another split than {split}"
         raise UsageError(f"nothing to evaluate in {results.path}: {reasons}")
-    truths = np.array([found[index] for index in chosen], dtype=np.intp)
-    return _by_step(table.take(chosen), truths, truth), notes
+    truths = np.array([index for place in np.flatnonzero(ok) for index in found[place]], dtype=np.intp)
+    return _by_step(table.take(places), truths, truth), notes
 
 
 def _by_step(table: pa.Table, truths: NDArray[np.intp], truth: GroundTruth) -> list[LabelledStep]:
     step_index = table["step_index"].to_numpy()
     kinds = np.array([truth.truths[index].kind for index in truths])
+    captions = np.array([truth.caption(index) for index in truths], dtype=np.intp)
     steps = []
     for index in np.unique(step_index):
         here = np.flatnonzero(step_index == index)
         part = table.take(here)
         timestep, sigma = part["timestep"][0].as_py(), part["sigma"][0].as_py()
-        steps.append(LabelledStep(int(index), timestep, sigma, part, truths[here], kinds[here]))
+        steps.append(LabelledStep(int(index), timestep, sigma, part, truths[here], captions[here], kinds[here]))
     return steps
 
 

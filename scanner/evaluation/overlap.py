@@ -22,26 +22,38 @@ Interval = tuple[float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Overlap:
-    """The three figures, and the interval of `iou`.
+    """The three figures, the index of the best threshold of each, and the interval of `iou`.
 
-    The interval is None where there is nothing to estimate: with fewer than two captions, or where no pixel at all is
-    true, so that `iou` can only be 1 (nothing predicted) or 0.
+    The interval, and the `replicates` [R] of `iou` that it is made of, are None where there is nothing to estimate:
+    with fewer than two captions, or where no pixel at all is true, so that `iou` can only be 1 (nothing predicted) or
+    0. For the same captions replicates are drawn alike, so that differences are paired.
     """
 
     iou: float
     miou: float
     accuracy: float
+    best_iou: int
+    best_miou: int
+    best_accuracy: int
     iou_interval: Interval | None
+    replicates: NDArray[np.float64] | None
 
 
 def overlap(counts: Counts, captions: NDArray[np.intp]) -> Overlap:
     """Score `counts` of N > 0 images; `captions` [N] names the caption of each image, for the bootstrap."""
-    per_image = _ratio(counts.both, counts.union)
+    iou = ratio(counts.both.sum(axis=0), counts.union.sum(axis=0))
+    miou = ratio(counts.both, counts.union).mean(axis=0)
+    accuracy = counts.correct.mean(axis=0) / counts.pixels
+    replicates = _replicates(counts, captions)
     return Overlap(
-        iou=_best_iou(counts.both.sum(axis=0), counts.union.sum(axis=0)),
-        miou=float(per_image.mean(axis=0).max()),
-        accuracy=float(counts.correct.mean(axis=0).max() / counts.pixels),
-        iou_interval=_iou_interval(counts, captions),
+        iou=float(iou.max()),
+        miou=float(miou.max()),
+        accuracy=float(accuracy.max()),
+        best_iou=int(iou.argmax()),
+        best_miou=int(miou.argmax()),
+        best_accuracy=int(accuracy.argmax()),
+        iou_interval=None if replicates is None else percentile_interval(replicates),
+        replicates=replicates,
     )
 
 
@@ -57,7 +69,7 @@ def resampled(groups: int, generator: np.random.Generator) -> NDArray[np.float64
     return generator.multinomial(groups, np.full(groups, 1.0 / groups), size=REPLICATES).astype(np.float64)
 
 
-def _iou_interval(counts: Counts, captions: NDArray[np.intp]) -> Interval | None:
+def _replicates(counts: Counts, captions: NDArray[np.intp]) -> NDArray[np.float64] | None:
     """Captions are resampled, not images: the seeds of one caption stand and fall together.
 
     The best threshold is chosen anew in every replicate; the min-max normalisation of the maps stays.
@@ -67,7 +79,8 @@ def _iou_interval(counts: Counts, captions: NDArray[np.intp]) -> Interval | None
         return None
     weights = resampled(len(names), np.random.default_rng(0))
     both, union = weights @ _summed(counts.both, group), weights @ _summed(counts.union, group)  # [R, T]
-    return percentile_interval(_ratio(both, union).max(axis=1))
+    best: NDArray[np.float64] = ratio(both, union).max(axis=1)
+    return best
 
 
 def _summed(values: NDArray[np.int64], group: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -76,9 +89,6 @@ def _summed(values: NDArray[np.int64], group: NDArray[np.intp]) -> NDArray[np.fl
     return totals
 
 
-def _best_iou(both: NDArray[np.int64], union: NDArray[np.int64]) -> float:
-    return float(_ratio(both, union).max())
-
-
-def _ratio(both: NDArray[np.number], union: NDArray[np.number]) -> NDArray[np.float64]:
+def ratio(both: NDArray[np.number], union: NDArray[np.number]) -> NDArray[np.float64]:
+    """Share of a union; an empty one is a perfect answer."""
     return np.where(union > 0, both / np.maximum(union, 1), 1.0)

@@ -111,8 +111,8 @@ def open_manifest(
     """Open a manifest: a file, a folder of Parquet files, a glob, `-` for standard input, or several of them.
 
     Raises:
-        ManifestError: nothing there, an unreadable file, a column that is missing or of an unsuitable type, files that
-            disagree about their columns, or no rows at all.
+        ManifestError: nothing there, an unreadable file, a column that is missing or of an unsuitable type, or files
+            that disagree about their columns.
     """
     named = [manifest] if isinstance(manifest, str) else list(manifest)
     found = find_files(named)
@@ -123,16 +123,15 @@ def open_manifest(
         raise ManifestError(f"a manifest has files of one format, but {' '.join(named)} has {first} and {second}")
     sources = [_open_source(file, columns, reading) for file in files]
     num_rows = sum(source.num_rows for source in sources)
-    if not num_rows:
-        raise ManifestError(f"{' '.join(named)} has no rows")
-    _check_agreement(sources, columns)
+    filled = [source for source in sources if source.num_rows] or sources[:1]
+    _check_agreement(filled, columns)
     unused: dict[str, None] = {}
     for source in sources:
         if len(unused) < MAX_NAMES:
             unused |= dict.fromkeys(source.used.unused)
-    lacking = [role for role in ROLES if role not in sources[0].used]
+    lacking = [role for role in ROLES if role not in filled[0].used]
     remarks = (*found.remarks, *(line for one in sources for line in one.remarks), *columns.remarks([*unused], lacking))
-    carried = {name: sources[0].carried[name] for name in columns.carry}
+    carried = {name: filled[0].carried.get(name, pa.string()) for name in columns.carry}  # of JSONL without rows, none
     return Manifest(
         name_of(named, files), num_rows, carried, sources=tuple(sources), unused=tuple(unused), remarks=remarks
     )

@@ -90,19 +90,28 @@ class ParquetSource:
 
     def _raw_rows(self, batch: pa.RecordBatch, roles: dict[str, str]) -> list[RawRow]:
         of_roles = {role: _READERS[role](batch.column(name)) for role, name in roles.items()}
-        of_carry = {to: values.carried(batch.column(name), self.carried[to]) for to, name in self.used.carry.items()}
-        rows = []
-        for i in range(batch.num_rows):
-            carried = {to: column[i] for to, column in of_carry.items()} | self.used.carried_constants
-            bad = {to: one for to, one in carried.items() if isinstance(one, Unreadable)}
-            row = RawRow(
+        return [
+            RawRow(
                 folder=self.file.folder,
                 **{role: column[i] for role, column in of_roles.items()},
                 **self.used.constants,
-                carried=carried | dict.fromkeys(bad),
-                problem=next((f"the column {brief(to)!r} {one.why}" for to, one in bad.items()), None),
+                carried=carried,
+                problem=problem,
             )
-            rows.append(row)
+            for i, (carried, problem) in enumerate(self._carried(batch))
+        ]
+
+    def _carried(self, batch: pa.RecordBatch) -> list[tuple[dict[str, Any], str | None]]:
+        """What is carried of each row, and what keeps it from being carried."""
+        columns = {to: values.carried(batch.column(name), self.carried[to]) for to, name in self.used.carry.items()}
+        if not columns:
+            return [(dict(self.used.carried_constants), None)] * batch.num_rows
+        rows = []
+        for i in range(batch.num_rows):
+            carried = {to: column[i] for to, column in columns.items()} | self.used.carried_constants
+            bad = {to: one for to, one in carried.items() if isinstance(one, Unreadable)}
+            problem = next((f"the column {brief(to)!r} {one.why}" for to, one in bad.items()), None)
+            rows.append((carried | dict.fromkeys(bad), problem))
         return rows
 
     def _unchanged_metadata(self, stream: Any) -> Any:

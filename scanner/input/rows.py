@@ -27,6 +27,7 @@ MAX_PROMPT = 100_000
 """Bytes of UTF-8 that a prompt may have: hundreds of times what text encoders read, and no burden to a tokenizer."""
 
 _EXACT_FLOAT = 2**53
+_PICTURE_DIGITS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,21 +63,27 @@ class RawRow:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A parsed row: one item for each of its seeds."""
+    """A parsed row: one item for each of its seeds.
+
+    `given` is the digest of what the row says and its items do not: its image or the path of it, and values that no row
+    can use. `picture` is that of the image that was read (half a SHA-256, hex), None if there is none.
+    """
 
     items: tuple[Sample, ...] | tuple[Rejected, ...]
+    given: str = ""
+    picture: str | None = None
+
+    @property
+    def pictures(self) -> dict[int, str]:
+        """The digest of the row's picture, by its index; empty if it has none."""
+        return {} if self.picture is None else {self.items[0].row: self.picture}
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of everything that the row's results depend on, and of what is carried through."""
+        """SHA-256 of what the row asks for, and of what is carried through: what becomes of it is not in it."""
         first = self.items[0]
-        fate: str | None
-        if isinstance(first, Rejected):
-            fate = first.error
-        else:
-            fate = None if first.image is None else hashlib.sha256(first.image).hexdigest()
         carried = {name: _exact(value) for name, value in first.carried.items()}
-        parts = [first.prompt, [item.seed for item in self.items], first.id, carried, fate]
+        parts = [first.prompt, [item.seed for item in self.items], first.id, carried, self.given]
         return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 
@@ -91,6 +98,7 @@ def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
     seeds: tuple[int, ...] = (0,)
     image: bytes | None = None
     error: str | None = None
+    usable = False
     try:
         if raw.problem is not None:
             raise RowError(raw.problem)
@@ -98,16 +106,19 @@ def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
         _check_prompt(raw.prompt)
         if isinstance(raw.id, Unreadable):
             raise RowError(f"the id {raw.id.why}")
+        usable = True
         if raw.image_given:
             image = _image(raw.image, raw.folder, read_image)
     except RowError as problem:
         error = printable(" ".join(str(problem).split()))
 
+    said = _given(raw, usable)
     if error is not None:
         prompt = raw.prompt if isinstance(raw.prompt, str) and _flaw(raw.prompt) is None else None
         given = raw.image_given or (None if raw.problem else False)
-        return Row(tuple(Rejected(index, seed, prompt, error, identity, raw.carried, given) for seed in seeds))
-    return Row(tuple(Sample(index, seed, raw.prompt, identity, image, raw.carried, raw.image_given) for seed in seeds))
+        return Row(tuple(Rejected(index, seed, prompt, error, identity, raw.carried, given) for seed in seeds), said)
+    samples = (Sample(index, seed, raw.prompt, identity, image, raw.carried, raw.image_given) for seed in seeds)
+    return Row(tuple(samples), said, None if image is None else _digest(image)[:_PICTURE_DIGITS])
 
 
 def parsed_seed(text: str) -> Any:
@@ -198,6 +209,26 @@ def _member(pair: Mapping[str, Any]) -> Any:
     if not content and not path:
         raise RowError("the image has neither bytes nor a path")
     return content or path
+
+
+def _given(raw: RawRow, usable: bool) -> str:
+    """The digest of `Row.given`; values are `usable` unless something else than the image is wrong with them."""
+    parts = [_reference(raw.image) if raw.image_given else None]
+    if not usable:
+        parts += [raw.problem, _exact(raw.prompt), _exact(raw.seed)]
+    return _digest(json.dumps(parts).encode())
+
+
+def _reference(image: Any) -> Any:
+    if isinstance(image, dict):
+        return {str(name): _reference(value) for name, value in image.items()}
+    if isinstance(image, bytes):
+        return [_digest(image)]
+    return image if isinstance(image, str) else _exact(image)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _exact(value: Any) -> str:

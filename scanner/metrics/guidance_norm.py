@@ -7,6 +7,7 @@ that the first step alone nearly suffices.
 import numpy as np
 from numpy.typing import NDArray
 
+from memscan.scanner.metrics.distances import distances
 from memscan.scanner.metrics.metric import Answers, Ask, Metric
 from memscan.scanner.sampling.schedule import Level
 
@@ -15,8 +16,7 @@ _ASKS = (Ask("eps", "prompt"), Ask("eps", "none"))
 
 
 def _norm(answers: Answers, level: Level) -> NDArray[np.float64]:
-    guidance = answers[Ask("eps", "prompt")].astype(np.float64) - answers[Ask("eps", "none")]
-    return np.sqrt(np.square(guidance).sum(axis=(1, 2, 3)))
+    return distances(answers[Ask("eps", "prompt")], answers[Ask("eps", "none")])
 
 
 MEAN = Metric(

@@ -2,7 +2,8 @@
 
 A measuring call gives the diagonal and, for nothing, eps of the same condition. A guided step gives, for nothing, eps
 of the prompt and of none, the denoised estimate and both states: on the sampler's way it is taken anyway; at a measured
-state it is taken for its answers if no measuring call gives them, since it is cheaper.
+state it is taken for its answers if no measuring call gives them, since it is cheaper. Where a measured state has eps
+of the prompt and of none, by either, the sampler's step from there needs no run of the denoiser.
 """
 
 import dataclasses
@@ -12,16 +13,13 @@ from memscan.scanner import graph_names
 from memscan.scanner.bundle import Condition, Quantity
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.metric import Ask, Metric
+from memscan.scanner.settings import Derivative
 
 GivenBy = Callable[[Quantity, Condition], Sequence[str]]
 """The graphs of a bundle that give a quantity: `Bundle.gives`."""
 
 GUIDED_PASSES = 2
 """Forward passes of a guided step: with the prompt and without."""
-
-TANGENT_PASSES = 1.15
-"""Forward passes that a tangent adds to the one of its call: 8 tangents are 10.2 passes by the count of operations on
-the full-size architecture, and 9.6 to 11.5 by time on a CPU (docs/performance.md)."""
 
 STEP_ASKS = frozenset(
     {
@@ -33,6 +31,9 @@ STEP_ASKS = frozenset(
     }
 )
 """What a guided step can answer."""
+
+GUIDANCE_ASKS = (Ask("eps", "prompt"), Ask("eps", "none"))
+"""What a guided step asks the denoiser, in the order of `Guidance`."""
 
 _STATES = ("state", "next_state")
 _EPS = Ask("eps", "prompt")
@@ -55,19 +56,25 @@ class Calls:
     first: frozenset[Ask]
     every: frozenset[Ask]
 
+    @property
+    def give_guidance(self) -> bool:
+        """Whether a measured state answers all that the sampler's step from there asks the denoiser."""
+        return self.guided or {"prompt", "none"} <= set(self.measured)
 
-def plan_calls(metrics: Sequence[Metric], gives: GivenBy) -> Calls:
+
+def plan_calls(metrics: Sequence[Metric], gives: GivenBy, derivative: Derivative) -> Calls:
     """The calls that give all that the metrics ask.
 
     Args:
         gives: which graphs of the bundle give a quantity.
+        derivative: the kind whose measuring graphs are called.
 
     Raises:
         UsageError: no graph of the bundle gives what a metric asks, or not where it is asked.
     """
     for metric in metrics:
         for ask in metric.asks:
-            _check(ask, metric, gives)
+            _check(ask, metric, gives, derivative)
     here = {ask for metric in metrics if not metric.needs_step_before for ask in metric.asks}
     if any(ask.at == "denoised" for ask in here):
         here.add(_EPS)
@@ -87,37 +94,48 @@ def plan_calls(metrics: Sequence[Metric], gives: GivenBy) -> Calls:
 
 @dataclasses.dataclass(frozen=True)
 class Price:
-    """Forward passes of the denoiser for an image, by estimate: `sampling` it, and `measuring` it at all steps.
-
-    A call costs `TANGENT_PASSES` for each of its `tangents_per_call` tangents, and one for the pass that they share.
+    """Forward passes of the denoiser for an image, by the count of operations: `sampling` it, and `measuring` it at all
+    steps, by measuring calls of `passes_per_call` for `tangents_per_call` tangents each.
     """
 
     sampling: float
     measuring: float
     tangents_per_call: int
+    passes_per_call: float
 
     def __str__(self) -> str:
         return (
-            f"{self.sampling:g} to sample, about {self.measuring:.0f} to measure (by estimate 1 a call, and "
-            f"{TANGENT_PASSES:g} for each of its {self.tangents_per_call} tangents)"
+            f"{self.sampling:g} to sample, about {self.measuring:.0f} to measure (by count {self.passes_per_call:.3g} "
+            f"a call of {self.tangents_per_call} tangents)"
         )
 
 
-def price(calls: Calls, *, steps_taken: int, states_measured: int, num_probes: int, tangents_per_call: int) -> Price:
+def price(
+    calls: Calls,
+    *,
+    steps_taken: int,
+    states_measured: int,
+    states_left: int,
+    num_probes: int,
+    tangents_per_call: int,
+    passes_per_call: float,
+) -> Price:
     """What an image costs that is sampled; one that is given costs the measuring alone.
 
     Args:
         steps_taken: guided steps on the way to the last state that is needed.
+        states_left: measured states from which one of these steps is taken.
         num_probes: in groups of `tangents_per_call`, the last of which is filled up.
+        passes_per_call: forward passes that one call of the measuring graph costs: `Bundle.passes` of its kind.
     """
     groups = -(-num_probes // tangents_per_call)
-    diagonal = groups * (1 + TANGENT_PASSES * tangents_per_call)
-    here = len(calls.measured + calls.denoised) * diagonal + GUIDED_PASSES * calls.guided
-    return Price(GUIDED_PASSES * steps_taken, states_measured * here, tangents_per_call)
+    here = len(calls.measured + calls.denoised) * groups * passes_per_call + GUIDED_PASSES * calls.guided
+    steps_run = steps_taken - states_left * calls.give_guidance
+    return Price(GUIDED_PASSES * steps_run, states_measured * here, tangents_per_call, passes_per_call)
 
 
-def _check(ask: Ask, metric: Metric, gives: GivenBy) -> None:
-    graphs, called = _graphs(ask, gives), _called(ask, metric)
+def _check(ask: Ask, metric: Metric, gives: GivenBy, derivative: Derivative) -> None:
+    graphs, called = _graphs(ask, gives), _called(ask, metric, derivative)
     if not graphs:
         raise UsageError(f"the metric {metric.name} asks for {ask}, which no graph of this bundle gives")
     if not called & set(graphs):
@@ -132,10 +150,11 @@ def _graphs(ask: Ask, gives: GivenBy) -> Sequence[str]:
     return gives(ask.quantity, ask.of or "prompt")
 
 
-def _called(ask: Ask, metric: Metric) -> set[str]:
+def _called(ask: Ask, metric: Metric, derivative: Derivative) -> set[str]:
     """The graphs that a scan calls where a metric asks, if their answer to this is taken."""
-    of_baseline = ask.of == "baseline"
-    measuring = graph_names.of_baseline(graph_names.MEASURE) if of_baseline else graph_names.MEASURE
+    measuring = graph_names.measure(derivative)
+    if ask.of == "baseline":
+        measuring = graph_names.of_baseline(measuring)
     if metric.when != "measured":
         return {graph_names.STEP} if ask in STEP_ASKS else set()
     of_step = {graph_names.STEP} if ask in _AT_MEASURED else set()

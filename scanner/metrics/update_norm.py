@@ -9,13 +9,13 @@ compare it within a run.
 import numpy as np
 from numpy.typing import NDArray
 
+from memscan.scanner.metrics.distances import distances
 from memscan.scanner.metrics.metric import Answers, Ask, Metric
 from memscan.scanner.sampling.schedule import Level
 
 
 def _norm(answers: Answers, level: Level) -> NDArray[np.float64]:
-    update = answers[Ask("state")].astype(np.float64) - answers[Ask("next_state")]
-    return np.sqrt(np.square(update).sum(axis=(1, 2, 3)))
+    return distances(answers[Ask("state")], answers[Ask("next_state")])
 
 
 METRIC = Metric(

@@ -17,7 +17,7 @@ from memscan.scanner.notes import Note, note
 from memscan.scanner.runtimes import open_runtime
 from memscan.scanner.runtimes.runtime import Runtime, Value
 from memscan.scanner.sampling.schedule import Level, SolverStep
-from memscan.scanner.settings import Execution
+from memscan.scanner.settings import Derivative, Execution
 
 Array = NDArray[np.float32]
 
@@ -97,11 +97,21 @@ class Graphs:
         return StepAnswer(**self._runtime.run(graph_names.STEP, inputs))
 
     def measure(
-        self, sample: Value, level: Level, cond: Mapping[str, Value], tangents: Value, *, baseline: bool = False
+        self,
+        sample: Value,
+        level: Level,
+        cond: Mapping[str, Value],
+        tangents: Value,
+        *,
+        derivative: Derivative,
+        baseline: bool = False,
     ) -> tuple[Value, Value]:
-        """eps [N, C, h, w], and v * (J v) summed over tangents [Kg, N, C, h, w], of the model or the baseline."""
+        """eps [N, C, h, w], and v * (J v) summed over tangents [Kg, N, C, h, w], of the model or the baseline.
+
+        J is the derivative of that kind, one of the bundle's.
+        """
         inputs = {"sample": sample, **self._level(level, sample), **cond, "tangents": tangents}
-        graph = graph_names.MEASURE
+        graph = graph_names.measure(derivative)
         outputs = self._runtime.run(graph_names.of_baseline(graph) if baseline else graph, inputs)
         return outputs["eps"], outputs["v_dot_jv"]
 

@@ -67,21 +67,51 @@ class Tokenizer:
             RowError: the prompt is not valid Unicode, or the tokenizer cannot spell it.
         """
         try:
-            with _panics_caught():
-                spelled = [(tokenizer.encode(prompt).ids, rule) for tokenizer, rule in self._tokenizers]
+            return self._tokens([prompt])[0]
         except (TypeError, UnicodeError) as error:
             raise RowError("the prompt is not valid Unicode text") from error
         except Exception as error:  # the library raises no narrower class
             raise RowError(f"the prompt cannot be tokenized: {brief(first_line(error))}") from error
-        fitted = tuple(np.array(_fit(ids, rule), np.int64) for ids, rule in spelled)
-        return Tokens(fitted, any(len(ids) > rule.max_length for ids, rule in spelled))
+
+    def each(self, prompts: Sequence[str]) -> list[Tokens | RowError]:
+        """What comes of each prompt by itself; all at once, which takes less time."""
+        try:
+            return [*self._tokens(prompts)]
+        except Exception:  # whichever it was of, the others have their tokens
+            return [self._outcome(prompt) for prompt in prompts]
+
+    def _outcome(self, prompt: str) -> Tokens | RowError:
+        try:
+            return self(prompt)
+        except RowError as error:
+            return error
+
+    def _tokens(self, prompts: Sequence[str]) -> list[Tokens]:
+        distinct = list(dict.fromkeys(prompts))
+        truncated = np.zeros(len(distinct), np.bool_)
+        ids = []
+        for tokenizer, rule in self._tokenizers:
+            with _panics_caught():
+                spelled = [encoding.ids for encoding in tokenizer.encode_batch_fast(distinct)]
+            ids.append(_fitted(spelled, rule))
+            truncated |= [len(each) > rule.max_length for each in spelled]
+        found = {
+            prompt: Tokens(tuple(of_prompt), bool(is_cut))
+            for prompt, is_cut, *of_prompt in zip(distinct, truncated, *ids, strict=True)
+        }
+        return [found[prompt] for prompt in prompts]
 
 
-def _fit(ids: list[int], rule: Tokenization) -> list[int]:
+def _fitted(spelled: Sequence[list[int]], rule: Tokenization) -> NDArray[np.int64]:
+    """Token ids [N, S], each prompt's cut and padded."""
     length = rule.max_length
-    if len(ids) > length:
-        return [*ids[: length - 1], rule.eos_token_id]
-    return ids + [rule.pad_token_id] * (length - len(ids))
+    ids = np.full((len(spelled), length), rule.pad_token_id, np.int64)
+    for row, own in zip(ids, spelled, strict=True):
+        if len(own) > length:
+            row[:] = [*own[: length - 1], rule.eos_token_id]
+        else:
+            row[: len(own)] = own
+    return ids
 
 
 def _load(file: Path) -> tokenizers.Tokenizer:

@@ -3,6 +3,7 @@
 What memscan did not foresee is a bug: its trace goes to a file, and its exit code is 70, as sysexits.h has it.
 """
 
+import errno
 import platform
 import sys
 import tempfile
@@ -16,6 +17,8 @@ from memscan.scanner.process.system_errors import explained
 BUG = 70
 _CONTINUED = ("run", "demo", "build")
 """Commands that do the rest when they are given again; the others begin anew."""
+_BATCHED = ("run", "build")
+"""Commands with an option --batch-size."""
 
 
 def outcome(error: BaseException, command: str) -> tuple[str, int]:
@@ -25,19 +28,22 @@ def outcome(error: BaseException, command: str) -> tuple[str, int]:
         return f"stopped; {rest}", 130
     if isinstance(error, Terminated):
         return f"terminated; {rest}", 143
-    known = _known(error)
+    known = _known(error, command)
     return (f"error: {known}", known.exit_code) if known else (f"error: {_bug_report(error)}", BUG)
 
 
-def _known(error: BaseException) -> MemscanError | None:
+def _known(error: BaseException, command: str) -> MemscanError | None:
     from memscan.scanner.runtimes.failures import is_out_of_memory
 
     if isinstance(error, MemscanError):
         return error
+    memory = f"use a {'smaller --batch-size, or a ' if command in _BATCHED else ''}larger machine"
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return OutOfMemory(f"{error}: {memory}")
     if isinstance(error, OSError):
         return explained(error)
     if is_out_of_memory(error):
-        return OutOfMemory("out of memory: use a smaller --batch-size, or a larger machine")
+        return OutOfMemory(f"out of memory: {memory}")
     if isinstance(error, ImportError) and not (error.name or "memscan").startswith("memscan"):
         return EnvironmentFailed(f"{first_line(error)}: this installation of memscan is incomplete, install it again")
     return None

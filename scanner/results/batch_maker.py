@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from memscan.scanner.results.masks import encode_masks, mask_of, shares, summarize
+from memscan.scanner.results.masks import mask_of, shares, summarize
+from memscan.scanner.results.rle import encode
 from memscan.scanner.results.schema import COLUMNS, SCORE_COLUMNS
 from memscan.scanner.samples import GIVEN, SAMPLED, MeasuredStep, Rejected, Sample, Scanned, StepMaps
 
@@ -44,7 +45,9 @@ class BatchMaker:
         ]
 
     def rejected(self, rejected: Sequence[Rejected]) -> list[pa.RecordBatch]:
-        """One batch for each step, with an error row for each image."""
+        """One batch for each step, with an error row for each image; none where there is no image."""
+        if not rejected:
+            return []
         failed = {"status": ["error"] * len(rejected), "error": [item.error for item in rejected]}
         sources = {"image_source": [_SOURCES[item.image_given] for item in rejected]}
         common = self._common(rejected) | failed | sources
@@ -89,6 +92,7 @@ class BatchMaker:
             "model_id": self._model_id,
             "calibrated": step.calibrated,
             "threshold": step.threshold,
+            "derivative": step.derivative,
         }
         arrays = []
         for field in self._schema:
@@ -104,7 +108,7 @@ class BatchMaker:
 def _masks(masks: NDArray[np.bool_], failed: NDArray[np.bool_]) -> dict[str, pa.Array]:
     height, width = masks.shape[1:]
     return {
-        "mask": pa.array(encode_masks(masks), pa.binary(), mask=failed),
+        "mask": pa.array(encode(masks), pa.binary(), mask=failed),
         "mask_height": pa.array(np.full(len(masks), height), pa.int32(), mask=failed),
         "mask_width": pa.array(np.full(len(masks), width), pa.int32(), mask=failed),
         "mask_share": pa.array(shares(masks), pa.float32(), mask=failed),

@@ -20,6 +20,11 @@ class Extent(NamedTuple):
         """The last row of which the part holds a seed."""
         return self.stop_row if self.stop_seed else self.stop_row - 1
 
+    def begins(self, other: "Extent") -> bool:
+        """Whether another part has these rows and more: this one ended where the manifest did, which has grown."""
+        grown = (self.stop_row, self.stop_seed) < (other.stop_row, other.stop_seed)
+        return self[:2] == other[:2] and not self.stop_seed and grown
+
     def seeds(self, row: int) -> slice:
         """Which of a row's seeds belong to the part."""
         return slice(self.first_seed if row == self.first_row else 0, self.stop_seed if row == self.stop_row else None)

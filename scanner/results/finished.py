@@ -5,7 +5,8 @@ fails its checksum. Nothing else is taken for damage: what cannot be read for an
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, NoReturn, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,26 +17,36 @@ from memscan.scanner.results.extent import Extent
 from memscan.scanner.results.folder import OutputFolder
 from memscan.scanner.results.maps_table import MAPS_SCHEMA
 from memscan.scanner.results.part_file import FINGERPRINT, PartRecord, image_digest
+from memscan.scanner.results.schema import COLUMNS
 from memscan.scanner.results.tally import Tally, tally
 from memscan.scanner.results.torn import Torn, parquet
+
+_IDENTITY = ("row", "seed", "id", "prompt")
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
     """A part whose results are whole: what they hold, and which of its other files are missing or torn.
 
-    `lost_images` are names within the folder of the part's images.
+    `lost_images` are names within the folder of the part's images. `has_grown` says that the manifest has more rows for
+    the part now.
     """
 
     record: PartRecord
     tally: Tally
     lost_maps: bool = False
     lost_images: tuple[str, ...] = ()
+    has_grown: bool = False
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether maps or images of good rows are missing."""
+        return self.lost_maps or bool(self.lost_images)
 
     @property
     def whole(self) -> bool:
-        """Whether nothing of the part need be done again."""
-        return not (self.lost_maps or self.lost_images)
+        """Whether the part has all that it should have; rows with errors are among it."""
+        return not (self.has_lost or self.has_grown)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +62,36 @@ class Findings:
         return {number: found for number, found in self.parts.items() if found.whole}
 
 
+class Change(NamedTuple):
+    """A row that is another one than its results are of, and how."""
+
+    row: int
+    how: str
+
+
+class Input(Protocol):
+    """What a part is made of now: the digest of its rows, and those of the pictures that could be read, by row."""
+
+    @property
+    def digest(self) -> str: ...
+    @property
+    def pictures(self) -> Mapping[int, str]: ...
+
+
+class Rows(Protocol):
+    """The rows that parts are made of now."""
+
+    def inputs(self, parts: Sequence[tuple[int, Extent]]) -> Iterable[Input]:
+        """What each of the parts, ascending by number and extent, is made of."""
+
+    def change(self, extent: Extent, kept: pa.Table) -> Change | None:
+        """The first difference to the results of a part of this extent; None if no column shows one."""
+
+
 def finished_parts(
     folder: OutputFolder,
     schema: pa.Schema,
-    digests_of: Callable[[Sequence[int]], Iterable[str]],
+    rows: Rows,
     extents: Mapping[int, Extent],
     count: int,
     *,
@@ -64,7 +101,6 @@ def finished_parts(
     """Look at a share's parts, and at those beyond the end of the manifest. Nothing is changed.
 
     Args:
-        digests_of: gives the digests of the rows of parts, by their numbers, which ascend, in their order.
         extents: of the share's parts, by number.
         count: parts of the whole run.
         known: the folder held this run's record already; if not, nothing says that a torn file is this run's.
@@ -77,12 +113,19 @@ def finished_parts(
     look = _Look(folder, schema, known)
     there = {number for number in folder.parts() if number in extents or number >= count}
     read = {number: found for number in sorted(there) if (found := look.results(number))}
-    for number, found in read.items():
-        if number >= count or found.record.extent != extents[number]:
-            _refuse_rows(folder, found.record.extent, extents.get(number, found.record.extent))
-    for (number, found), digest in zip(read.items(), digests_of(list(read)) if read else (), strict=True):
-        if found.record.digest != digest:
-            _refuse_rows(folder, extents[number])
+    of_record = {number: found.record.extent for number, found in read.items()}
+    for number, extent in of_record.items():
+        if number >= count:
+            _refuse_rows(folder, extent)
+        if extent != extents[number] and not extent.begins(extents[number]):
+            look.refuse(number, rows, extent, extents[number])
+    inputs = rows.inputs(list(of_record.items())) if read else ()
+    for (number, found), now in zip(read.items(), inputs, strict=True):
+        if found.record.digest != now.digest:
+            look.refuse(number, rows, found.record.extent)
+        for row, digest in found.record.pictures.items():
+            if now.pictures.get(row, digest) != digest:
+                _refuse_row(folder, Change(row, "its image is another one"))
     maps = [number for number in sorted(folder.maps()) if number in extents or number >= count] if with_maps else []
     whole_maps = {number for number in maps if look.maps(number)}
     parts = {
@@ -90,6 +133,7 @@ def finished_parts(
             found,
             lost_maps=with_maps and number not in whole_maps,
             lost_images=tuple(look.lost_images(number, found.record.images)),
+            has_grown=found.record.extent != extents[number],
         )
         for number, found in read.items()
     }
@@ -162,6 +206,15 @@ class _Look:
                 self.torn.append(place)
             yield name
 
+    def refuse(self, number: int, rows: Rows, *extents: Extent) -> NoReturn:
+        """Say where a part, of the first extent, differs from the manifest, which gives it the last one."""
+        with parquet(self._folder.store, layout.results_part(number)) as file:
+            carried = self._schema.names[len(COLUMNS) :]
+            change = rows.change(extents[-1], file.read([*_IDENTITY, *carried], use_threads=False))
+        if change is not None:
+            _refuse_row(self._folder, change)
+        _refuse_rows(self._folder, *extents)
+
     def _tear(self, name: str, torn: Torn) -> None:
         if not self._known:
             raise ResumeRefused(
@@ -204,7 +257,14 @@ def _same_field(first: pa.Schema, second: pa.Schema, name: str) -> bool:
     return name in first.names and name in second.names and first.field(name).equals(second.field(name))
 
 
-def _refuse_rows(folder: OutputFolder, *extents: Extent) -> None:
+def _refuse_row(folder: OutputFolder, change: Change) -> NoReturn:
+    raise ResumeRefused(
+        f"row {change.row} differs from the one that {folder.path} holds results of, {change.how}: "
+        "restore the manifest, or choose another --out"
+    )
+
+
+def _refuse_rows(folder: OutputFolder, *extents: Extent) -> NoReturn:
     first, last = min(one.first_row for one in extents), max(one.last_row for one in extents)
     raise ResumeRefused(
         f"rows {first} to {last} differ from those that {folder.path} holds results of: "

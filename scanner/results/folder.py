@@ -1,7 +1,7 @@
 """The output folder of a run: its parts, its mark of success, and what lies in it without being named by any result."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from memscan.scanner.errors import ResumeRefused
 from memscan.scanner.results import layout
@@ -34,13 +34,14 @@ class OutputFolder:
         with parquet(self.store, layout.results_part(number)) as file:
             return PartRecord.from_metadata(file.schema_arrow.metadata)
 
-    def unnamed(self, parts: set[int]) -> Iterator[str]:
-        """Maps and images that belong to none of the finished `parts`, or that its record does not name."""
-        for number in sorted(self.maps() - parts):
-            yield layout.maps_part(number)
+    def unnamed(self, own: Collection[int], count: int) -> Iterator[str]:
+        """Maps and images beyond the `count` parts of a run, and those that records of its `own` parts do not name."""
+        for number in sorted(self.maps()):
+            if number >= count:
+                yield layout.maps_part(number)
         for part, names in itertools.groupby(self.store.names(layout.IMAGES), layout.part_of_image):
-            if part is not None:
-                named = {layout.image(part, name) for name in self.record_of(part).images} if part in parts else set()
+            if part is not None and (part in own or part >= count):
+                named = {layout.image(part, name) for name in self.record_of(part).images} if part < count else set()
                 yield from [name for name in names if name not in named]
 
     @property

@@ -3,6 +3,8 @@
 `data` is h x w float16, little-endian, row by row: `np.frombuffer(data, "<f2").reshape(height, width)`.
 """
 
+from collections.abc import Callable
+from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from memscan.scanner.samples import Scanned
+from memscan.scanner.samples import RowKey, Scanned
 
 MAPS_SCHEMA = pa.schema(
     [
@@ -29,7 +31,10 @@ _LARGEST = np.finfo(np.float16).max
 
 
 class MapsWriter:
-    """Writes the maps of one part to an open file, one row group for every few megabytes."""
+    """Writes the maps of one part to an open file, one row group for every few megabytes.
+
+    As a context, it is closed at the end, or abandoned where an error ends it.
+    """
 
     def __init__(self, stream: IO[bytes], metadata: dict[bytes, bytes], step_indices: tuple[int, ...]) -> None:
         self._writer = pq.ParquetWriter(
@@ -39,12 +44,32 @@ class MapsWriter:
         self._columns: dict[str, list[Any]] = {name: [] for name in MAPS_SCHEMA.names}
         self._bytes = 0
 
-    def add(self, scanned: Scanned) -> None:
-        """Add all maps of a batch, image by image; values beyond float16's range are stored as its largest."""
+    def __enter__(self) -> "MapsWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abandon()
+
+    def keep(self, maps: pa.RecordBatch) -> None:
+        """Add maps as they are in a file of maps."""
+        self._flush()
+        if maps.num_rows:
+            self._writer.write_batch(maps)
+
+    def add(self, scanned: Scanned, wanted: Callable[[RowKey], bool] = lambda key: True) -> None:
+        """Add the maps of those rows of results of a batch that are `wanted`, image by image.
+
+        Values beyond float16's range are stored as its largest.
+        """
         halves = [{name: _half(values) for name, values in step.maps.items()} for step in scanned.steps]
         for i, sample in enumerate(scanned.samples):
             for index, step, maps in zip(self._step_indices, scanned.steps, halves, strict=True):
-                if step.errors[i] is None:
+                if step.errors[i] is None and wanted((sample.row, sample.seed, index)):
                     for name, values in maps.items():
                         self._add((sample.row, sample.seed, index, name, *values.shape[1:], values[i].tobytes()))
         if self._bytes >= _GROUP_BYTES:

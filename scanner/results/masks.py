@@ -1,15 +1,9 @@
-"""From maps to what is kept of them: summaries, and the mask as COCO run-length encoding.
-
-COCO's encoding runs down the *columns* (Fortran order). It is read back with `memscan.scanner.results.rle.decode`, or
-with `pycocotools.mask.decode({"size": [mask_height, mask_width], "counts": mask})`.
-"""
+"""From maps to what is kept of them: summaries, and the mask, which `rle.py` encodes."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from memscan.scanner.results.rle import encode
 
 QUANTILE = 0.99
 
@@ -30,11 +24,6 @@ def mask_of(maps: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:
 def shares(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The share of its pixels that each of the masks [N, h, w] covers, as exactly as float64 can."""
     return np.count_nonzero(masks, axis=(1, 2)) / masks[0].size
-
-
-def encode_masks(masks: NDArray[np.bool_]) -> list[bytes]:
-    """Compressed COCO counts of each of the masks [N, h, w]."""
-    return [encode(mask) for mask in masks]
 
 
 def summarize(maps: NDArray[np.float32]) -> Summaries:

@@ -3,6 +3,7 @@
 memscan.input_digest   SHA-256 of the part's rows
 memscan.part           its extent, and its images by their fate, as JSON
 memscan.images         file name and digest of each image that it saved, as JSON
+memscan.pictures       row and digest of each picture that a row brought and that was scanned, as JSON
 memscan.written        when it was written, in UTC (ISO 8601)
 """
 
@@ -24,7 +25,8 @@ from memscan.scanner.results.extent import Extent
 from memscan.scanner.results.tally import Tally
 
 FINGERPRINT, WRITTEN = b"memscan.fingerprint", b"memscan.written"
-_DIGEST, _PART, _IMAGES = b"memscan.input_digest", b"memscan.part", b"memscan.images"
+_DIGEST, _PART = b"memscan.input_digest", b"memscan.part"
+_IMAGES, _PICTURES = b"memscan.images", b"memscan.pictures"
 _FATES = ("ok", "error", "truncated", "given", "sampled")
 _KEY = ("row", "seed", "step_index")
 _WINDOW_BYTES = 64 << 20
@@ -33,12 +35,17 @@ _DIGEST_BITS = 128
 
 @dataclasses.dataclass(frozen=True)
 class PartRecord:
-    """What a part says of itself. `images` maps names of image files to their digests; `tally` has no reasons."""
+    """What a part says of itself.
+
+    `tally` has no reasons. `images` maps names of image files to their digests, and `pictures` rows to those of the
+    pictures that they brought, where at least one image of the row is ok.
+    """
 
     digest: str
     extent: Extent
     tally: Tally
     images: Mapping[str, str]
+    pictures: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def to_metadata(self) -> dict[bytes, bytes]:
         """The entries of a Parquet file's metadata."""
@@ -47,6 +54,7 @@ class PartRecord:
             _DIGEST: self.digest.encode(),
             _PART: json.dumps(self.extent._asdict() | fates).encode(),
             _IMAGES: json.dumps(dict(self.images)).encode(),
+            _PICTURES: json.dumps({str(row): digest for row, digest in self.pictures.items()}).encode(),
         }
 
     @classmethod
@@ -63,6 +71,7 @@ class PartRecord:
             extent=Extent(*(counts[name] for name in Extent._fields)),
             tally=Tally(**{name: counts[name] for name in _FATES}),
             images=cls.images_of(metadata),
+            pictures=_pictures_of(metadata),
         )
 
     @staticmethod
@@ -79,6 +88,16 @@ class PartRecord:
             if layout.part_of_image(layout.image(0, name)) is None or not isinstance(digest, str):
                 raise RecordError(f"the list of images has {shown(name)}: {shown(digest)}")
         return images
+
+
+def _pictures_of(metadata: Mapping[bytes, bytes]) -> dict[int, str]:
+    pictures = parse_json(metadata[_PICTURES])
+    if not isinstance(pictures, dict):
+        raise RecordError(f"the list of pictures is {shown(pictures)}, not an object")
+    for row, digest in pictures.items():
+        if not (row.isascii() and row.isdecimal() and len(row) < 20 and isinstance(digest, str)):
+            raise RecordError(f"the list of pictures has {shown(row)}: {shown(digest)}")
+    return {int(row): digest for row, digest in pictures.items()}
 
 
 def image_digest(content: bytes) -> str:
@@ -110,6 +129,8 @@ def write_part(
 
 def _sorted_windows(batches: Sequence[pa.RecordBatch], window_bytes: int) -> Iterator[pa.Table]:
     filled = [batch for batch in batches if batch.num_rows]
+    if not filled:
+        return
     keys = pa.Table.from_batches([batch.select(list(_KEY)) for batch in filled])
     order = pc.sort_indices(keys, [(name, "ascending") for name in _KEY]).to_numpy()
     lengths = [batch.num_rows for batch in filled]

@@ -33,14 +33,12 @@ from memscan.scanner.results.run_metadata import read_run_metadata
 from memscan.scanner.results.schema import COLUMNS
 from memscan.scanner.results.store import LocalStore, Store
 from memscan.scanner.results.torn import Torn, parquet, told_apart
+from memscan.scanner.samples import Key
 
 if TYPE_CHECKING:
     import pandas
 
 _ORDER = [("row", "ascending"), ("seed", "ascending"), ("step_index", "ascending")]
-
-Key = tuple[int, int]
-"""(row, seed) of an image."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +128,15 @@ class Results:
             several = f"seeds {_few(seeds)}" if len(seeds) > 1 else f"steps {_few(steps)}"
             raise UsageError(f"{self.path} has several results of {asked}: choose one of the {several}")
         return found[0]
+
+    @functools.cached_property
+    def is_empty(self) -> bool:
+        """Whether there are no rows in any part: the manifest had none."""
+        for name in _tables(self._store, layout.RESULTS):
+            with _readable(self.path / name), parquet(self._store, name) as file:
+                if file.metadata.num_rows:
+                    return False
+        return True
 
     @property
     def has_maps(self) -> bool:

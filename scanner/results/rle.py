@@ -1,9 +1,12 @@
 """COCO run-length masks, read strictly: pycocotools decodes counts that end too early into uninitialised memory.
 
-The counts are run lengths of 0s and 1s in turn, down the columns. Each is written in groups of 5 bits, low groups
-first, as bytes 48 + group with bit 5 for "more follows" and the last group's bit 4 as the sign; from the fourth run on,
-what is written is the difference to the run before the previous one.
+The counts are run lengths of 0s and 1s in turn, down the *columns* (Fortran order): `decode` reads them, and so does
+`pycocotools.mask.decode({"size": [mask_height, mask_width], "counts": mask})`. Each is written in groups of 5 bits, low
+groups first, as bytes 48 + group with bit 5 for "more follows" and the last group's bit 4 as the sign; from the fourth
+run on, what is written is the difference to the run before the previous one.
 """
+
+import itertools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +18,25 @@ _LONGEST = 7
 """Groups of a number that belongs to a mask: 35 bits."""
 
 
-def encode(mask: NDArray[np.bool_]) -> bytes:
-    """The compressed COCO RLE counts of a mask [height, width], byte for byte as pycocotools writes them."""
-    pixels = np.asarray(mask, np.bool_).ravel(order="F")
-    changes = np.flatnonzero(np.diff(pixels, prepend=False))
-    numbers = np.diff(np.concatenate(([0], changes, [pixels.size])))
-    numbers[3:] -= numbers[1:-2].copy()
-    return _spelled(numbers)
+def encode(masks: NDArray[np.bool_]) -> list[bytes]:
+    """The compressed COCO RLE counts of masks [N, height, width], byte for byte as pycocotools writes them."""
+    count, pixels = len(masks), masks.shape[1] * masks.shape[2]
+    ends = np.ones((count, pixels + 1), np.bool_)  # whether a run ends before a pixel; the last one does at the end
+    down = np.asarray(masks, np.bool_).transpose(0, 2, 1).reshape(count, pixels)
+    ends[:, :-1] = down
+    ends[:, 1:-1] ^= down[:, :-1]
+    places = np.flatnonzero(ends)
+    sizes = np.count_nonzero(ends, axis=1)
+    starts = np.cumsum(sizes) - sizes
+    runs = np.diff(places, prepend=0)
+    runs[starts] = places[starts] - np.arange(count) * (pixels + 1)
+    numbers = runs.copy()
+    numbers[2:] -= runs[:-2]
+    whole = (starts[:, None] + np.arange(3))[np.arange(3) < sizes[:, None]]
+    numbers[whole] = runs[whole]
+    text, lengths = _spelled(numbers)
+    cuts = [0, *np.cumsum(np.add.reduceat(lengths, starts) if count else lengths).tolist()]
+    return [text[first:last] for first, last in itertools.pairwise(cuts)]
 
 
 def decode(counts: bytes | str, height: int, width: int, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.bool_]:
@@ -41,8 +56,8 @@ def decode(counts: bytes | str, height: int, width: int, *, max_pixels: int = MA
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
-def _spelled(numbers: NDArray[np.int64]) -> bytes:
-    """Each number [R] in as few groups as hold it and its sign."""
+def _spelled(numbers: NDArray[np.int64]) -> tuple[bytes, NDArray[np.int64]]:
+    """Each number [R] in as few groups as hold it and its sign, and how many these are [R]."""
     rest = numbers
     written = np.ones(len(numbers), np.bool_)
     columns: list[NDArray[np.uint8]] = []
@@ -53,7 +68,7 @@ def _spelled(numbers: NDArray[np.int64]) -> bytes:
         columns.append(np.where(written, 48 + (group | more << 5), 0).astype(np.uint8))
         written = more
     table = np.stack(columns, axis=1)  # [R, longest]
-    return table[table != 0].tobytes()
+    return table[table != 0].tobytes(), np.count_nonzero(table, axis=1)
 
 
 def _bytes(counts: bytes | str) -> bytes:

@@ -16,7 +16,8 @@ from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
 from memscan.scanner.metrics.metric import Metric
 from memscan.scanner.results.masks import Summaries
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+"""Rises whenever a column is added, removed or changes its meaning: a run is not resumed by another version."""
 
 SCORE_COLUMNS: dict[str, Metric] = {
     **{f"{name}_{summary}": METRICS[name] for name in MAPS for summary in Summaries._fields},
@@ -35,6 +36,7 @@ COLUMNS = pa.schema(
         ("sigma", pa.float32()),
         ("model_id", pa.string()),
         ("calibrated", pa.bool_()),  # the bundle vouches for `threshold` at exactly these settings
+        ("derivative", pa.string()),  # the kind that was measured by
         ("image_source", pa.string()),  # "sampled", or "given" and how it was fitted; null where nobody knows
         ("truncated", pa.bool_()),  # the prompt was longer than the text encoder
         ("status", pa.string()),

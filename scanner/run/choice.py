@@ -8,6 +8,7 @@ from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
 from memscan.scanner.metrics.plan import plan_calls
 from memscan.scanner.results.schema import SCORE_COLUMNS
+from memscan.scanner.settings import Derivative
 
 GROUPS = ("all", "free")
 """Words for more than one metric: all that the bundle can give, and those that sampling gives for nothing."""
@@ -21,13 +22,21 @@ class Chosen(NamedTuple):
     score_name: str
 
 
-def choose(bundle: Bundle, asked: Sequence[str], mask_map: str, score_name: str | None, steps: Sequence[int]) -> Chosen:
+def choose(
+    bundle: Bundle,
+    asked: Sequence[str],
+    mask_map: str,
+    score_name: str | None,
+    steps: Sequence[int],
+    derivative: Derivative,
+) -> Chosen:
     """What to measure; the metrics of mask and score are measured whether they are among the others or not.
 
     Args:
         asked: names of metrics or one of `GROUPS`; none for the default ones.
         score_name: None for the mean of the mask's map.
         steps: indices of the measured steps.
+        derivative: a kind that the bundle has.
 
     Raises:
         UsageError: an unknown name, or a metric that the bundle cannot give or that a step does not have.
@@ -52,7 +61,7 @@ def choose(bundle: Bundle, asked: Sequence[str], mask_map: str, score_name: str 
             raise UsageError(f"{option} {name} needs a less-trained baseline, which {bundle.path} does not have")
     wanted = {mask_map, score.name, *named, *_of_groups(bundle, asked)}
     metrics = tuple(name for name in METRICS if name in wanted)
-    plan_calls([METRICS[name] for name in metrics], bundle.gives)
+    plan_calls([METRICS[name] for name in metrics], bundle.gives, derivative)
     return Chosen(metrics, mask_map, score_name)
 
 

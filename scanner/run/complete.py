@@ -1,5 +1,7 @@
 """The end of a run: whoever finds all of its parts there says so to its readers."""
 
+from collections.abc import Collection
+
 from memscan.scanner.errors import ResumeRefused
 from memscan.scanner.results.finished import part_record
 from memscan.scanner.results.folder import OutputFolder
@@ -7,8 +9,13 @@ from memscan.scanner.run.cut import Survey
 from memscan.scanner.settings import Measurement
 
 
-def complete(folder: OutputFolder, wanted: Survey, fingerprint: bytes, measurement: Measurement) -> int:
-    """Mark a run as complete, if it is; what its results do not name is set aside before.
+def complete(
+    folder: OutputFolder, wanted: Survey, own: Collection[int], fingerprint: bytes, measurement: Measurement
+) -> int:
+    """Mark a run as complete, if it is; what no result names is set aside before.
+
+    Args:
+        own: parts that nobody else works on: another's may have maps and images whose results are about to be written.
 
     Returns:
         How many parts are missing.
@@ -23,7 +30,7 @@ def complete(folder: OutputFolder, wanted: Survey, fingerprint: bytes, measureme
     missing = 0
     for number, extent in enumerate(wanted.parts):
         record = part_record(folder, number, fingerprint) if number in there else None
-        if record is None:
+        if record is None or record.extent.begins(extent):
             missing += 1
         elif record.extent != extent or record.tally.images != extent.images:
             raise ResumeRefused(
@@ -33,7 +40,7 @@ def complete(folder: OutputFolder, wanted: Survey, fingerprint: bytes, measureme
     if missing:
         return missing
     if measurement.save_maps or measurement.save_images:
-        for name in list(folder.unnamed(set(range(len(wanted.parts))))):
+        for name in list(folder.unnamed(own, len(wanted.parts))):
             folder.store.set_aside(name)
     folder.mark_complete()
     return 0

@@ -26,7 +26,7 @@ class Bounds(NamedTuple):
 
 
 def cut(counts: Iterable[int], bounds: Bounds) -> Iterator[Extent]:
-    """The parts of a manifest whose rows have these numbers of images, each at least one."""
+    """The parts of a manifest whose rows have these numbers of images, each at least one; one empty part of no rows."""
     first = seed = rows = images = row = 0
     for row, count in enumerate(counts):
         if rows and (rows == bounds.rows or images + count > bounds.images):
@@ -36,8 +36,8 @@ def cut(counts: Iterable[int], bounds: Bounds) -> Iterator[Extent]:
         while images > bounds.images:  # this row alone
             yield Extent(row, seed, row, seed + bounds.images, bounds.images)
             seed, images = seed + bounds.images, images - bounds.images
-    if rows:
-        yield Extent(first, seed, row + 1, 0, images)
+    if rows or not row:
+        yield Extent(first, seed, row + 1 if rows else 0, 0, images)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,17 +75,27 @@ class PartRow(NamedTuple):
     row: Row
 
 
-def rows_of(manifest: Manifest, parts: Sequence[tuple[int, Extent]]) -> Iterator[PartRow]:
+def rows_of(manifest: Manifest, parts: Sequence[tuple[int, Extent]], *, counted: bool = True) -> Iterator[PartRow]:
     """The rows of parts, given in order by number and extent; parts that are neighbours are read in one go.
+
+    Args:
+        counted: a part must have as many images as its extent says.
 
     Raises:
         ManifestError: a row group cannot be read, or a part has other rows or images than when they were counted.
     """
-    for _, neighbours in itertools.groupby(enumerate(parts), lambda item: item[1][0] - item[0]):
-        yield from _rows_of_neighbours(manifest, [part for _, part in neighbours])
+    filled = [part for part in parts if part[1].images]
+    apart = itertools.accumulate(
+        (before.stop_row, before.stop_seed) != (extent.first_row, extent.first_seed)
+        for (_, before), (_, extent) in itertools.pairwise(filled)
+    )
+    for _, neighbours in itertools.groupby(
+        zip(itertools.chain([0], apart), filled, strict=False), lambda item: item[0]
+    ):
+        yield from _rows_of_neighbours(manifest, [part for _, part in neighbours], counted)
 
 
-def _rows_of_neighbours(manifest: Manifest, parts: Sequence[tuple[int, Extent]]) -> Iterator[PartRow]:
+def _rows_of_neighbours(manifest: Manifest, parts: Sequence[tuple[int, Extent]], counted: bool) -> Iterator[PartRow]:
     start, stop = parts[0][1].first_row, parts[-1][1].last_row + 1
     rows = (parse_row(index, raw) for index, raw in enumerate(manifest.rows(start, stop), start))
     row = next(rows, None)
@@ -97,10 +107,10 @@ def _rows_of_neighbours(manifest: Manifest, parts: Sequence[tuple[int, Extent]])
             items = row.items[extent.seeds(index)]
             images += len(items)
             if items:
-                yield PartRow(number, Row(items))
+                yield PartRow(number, dataclasses.replace(row, items=items))
             if index != extent.stop_row:  # or the next part goes on with this row
                 row = next(rows, None)
-        if images != extent.images:
+        if counted and images != extent.images:
             raise _changed(extent, f"{images} images in place of {extent.images}")
 
 
@@ -111,10 +121,27 @@ def _changed(extent: Extent, how: str) -> ManifestError:
     )
 
 
-def input_digests(manifest: Manifest, parts: Sequence[tuple[int, Extent]]) -> Iterator[str]:
-    """The digest of what each of the parts is made of; raises as `rows_of`."""
-    for _, rows in itertools.groupby(rows_of(manifest, parts), lambda item: item.part):
-        yield input_digest(item.row.digest for item in rows)
+class PartInput(NamedTuple):
+    """What a part is made of: the digest of its rows, and those of the pictures that they bring, by row."""
+
+    digest: str
+    pictures: dict[int, str]
+
+
+def part_inputs(manifest: Manifest, parts: Sequence[tuple[int, Extent]]) -> Iterator[PartInput]:
+    """What each of the parts is made of now, however many images that are.
+
+    Raises:
+        ManifestError: a row group cannot be read, or there are fewer rows than when they were counted.
+    """
+    groups = itertools.groupby(rows_of(manifest, parts, counted=False), lambda item: item.part)
+    for _, extent in parts:
+        digests: list[bytes] = []
+        pictures: dict[int, str] = {}
+        for _, row in next(groups)[1] if extent.images else ():
+            digests.append(row.digest)
+            pictures |= row.pictures
+        yield PartInput(input_digest(digests), pictures)
 
 
 def input_digest(row_digests: Iterable[bytes]) -> str:

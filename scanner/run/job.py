@@ -34,7 +34,7 @@ class Job:
 
     `part_rows` bounds the parts of a new run, in rows, and at four times as much in images; a resumed run keeps its
     own. `share` is what this process does of it. `verified` says that the bundle's files were compared with their
-    digests. With more than `max_errors` failed images the run stops.
+    digests. With more than `max_errors` failed images the run stops. `retry_errors` scans anew what failed before.
     """
 
     manifest: Manifest
@@ -46,6 +46,7 @@ class Job:
     share: Share = WHOLE
     verified: bool = True
     max_errors: int | None = None
+    retry_errors: bool = False
 
     @functools.cached_property
     def record(self) -> RunRecord:
@@ -86,11 +87,13 @@ class Job:
         measurement = self.measurement
         last = measurement.num_inference_steps if measurement.save_images else measurement.steps[-1].index
         return price(
-            plan_calls([METRICS[name] for name in measurement.metrics], self.bundle.gives),
+            plan_calls([METRICS[name] for name in measurement.metrics], self.bundle.gives, measurement.derivative),
             steps_taken=last,
             states_measured=len(measurement.steps),
+            states_left=sum(step.index < last for step in measurement.steps),
             num_probes=measurement.probes.count,
             tangents_per_call=self.bundle.tangents_per_call,
+            passes_per_call=self.bundle.passes[measurement.derivative],
         )
 
 
@@ -104,6 +107,7 @@ def make_job(
     part_rows: int | None = None,
     verified: bool = True,
     max_errors: int | None = None,
+    retry_errors: bool = False,
     warn: Callable[[str], None],
 ) -> Job:
     """The job that a caller asks for, from Python or from the command line.
@@ -127,4 +131,5 @@ def make_job(
         PART_ROWS if part_rows is None else part_rows,
         verified=verified,
         max_errors=max_errors,
+        retry_errors=retry_errors,
     )

@@ -1,7 +1,7 @@
 """From what the user asked for, and what the bundle recommends, to the exact `Measurement` of a run.
 
 A threshold given is used as it is. Otherwise it is the bundle's calibration at *exactly* these settings, or else there
-is none and hence no mask: thresholds do not carry over between models, noise levels, guidance or probes.
+is none and hence no mask: thresholds do not carry over between models, noise levels, guidance, probes or derivatives.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from memscan.scanner.bundle import Bundle, Calibration
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.probes import default_probes, make_probes
 from memscan.scanner.run.choice import choose
+from memscan.scanner.run.derivative import choose_derivative
 from memscan.scanner.run.request import Request
 from memscan.scanner.samples import MeasuredStep
 from memscan.scanner.sampling.samplers import DEFAULT_STEPS, moves, sampler_timesteps
@@ -46,7 +47,9 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
     if not math.isfinite(guidance_scale):
         raise UsageError(f"--guidance {guidance_scale}: expected a finite number")
     _check_threshold(request.threshold)
-    chosen = choose(bundle, request.metrics, _first(request.mask_map, defaults.mask_map), request.score_name, steps)
+    derivative = choose_derivative(bundle, request.derivative)
+    mask_map = _first(request.mask_map, defaults.mask_map)
+    chosen = choose(bundle, request.metrics, mask_map, request.score_name, steps, derivative)
     measurement = Measurement(
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
@@ -62,6 +65,7 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
         sampler=sampler,
         moved=moved,
         fit=request.fit,
+        derivative=derivative,
     )
     if request.threshold is None:
         measurement = _calibrated(bundle, measurement, notes)
@@ -84,6 +88,7 @@ def matching_calibrations(bundle: Bundle, measurement: Measurement) -> list[Cali
         and calibration.num_inference_steps == measurement.num_inference_steps
         and calibration.guidance_scale == measurement.guidance_scale
         and calibration.probes == measurement.probes
+        and calibration.derivative == measurement.derivative
     ]
 
 
@@ -97,6 +102,7 @@ def measured_steps(bundle: Bundle, measurement: Measurement) -> tuple[MeasuredSt
             noise_level(bundle.schedule, timesteps[step.index]).sigma,
             step.threshold,
             step.calibrated,
+            measurement.derivative,
         )
         for step in measurement.steps
     )

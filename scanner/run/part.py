@@ -1,21 +1,21 @@
 """One part of a run, scanned and committed as a whole.
 
-Its maps and images are committed before its results, because the results file *is* the record that the part is done. Of
-a part whose results are whole only what is missing is written.
+Its maps and images are committed before its results, because the results file *is* the record that the part is done. A
+part that has results keeps of them, and of its maps and images, what `Redo` says.
 """
 
 import contextlib
 import dataclasses
 import io
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pyarrow as pa
 from PIL import Image
 
-from memscan.scanner.errors import EnvironmentFailed
+from memscan.scanner.errors import EnvironmentFailed, ResumeRefused
 from memscan.scanner.results import layout
 from memscan.scanner.results.batch_maker import BatchMaker
 from memscan.scanner.results.extent import Extent
@@ -23,14 +23,16 @@ from memscan.scanner.results.finished import Found
 from memscan.scanner.results.folder import OutputFolder
 from memscan.scanner.results.maps_table import MapsWriter
 from memscan.scanner.results.part_file import WRITTEN, PartRecord, image_digest, write_part
+from memscan.scanner.results.row_keys import chosen, fates
 from memscan.scanner.results.store import Together
 from memscan.scanner.results.tally import Tally, tally
 from memscan.scanner.results.torn import parquet
-from memscan.scanner.run.batches import Batch
+from memscan.scanner.run.batches import Batch, Wanted
 from memscan.scanner.run.cut import input_digest
 from memscan.scanner.run.job import Job
 from memscan.scanner.run.measurement import measured_steps
-from memscan.scanner.samples import Scanned
+from memscan.scanner.run.redo import Redo
+from memscan.scanner.samples import Rejected, RowKey, Scanned
 
 
 class ScannedBatch(NamedTuple):
@@ -62,6 +64,23 @@ class Work:
     extents: Mapping[int, Extent]
     found: Mapping[int, Found]
 
+    def redo(self, number: int) -> Redo | None:
+        """How a part is done again; None if it has no results. They are read now: of all parts, they may be many."""
+        if number not in self.found:
+            return None
+        return Redo(self.found[number], fates(self.folder.store, number), self.job.retry_errors)
+
+    def wanted(self, number: int) -> Wanted:
+        """Which images of a part are scanned."""
+        redo = self.redo(number)
+        left_out = frozenset() if redo is None else redo.left_out()
+        return lambda key: key not in left_out
+
+    def images_left(self) -> int:
+        """How many images of all its parts are scanned."""
+        redos = (redo for number in self.extents if (redo := self.redo(number)))
+        return sum(extent.images for extent in self.extents.values()) - sum(len(redo.left_out()) for redo in redos)
+
 
 def write_parts(work: Work, batches: Iterator[ScannedBatch]) -> Tally:
     """Write and commit part after part.
@@ -82,9 +101,10 @@ class Part:
         self._work = work
         self._store = work.folder.store
         self._number = number
-        self._found = work.found.get(number)
+        self._redo = redo = work.redo(number)
         measurement = work.job.measurement
-        self._saves_maps = measurement.save_maps and (self._found is None or self._found.lost_maps)
+        self._saves_maps = measurement.save_maps and (redo is None or redo.found.lost_maps or redo.renews)
+        self._steps = tuple(step.index for step in measurement.steps)
         steps = measured_steps(work.job.bundle, measurement)
         names = measurement.mask_map, measurement.score_name
         self._maker = BatchMaker(work.schema, work.job.bundle.model_id, *names, steps)
@@ -93,27 +113,38 @@ class Part:
         """Take the part's batches up to its last, and commit what came out of them."""
         results: list[pa.RecordBatch] = []
         digests: list[bytes] = []
+        pictures: dict[int, str] = {}
         images: dict[str, str] = {}
         with self._maps() as maps, self._store.together() as files:
             for batch, all_scanned in batches:
                 digests += batch.digests
+                pictures |= batch.pictures
+                self._refuse_lost(batch.rejected)
                 results += self._maker.rejected(batch.rejected)
                 for scanned in all_scanned:
                     results += self._maker.scanned(scanned)
                     if maps:
-                        maps.add(scanned)
+                        maps.add(scanned, self._redo.maps if self._redo else _every)
                     images |= self._save_images(scanned, files)
                 if batch.last:
                     break
-        if self._found is not None:
-            return self._keep(self._found, images)
+        if self._redo is not None:
+            kept = self._redo.found.record
+            images = {name: kept.images[name] for name in kept.images.keys() - {*self._redo.found.lost_images}} | images
+            pictures = {**kept.pictures, **pictures}
+            if not self._redo.renews:
+                return self._keep(self._redo.found, images)
+            with parquet(self._store, layout.results_part(self._number)) as file:
+                old = list(chosen(file.iter_batches(use_threads=False), self._redo.keeps))
+            results = [*old, *chosen(results, self._redo.replaces)]
         extent, counted = self._work.extents[self._number], tally(results)
         if counted.images != extent.images:
             raise EnvironmentFailed(
                 f"part {self._number} came out with {counted.images} images in place of {extent.images}: "
                 "it is not kept; run the same command again"
             )
-        self._commit(results, PartRecord(input_digest(digests), extent, counted, images))
+        pictures = {row: pictures[row] for row in pictures.keys() & _good_rows(results)}
+        self._commit(results, PartRecord(input_digest(digests), extent, counted, images, pictures))
         return counted
 
     @contextlib.contextmanager
@@ -121,22 +152,34 @@ class Part:
         if not self._saves_maps:
             yield None
             return
-        steps = tuple(step.index for step in self._work.job.measurement.steps)
-        with self._store.writing(layout.maps_part(self._number)) as stream:
-            writer = MapsWriter(stream, self._work.schema.metadata, steps)
-            try:
-                yield writer
-                writer.close()
-            except BaseException:
-                writer.abandon()
-                raise
+        name = layout.maps_part(self._number)
+        with (
+            self._store.writing(name) as stream,
+            MapsWriter(stream, self._work.schema.metadata, self._steps) as writer,
+        ):
+            if self._redo is not None and not self._redo.found.lost_maps:
+                with parquet(self._store, name) as file:
+                    for maps in chosen(file.iter_batches(use_threads=False), self._redo.fates.good.__contains__):
+                        writer.keep(maps)
+            yield writer
+
+    def _refuse_lost(self, rejected: Iterable[Rejected]) -> None:
+        """What is lost of a good row cannot be made again of a row that is rejected now."""
+        if self._redo is None or not self._redo.found.has_lost:
+            return
+        for item in rejected:
+            if any((item.row, item.seed, step) in self._redo.fates.good for step in self._steps):
+                raise ResumeRefused(
+                    f"the maps or the image of row {item.row} are lost, and it cannot be scanned again ({item.error}): "
+                    "restore what it was scanned from, or choose another --out"
+                )
 
     def _save_images(self, scanned: Scanned, files: Together) -> dict[str, str]:
         """Add the images that are not there to `files`; returns their digests by name."""
         digests = {}
         for sample, image in zip(scanned.samples, scanned.images or (), strict=scanned.images is not None):
             name = layout.image_name(sample.row, sample.seed)
-            if self._found is None or name in self._found.lost_images:
+            if self._redo is None or self._redo.saves((sample.row, sample.seed), self._steps):
                 encoded = io.BytesIO()
                 Image.fromarray(image).save(encoded, "PNG")
                 files.write(layout.image(self._number, name), encoded.getvalue())
@@ -145,7 +188,7 @@ class Part:
 
     def _keep(self, found: Found, images: Mapping[str, str]) -> Tally:
         """Leave the results as they are, but for the digests of images that came out otherwise than before."""
-        record = dataclasses.replace(found.record, images={**found.record.images, **images})
+        record = dataclasses.replace(found.record, images=images)
         if record != found.record:
             with parquet(self._store, layout.results_part(self._number)) as file:
                 batches = list(file.iter_batches(use_threads=False))
@@ -158,3 +201,16 @@ class Part:
         schema = self._work.schema.with_metadata(metadata)
         with self._store.writing(layout.results_part(self._number)) as stream:
             write_part(stream, batches, schema)
+
+
+def _every(key: RowKey) -> bool:
+    return True
+
+
+def _good_rows(results: Iterable[pa.RecordBatch]) -> set[int]:
+    return {
+        row
+        for batch in results
+        for row, status in zip(batch["row"].to_pylist(), batch["status"].to_pylist(), strict=True)
+        if status == "ok"
+    }

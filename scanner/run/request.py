@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from memscan.scanner.settings import Fit, ProbeKind, Sampler, Stream
+from memscan.scanner.settings import Derivative, Fit, ProbeKind, Sampler, Stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,3 +26,4 @@ class Request:
     save_images: bool = False
     carry: tuple[str, ...] = ()
     fit: Fit = "crop"
+    derivative: Derivative | None = None

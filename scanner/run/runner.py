@@ -6,7 +6,7 @@ Whatever dies when, the same call does the rest, and nothing twice.
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import pyarrow as pa
@@ -16,21 +16,25 @@ from memscan.scanner.errors import TooManyErrors
 from memscan.scanner.input.manifest import Census
 from memscan.scanner.model.graphs import Graphs, open_graphs
 from memscan.scanner.notes import Note
+from memscan.scanner.notes import warn as log_warning
 from memscan.scanner.results import layout
 from memscan.scanner.results.extent import Extent
 from memscan.scanner.results.finished import Findings, finished_parts
 from memscan.scanner.results.folder import OutputFolder
 from memscan.scanner.results.run_record import RunRecord, adopt_record, held_record
 from memscan.scanner.results.store import LocalStore
+from memscan.scanner.results.stray_maps import drop_stray_maps
 from memscan.scanner.results.tally import Tally
 from memscan.scanner.run.batches import batches
 from memscan.scanner.run.complete import complete
-from memscan.scanner.run.cut import Bounds, Survey, input_digests, survey
+from memscan.scanner.run.cut import Bounds, Survey, survey
 from memscan.scanner.run.job import Job
+from memscan.scanner.run.manifest_rows import ManifestRows
 from memscan.scanner.run.part import ScannedBatch, Work, write_parts
 from memscan.scanner.run.progress import Advance, show_progress
 from memscan.scanner.run.share import claimed
 from memscan.scanner.run.stages import Behind, made_ahead
+from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
 from memscan.scanner.scanning.scanner import Scanner
 from memscan.scanner.settings import Execution
@@ -78,11 +82,19 @@ def preview(job: Job) -> Outlook:
     return Outlook(census, open_graphs(job.bundle, job.execution).device, held is not None)
 
 
-def run(job: Job, *, note: Note, progress: Progress = show_progress, opener: Opener = open_graphs) -> Summary:
+def run(
+    job: Job,
+    *,
+    note: Note,
+    warn: Note = log_warning,
+    progress: Progress = show_progress,
+    opener: Opener = open_graphs,
+) -> Summary:
     """Do what is left of a job's share.
 
     Args:
         note: is given lines that the user should read.
+        warn: is given those that need attention: what of the folder was damaged.
         progress: as `show_progress`.
         opener: as `open_graphs`.
 
@@ -107,18 +119,21 @@ def run(job: Job, *, note: Note, progress: Progress = show_progress, opener: Ope
         schema = job.schema(record)
         extents = {number: wanted.parts[number] for number in job.share.parts(len(wanted.parts))}
         findings = _find(job, folder, schema, extents, wanted, known=held is not None)
-        left = {number: extent for number, extent in extents.items() if number not in findings.whole}
-        found = sum((part.tally for part in findings.whole.values()), Tally())
-        if not (left or findings.torn) and folder.complete:
-            return Summary(found, found.images, complete=True)
-        folder.unmark_complete()
-        _set_aside(folder, findings, note)
-        work = Work(job, folder, schema, left, {n: findings.parts[n] for n in left if n in findings.parts})
-        total = found + (_scan(work, found, note, progress, opener) if left else Tally())
-        missing = complete(folder, wanted, record.fingerprint.encode(), job.measurement)
-        if missing:
-            note(f"share {job.share.name} is done; {missing} of {len(wanted.parts)} parts are left to the other shares")
-    return Summary(total, found.images, complete=not missing)
+        stays = {n: part for n, part in findings.whole.items() if not (job.retry_errors and part.tally.error)}
+        left = {number: extent for number, extent in extents.items() if number not in stays}
+        found = sum((part.tally for part in stays.values()), Tally())
+        missing = 0
+        if left or findings.torn or not folder.complete:
+            folder.unmark_complete()
+            _tidy(job, folder, findings, warn)
+            work = Work(job, folder, schema, left, {n: findings.parts[n] for n in left if n in findings.parts})
+            total, scanned = _scan(work, found, note, progress, opener)
+            missing = complete(folder, wanted, extents, record.fingerprint.encode(), job.measurement)
+        else:
+            total, scanned = found, 0
+    if missing:
+        note(f"share {job.share.name} is done; {missing} of {len(wanted.parts)} parts are left to the other shares")
+    return Summary(total, total.images - scanned, complete=not missing)
 
 
 def _bounds(record: RunRecord) -> Bounds:
@@ -128,38 +143,44 @@ def _bounds(record: RunRecord) -> Bounds:
 def _find(
     job: Job, folder: OutputFolder, schema: pa.Schema, extents: Mapping[int, Extent], wanted: Survey, *, known: bool
 ) -> Findings:
-    def digests_of(numbers: Sequence[int]) -> Iterator[str]:
-        return input_digests(job.manifest, [(number, extents[number]) for number in numbers])
-
-    count, with_maps = len(wanted.parts), job.measurement.save_maps
-    return finished_parts(folder, schema, digests_of, extents, count, known=known, with_maps=with_maps)
+    rows, count = ManifestRows(job.manifest), len(wanted.parts)
+    return finished_parts(folder, schema, rows, extents, count, known=known, with_maps=job.measurement.save_maps)
 
 
-def _set_aside(folder: OutputFolder, findings: Findings, note: Note) -> None:
+def _tidy(job: Job, folder: OutputFolder, findings: Findings, warn: Note) -> None:
     for name in findings.torn:
         aside = folder.store.set_aside(name)
-        note(f"{folder.path / name} is damaged: it is kept as {aside}, and its rows are scanned again")
+        warn(f"{folder.path / name} is damaged: it is kept as {aside}, and its rows are scanned again")
     for number, part in findings.parts.items():
         lost = ["maps"] * part.lost_maps + [f"{len(part.lost_images)} images"] * bool(part.lost_images)
         if lost:
-            note(f"part {number} lacks {' and '.join(lost)}: its rows are scanned again, its results stay")
+            warn(f"part {number} lacks {' and '.join(lost)}: its rows are scanned again, its results stay")
+        if part.tally.error and job.measurement.save_maps and not part.lost_maps:
+            drop_stray_maps(folder.store, number)
 
 
-def _scan(work: Work, found: Tally, note: Note, progress: Progress, opener: Opener) -> Tally:
-    """Scan in this thread, while another reads and prepares the next batch and a third writes the ones before."""
-    job = work.job
-    images = found.images + sum(extent.images for extent in work.extents.values())
-    if found.images:
-        note(f"{found.images} of {images} images are done already")
+def _scan(work: Work, found: Tally, note: Note, progress: Progress, opener: Opener) -> tuple[Tally, int]:
+    """Scan in this thread, while another reads and prepares the next batch and a third writes the ones before.
+
+    Returns:
+        The fate of all images, with those that were `found`; and how many of them were scanned.
+    """
+    job, left, parts = work.job, work.images_left(), list(work.extents.items())
+    images = found.images + sum(extent.images for _, extent in parts)
+    if parts and left < images:
+        note(f"{images - left} of {images} images are done already")
     _stop_at_too_many(job, found)
-    with progress(images, found.images) as advance:
+    if not left:
+        untouched = batches(job.manifest, parts, _unprepared, BatchCeiling(1, note), work.wanted)
+        return found + write_parts(work, (ScannedBatch(batch, ()) for batch in untouched)), 0
+    with progress(images, images - left) as advance:
         advance(0, found.error)
         graphs = opener(job.bundle, job.execution, note)
         if graphs.remark:
             note(graphs.remark)
         ceiling = BatchCeiling(job.execution.batch_size or graphs.usual_batch, note)
         scanner = Scanner(job.bundle, graphs, job.measurement, ceiling)
-        todo = batches(job.manifest, list(work.extents.items()), scanner.prepare, ceiling)
+        todo = batches(job.manifest, parts, scanner.prepare, ceiling, work.wanted)
         counted = found
         with contextlib.closing(made_ahead(todo)) as ready, Behind(functools.partial(write_parts, work)) as writer:
             for batch in ready:
@@ -168,7 +189,12 @@ def _scan(work: Work, found: Tally, note: Note, progress: Progress, opener: Open
                 advance(batch.images, scanned.fates.error)
                 counted += scanned.fates
                 _stop_at_too_many(job, counted)
-            return writer.finish()
+            return found + writer.finish(), left
+
+
+def _unprepared(samples: Sequence[Sample]) -> tuple[Rejected, ...]:
+    assert not samples, f"row {samples[0].row} is not to be scanned"
+    return ()
 
 
 def _stop_at_too_many(job: Job, counted: Tally) -> None:

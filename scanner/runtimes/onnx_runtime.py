@@ -28,10 +28,14 @@ _INSTALL = 'pip install "memscan[cpu]" or, for NVIDIA GPUs and in an environment
 
 @dataclasses.dataclass(frozen=True)
 class OnnxValue:
-    """An array on the device."""
+    """An array on the device; `host` is the array itself where it was uploaded to the CPU, which copies nothing.
+
+    What ONNX Runtime gives back of such a value lives no longer than the value.
+    """
 
     ort: Any
     shape: tuple[int, ...]
+    host: NDArray[Any] | None = None
 
 
 class OnnxRuntime:
@@ -71,11 +75,14 @@ class OnnxRuntime:
         return 64 if self._on_cuda else 8
 
     def upload(self, array: NDArray[Any]) -> OnnxValue:
+        array = np.asarray(array, order="C")
         with self._mapped("upload"):
-            ort = self._onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), self._where, 0)
-        return OnnxValue(ort, array.shape)
+            ort = self._onnxruntime.OrtValue.ortvalue_from_numpy(array, self._where, 0)
+        return OnnxValue(ort, array.shape, None if self._on_cuda else array)
 
     def download(self, value: OnnxValue) -> NDArray[Any]:
+        if value.host is not None:
+            return value.host
         with self._mapped("download"):
             array: NDArray[Any] = value.ort.numpy()
         return array

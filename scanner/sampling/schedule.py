@@ -1,6 +1,6 @@
 """Noise levels, and what every sampler is made of: steps that are linear in x, eps and the previous denoised estimate.
 
-Eps- and v-prediction share this form, since every graph gives eps. Everything here is float64.
+Eps- and v-prediction share this form, since every graph gives eps. Numbers of a schedule are float64.
 """
 
 import dataclasses
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Schedule
 from memscan.scanner.errors import UsageError
+
+Latents = NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +37,22 @@ class SolverStep:
     a: float
     b: float
     c: float = 0.0
+
+    def take(
+        self, x: Latents, eps: Latents, uncond_eps: Latents, previous_denoised: Latents, guidance_scale: float
+    ) -> tuple[Latents, Latents]:
+        """x' and the guided denoised estimate, by the operations of a bundle's guided step, all in float32.
+
+        Args:
+            x: [N, C, h, w] at `level`, like all others.
+            eps, uncond_eps: given the prompt and given none.
+            previous_denoised: the estimate of the step before; zeros where there is none.
+        """
+        numbers = (guidance_scale, self.level.alpha, self.level.sigma, self.a, self.b, self.c)
+        g, alpha, sigma, a, b, c = np.array(numbers, np.float32)
+        guided = uncond_eps + (eps - uncond_eps) * g
+        denoised: Latents = (x - sigma * guided) / alpha
+        return a * x + b * guided + c * previous_denoised, denoised
 
 
 Spacing = Callable[[int, int, int], NDArray[np.float64]]

@@ -13,14 +13,14 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.hutchinson import estimate, probe_groups
 from memscan.scanner.metrics.metric import Answers, Ask, Condition, Place
-from memscan.scanner.metrics.plan import Calls
+from memscan.scanner.metrics.plan import GUIDANCE_ASKS, Calls
 from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Scores, StepMaps
 from memscan.scanner.sampling.schedule import Level, SolverStep
 from memscan.scanner.scanning.path import Path
-from memscan.scanner.scanning.trajectory import step_answers
+from memscan.scanner.scanning.trajectory import Guidance, step_answers
 from memscan.scanner.settings import Measurement
 
 Array = NDArray[np.float32]
@@ -44,6 +44,7 @@ class Meter:
         self._metrics = [METRICS[name] for name in measurement.metrics if METRICS[name].when == "measured"]
         self._calls = calls
         self._guidance_scale = measurement.applied_guidance
+        self._derivative = measurement.derivative
         self._count = measurement.probes.count
         self._probes = probe_groups(make_probes(measurement.probes, bundle.latent_shape), bundle.tangents_per_call)
         self._tangents = functools.lru_cache(1)(self._upload_tangents)
@@ -52,8 +53,8 @@ class Meter:
         """Free what is kept on the device from one batch to the next."""
         self._tangents.cache_clear()
 
-    def measure(self, x: Value, step: SolverStep, texts: Texts, path: Path) -> StepMaps:
-        """The maps and scores of a batch of N images.
+    def measure(self, x: Value, step: SolverStep, texts: Texts, path: Path) -> tuple[StepMaps, Guidance | None]:
+        """The maps and scores of a batch of N images, and what the step from there needs, if it was measured.
 
         Args:
             x: noisy latents [N, C, h, w] at the noise level of `step`.
@@ -71,7 +72,7 @@ class Meter:
                 else:
                     scores[metric.name] = Scores(values, np.ones(len(values), np.bool_))
         scores = {name: scores[name] for name in self._order if name in scores}
-        return StepMaps(maps, _errors(maps, scores, level), scores)
+        return StepMaps(maps, _errors(maps, scores, level), scores), self._guidance(answers)
 
     def _answers(self, x: Value, step: SolverStep, texts: Texts) -> Answers:
         """What is asked of a measured state."""
@@ -80,7 +81,8 @@ class Meter:
             nothing = self._graphs.upload(np.zeros(x.shape, np.float32))
             answer = self._graphs.step(x, step, texts["prompt"], texts["none"], nothing, self._guidance_scale)
             given = step_answers(x, answer)
-            answers |= {ask: self._graphs.download(given[ask]) for ask in self._calls.here & given.keys()}
+            wanted = self._calls.here.union(GUIDANCE_ASKS) & given.keys()
+            answers |= {ask: self._graphs.download(given[ask]) for ask in wanted}
         for condition in self._calls.measured:
             answers |= self._response(x, step.level, texts, condition, "state")
         if self._calls.denoised:
@@ -90,10 +92,15 @@ class Meter:
                 answers |= self._response(image, step.level, texts, condition, "denoised")
         return answers
 
+    def _guidance(self, answers: Answers) -> Guidance | None:
+        return Guidance(*(answers[ask] for ask in GUIDANCE_ASKS)) if self._calls.give_guidance else None
+
     def _response(self, x: Value, level: Level, texts: Texts, condition: Condition, at: Place) -> dict[Ask, Array]:
         def sum_of_products(tangents: Value) -> tuple[Array, Array]:
             baseline = condition == "baseline"
-            eps, v_dot_jv = self._graphs.measure(x, level, texts[condition], tangents, baseline=baseline)
+            eps, v_dot_jv = self._graphs.measure(
+                x, level, texts[condition], tangents, derivative=self._derivative, baseline=baseline
+            )
             return self._graphs.download(eps), self._graphs.download(v_dot_jv)
 
         response = estimate(sum_of_products, self._tangents(x.shape[0]), self._count)

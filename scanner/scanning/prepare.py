@@ -1,5 +1,9 @@
-"""All of a sample's work that needs no device: its tokens, its noise, and the picture that it brings."""
+"""All of a sample's work that needs no device: its tokens, its noise, and the picture that it brings.
 
+Samples come in batches, which is faster; what becomes of one does not depend on the others.
+"""
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +14,7 @@ from memscan.scanner.errors import RowError
 from memscan.scanner.model.text import Tokenizer, Tokens
 from memscan.scanner.results.schema import SCORE_COLUMNS
 from memscan.scanner.samples import Rejected, Sample
-from memscan.scanner.sampling.noise import initial_latents
+from memscan.scanner.sampling.noise import check_seed, initial_latents
 from memscan.scanner.scanning.images import GivenImage, load_image
 from memscan.scanner.settings import Measurement
 
@@ -37,17 +41,29 @@ class Preparer:
         self._fit = measurement.fit
         self._score_name = measurement.score_name
         self._score_needs_sampling = SCORE_COLUMNS[measurement.score_name].when != "measured"
-        self._generator = np.random.RandomState()
+        self._generator = np.random.MT19937()
         self.tokenizer = Tokenizer(bundle)
 
-    def __call__(self, sample: Sample) -> Prepared | Rejected:
-        """The sample, prepared, or rejected for its seed, prompt or image."""
+    def __call__(self, samples: Sequence[Sample]) -> list[Prepared | Rejected]:
+        """The samples, in their order, each prepared, or rejected for its seed, prompt or image."""
+        spelled = self.tokenizer.each([sample.prompt for sample in samples])
+        found = [self._checked(sample, tokens) for sample, tokens in zip(samples, spelled, strict=True)]
+        seeds = [one.seed for one, its in zip(samples, found, strict=True) if not isinstance(its, Rejected)]
+        noise = iter(initial_latents(seeds, self._bundle.latent_shape, self._stream, self._generator))
+        return [
+            its if isinstance(its, Rejected) else Prepared(one, its[0], next(noise), its[1])
+            for one, its in zip(samples, found, strict=True)
+        ]
+
+    def _checked(self, sample: Sample, tokens: Tokens | RowError) -> tuple[Tokens, GivenImage | None] | Rejected:
         try:
             if sample.image is not None and self._score_needs_sampling:
                 raise RowError(f"the score {self._score_name} is of sampling, and this row brings its own image")
-            noise = initial_latents(sample.seed, self._bundle.latent_shape, self._stream, self._generator)
+            check_seed(sample.seed)
             image = None if sample.image is None else load_image(sample.image, self._bundle.image_size, self._fit)
-            return Prepared(sample, self.tokenizer(sample.prompt), noise, image)
+            if isinstance(tokens, RowError):
+                raise tokens
+            return tokens, image
         except RowError as error:
             given = sample.image is not None
             return Rejected(sample.row, sample.seed, sample.prompt, str(error), sample.id, sample.carried, given)

@@ -53,7 +53,7 @@ class Scanner:
             raise UsageError(f"steps {self._measured}: the sampler's indices are 0 to {len(self._steps) - 1}")
         metrics = [METRICS[name] for name in measurement.metrics]
         self._path_metrics = [metric for metric in metrics if metric.when != "measured"]
-        self._calls = plan_calls(metrics, bundle.gives)
+        self._calls = plan_calls(metrics, bundle.gives, measurement.derivative)
         self._meter = Meter(bundle, graphs, measurement, self._calls)
         self.prepare = Preparer(bundle, measurement)
         self._encode = PromptEncoder(bundle, graphs)
@@ -84,7 +84,12 @@ class Scanner:
         path = Path(self._path_metrics, self._calls, sampled)
         texts = self._texts(encoded)
         source = self._source(batch, encoded, texts, sampled, path)
-        measured = [self._meter.measure(source.at(index), self._steps[index], texts, path) for index in self._measured]
+        measured = []
+        for index in self._measured:
+            maps, guidance = self._meter.measure(source.at(index), self._steps[index], texts, path)
+            measured.append(maps)
+            if guidance is not None:
+                source.measured(guidance)
         return Scanned(
             samples=tuple(item.sample for item in batch),
             truncated=tuple(item.tokens.truncated for item in batch),

@@ -13,7 +13,7 @@ from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.sampling.schedule import SolverStep
 from memscan.scanner.scanning.images import to_model_range, to_pixels
-from memscan.scanner.scanning.trajectory import Trajectory
+from memscan.scanner.scanning.trajectory import Guidance, Trajectory
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -24,6 +24,9 @@ class Source(Protocol):
 
     def at(self, index: int) -> Value:
         """x [N, C, h, w] at the noise level of the step `index`, on the device; indices ascend."""
+
+    def measured(self, guidance: Guidance) -> None:
+        """Make use of what was measured of all N images at the state that `at` gave last."""
 
     def pictures(self) -> Iterator[Pixels]:
         """N pictures, uint8 [H, W, 3]; asked for when no state is needed any more."""
@@ -39,6 +42,9 @@ class Sampled:
 
     def at(self, index: int) -> Value:
         return self._trajectory.at(index)
+
+    def measured(self, guidance: Guidance) -> None:
+        self._trajectory.measured(guidance)
 
     def pictures(self) -> Iterator[Pixels]:
         return map(to_pixels, self._graphs.decode(self._trajectory.at(self._last_state)))
@@ -62,6 +68,9 @@ class Given:
     def at(self, index: int) -> Value:
         return self._graphs.upload(self.noised(index))
 
+    def measured(self, guidance: Guidance) -> None:
+        """Nothing is sampled."""
+
     def pictures(self) -> Iterator[Pixels]:
         return iter(self._images)
 
@@ -78,6 +87,9 @@ class Mixed:
         x = np.empty((len(self._sampled), *given.shape[1:]), np.float32)
         x[self._sampled], x[~self._sampled] = drawn, given
         return self._graphs.upload(x)
+
+    def measured(self, guidance: Guidance) -> None:
+        self._drawn.measured(Guidance(*(values[self._sampled] for values in guidance)))
 
     def pictures(self) -> Iterator[Pixels]:
         drawn, given = self._drawn.pictures(), self._given.pictures()

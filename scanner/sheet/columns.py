@@ -1,29 +1,36 @@
 """The columns of a contact sheet: heading, one line of explanation, and the panel that each image puts there."""
 
 import dataclasses
-import io
 from collections.abc import Callable, Iterator
 
 from PIL import Image
 
-from memscan.scanner.errors import UsageError
+from memscan.scanner.errors import RowError, UsageError
 from memscan.scanner.metrics.catalogue import METRICS
+from memscan.scanner.pictures.decode import decode_picture
 from memscan.scanner.results.schema import SCORE_COLUMNS
 from memscan.scanner.sheet.entries import Entry, Selection
 from memscan.scanner.sheet.panels import heat_map, overlay, photo
 from memscan.scanner.sheet.scale import number
+from memscan.scanner.terminal import brief
 
+_IMAGE = {
+    (False, False): ("generated image", "what the model makes of the prompt"),
+    (True, False): ("image", "what the model makes of the prompt, or the row brought"),
+    (True, True): ("image", "what the row brought"),
+}
+"""Heading and explanation, where any and where all of the rows brought an image."""
 _SUMMARIES = {"mean": "mean", "max": "maximum", "q99": "0.99 quantile"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """`panel` draws an image's panel, or gives None; a heat map has a scale, and may have a `threshold` on it."""
+    """`panel` draws an image's panel, or gives None; a heat map is of a `metric`, and may have a `threshold` on it."""
 
     heading: str
     explanation: str
     panel: Callable[[Entry], Image.Image | None]
-    is_heat_map: bool = False
+    metric: str | None = None
     threshold: float | None = None
 
 
@@ -35,7 +42,7 @@ def columns(selection: Selection) -> Iterator[Column]:
     if any(entry.truth and entry.truth.mask is not None for entry in entries):
         yield Column("ground truth", "the part that is truly memorized", _truth)
     if any(entry.generated for entry in entries):
-        yield Column("generated image", "what the model makes of the prompt", _generated)
+        yield Column(*_IMAGE[any(entry.given for entry in entries), all(entry.given for entry in entries)], _generated)
     for name in entries[0].maps:
         yield _heat_column(name, selection.threshold if name == selection.mask_map else None)
     if selection.threshold is not None:
@@ -51,7 +58,7 @@ def score_explanation(score_name: str) -> str:
 
 
 def _heat_column(name: str, threshold: float | None) -> Column:
-    return Column(name, METRICS[name].says, lambda entry: heat_map(entry.maps[name]), True, threshold)
+    return Column(name, METRICS[name].says, lambda entry: heat_map(entry.maps[name], name), name, threshold)
 
 
 def _training(entry: Entry) -> Image.Image | None:
@@ -77,6 +84,7 @@ def _training_image(entry: Entry) -> Image.Image | None:
     if entry.truth is None or entry.truth.training_image is None:
         return None
     try:
-        return Image.open(io.BytesIO(entry.truth.training_image)).convert("RGB")
-    except OSError as error:
-        raise UsageError(f"the ground truth's training image for {entry.prompt!r} cannot be decoded") from error
+        return decode_picture(entry.truth.training_image)
+    except RowError as error:
+        shown = brief(repr(entry.prompt))
+        raise UsageError(f"the ground truth's training image for {shown} cannot be decoded ({error})") from error

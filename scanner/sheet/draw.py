@@ -14,7 +14,7 @@ from memscan.scanner.sheet.columns import Column, columns, score_explanation
 from memscan.scanner.sheet.entries import Entry, Selection
 from memscan.scanner.sheet.facts import TITLE, facts
 from memscan.scanner.sheet.panels import OUTLINE, SIDE
-from memscan.scanner.sheet.scale import HIGH, LOW, number, percentage, share
+from memscan.scanner.sheet.scale import number, percentage, share, ticks
 from memscan.scanner.sheet.stamp import badges, stamp, stamps
 from memscan.scanner.sheet.typography import GREY, INK, RULE, wrapped, write
 
@@ -80,13 +80,13 @@ def _write_heading(sheet: Image.Image, draw: ImageDraw.ImageDraw, at: tuple[int,
     write(draw, (left, top), column.heading, 15)
     for place, line in enumerate(wrapped(column.explanation, 12, SIDE, 2)):
         write(draw, (left, top + 21 + 15 * place), line, 12, GREY)
-    if column.is_heat_map:
-        ramp = np.broadcast_to(np.linspace(LOW, HIGH, SIDE), (8, SIDE))
+    if column.metric is not None:
+        ramp = np.broadcast_to(np.linspace(0, 1, SIDE), (8, SIDE))
         sheet.paste(Image.fromarray(colours(ramp)), (left, top + 58))
-        for value, anchor in ((LOW, "l"), ((LOW + HIGH) / 2, "m"), (HIGH, "r")):
-            write(draw, (left + round(float(share(value)) * SIDE), top + 69), f"{value:.3g}", 11, GREY, anchor)
+        for place, (value, anchor) in enumerate(zip(ticks(column.metric), "lmr", strict=True)):
+            write(draw, (left + place * SIDE // 2, top + 69), f"{value:.3g}", 11, GREY, anchor)
         if column.threshold is not None:
-            _mark(draw, (left, top + 54), SIDE, column.threshold, 16)
+            _mark(draw, (left, top + 54), SIDE, float(share(column.threshold, column.metric)), 16)
 
 
 def _write_score_heading(draw: ImageDraw.ImageDraw, at: tuple[int, int], selection: Selection) -> None:
@@ -114,11 +114,11 @@ def _write_score(draw: ImageDraw.ImageDraw, at: tuple[int, int], entry: Entry, s
     metric = SCORE_COLUMNS[selection.score_name]
     if metric.kind == "map":
         draw.rectangle((left, top + 28, left + _SCORE - 1, top + 33), fill=RULE)
-        filled = round(float(share(entry.score)) * _SCORE)
+        filled = round(float(share(entry.score, metric.name)) * _SCORE)
         if filled:
             draw.rectangle((left, top + 28, left + filled - 1, top + 33), fill=OUTLINE)
         if selection.threshold is not None and metric.name == selection.mask_map:
-            _mark(draw, (left, top + 25), _SCORE, selection.threshold, 12)
+            _mark(draw, (left, top + 25), _SCORE, float(share(selection.threshold, metric.name)), 12)
     for place, line in enumerate(_findings(entry)):
         write(draw, (left, top + 42 + 16 * place), line, 12, GREY)
 
@@ -134,9 +134,9 @@ def _findings(entry: Entry) -> Iterator[str]:
         yield f"IoU with truth: {agreement.iou:.2f}"
 
 
-def _mark(draw: ImageDraw.ImageDraw, at: tuple[int, int], width: int, threshold: float, height: int) -> None:
-    """The threshold on a scale that is `width` wide, as a line with a white border."""
+def _mark(draw: ImageDraw.ImageDraw, at: tuple[int, int], width: int, place: float, height: int) -> None:
+    """A place on a scale that is `width` wide, as a line with a white border."""
     left, top = at
-    place = left + round(float(share(threshold)) * (width - 1))
-    draw.rectangle((place - 1, top, place + 1, top + height - 1), fill="white")
-    draw.line((place, top, place, top + height - 1), fill=INK)
+    at_pixel = left + round(place * (width - 1))
+    draw.rectangle((at_pixel - 1, top, at_pixel + 1, top + height - 1), fill="white")
+    draw.line((at_pixel, top, at_pixel, top + height - 1), fill=INK)

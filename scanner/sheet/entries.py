@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.evaluation.ground_truth import KINDS, GroundTruth, Truth
+from memscan.scanner.evaluation.truth import KINDS, GroundTruth, Truth
 from memscan.scanner.metrics.catalogue import MAPS
-from memscan.scanner.results.reader import Key, Origin, Results
+from memscan.scanner.results.reader import Origin, Results
+from memscan.scanner.samples import SAMPLED, Key
 
 _KEY = ("row", "seed", "step_index")
 _DETAILS = (
     *("id", "prompt", "score", "mask", "mask_height", "mask_width"),
-    *("timestep", "sigma", "threshold", "calibrated", "model_id"),
+    *("timestep", "sigma", "threshold", "calibrated", "model_id", "image_source"),
 )
 _MEANS = tuple(f"{name}_mean" for name in MAPS)
 
@@ -30,7 +31,7 @@ _MEANS = tuple(f"{name}_mean" for name in MAPS)
 class Entry:
     """One image of the sheet: `mask` is bool [h, w]; `maps`, float16 [h, w] by name, is empty if none were saved.
 
-    `mask` is None if there is no threshold.
+    `mask` is None if there is no threshold. `given` says that the row brought the image.
     """
 
     row: int
@@ -42,6 +43,7 @@ class Entry:
     maps: dict[str, NDArray[np.float16]]
     generated: Image.Image | None
     truth: Truth | None
+    given: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ def select(results: Results, truth: GroundTruth | None, step: int | None, limit:
     step = _measured_step(steps, step)
     here = (ds.field("step_index") == step) & (ds.field("status") == "ok")
     table = results.rows([*_KEY, "id", "prompt", "score", "mask_share"], here)
-    truths = [_known(truth, one) for one in table.select(["id", "prompt"]).to_pylist()]
+    truths = [_known(truth, one) for one in table.select(["id", "prompt", "seed", "row"]).to_pylist()]
     order = _by_score(table) if truth is None else _by_kind(truths)
     if not order:
         lack = "error rows only" if truth is None else "no scanned image has ground truth"
@@ -141,6 +143,7 @@ def _entry(
         maps=maps,
         generated=None if generated is None else Image.open(io.BytesIO(generated)),
         truth=truth,
+        given=row["image_source"] not in (None, SAMPLED),
     )
 
 
@@ -153,8 +156,8 @@ def _measured_step(steps: tuple[int, ...], step: int | None) -> int:
 
 
 def _known(truth: GroundTruth | None, row: dict[str, Any]) -> Truth | None:
-    index = None if truth is None else truth.find(row["id"], row["prompt"])
-    return None if truth is None or index is None else truth.truths[index]
+    found = () if truth is None else truth.find(**row)
+    return None if truth is None or not found else truth.truths[found[0]]
 
 
 def _by_score(table: pa.Table) -> list[int]:
@@ -165,10 +168,10 @@ def _by_score(table: pa.Table) -> list[int]:
 def _by_kind(truths: Sequence[Truth | None]) -> list[int]:
     kinds = []
     for kind in KINDS:
-        captions: dict[int, list[int]] = {}
+        captions: dict[tuple[object, ...], list[int]] = {}
         for place, truth in enumerate(truths):
             if truth is not None and truth.kind == kind:
-                captions.setdefault(id(truth), []).append(place)
+                captions.setdefault((truth.row, truth.id, truth.prompt), []).append(place)
         kinds.append(_in_turns(captions.values()))
     return _in_turns(kinds)
 

@@ -15,7 +15,8 @@ CAUTION = (
 _SCALE = (
     "All colours and bars run from 0 to 1, whatever was found. Of curvature (dh, h), 1 means that the model leaves a"
     " pixel no freedom at all; h, from which nothing is subtracted, is high in ordinary images too. Of score changes"
-    " (ds), 1 is the variance of the noise. What lies beyond an end has its colour."
+    " (ds), 1 is the variance of the noise, and the scale is that of their square root. What lies beyond an end has its"
+    " colour."
 )
 
 _DIGITS = 12
@@ -42,9 +43,10 @@ def _settings(selection: Selection) -> str:
     settings = selection.origin.settings
     steps, sampler, guidance = (settings[name] for name in ("num_inference_steps", "sampler", "guidance_scale"))
     count, kind, seed = (settings[f"probes.{name}"] for name in ("count", "kind", "seed"))
+    derivative = settings.get("derivative", "exact")  # an earlier version had no other
     return (
-        f"{steps} steps of {sampler}, guidance {guidance:g}, {count} {kind} probes of seed {seed}; measured at step"
-        f" {selection.step} (timestep {selection.timestep}, sigma {selection.sigma:.3g})."
+        f"{steps} steps of {sampler}, guidance {guidance:g}, {count} {kind} probes of seed {seed}, {derivative}"
+        f" derivative; measured at step {selection.step} (timestep {selection.timestep}, sigma {selection.sigma:.3g})."
     )
 
 

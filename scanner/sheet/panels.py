@@ -6,6 +6,7 @@ from PIL import Image
 
 from memscan.scanner.evaluation.resize import nearest
 from memscan.scanner.sheet.colormap import colours
+from memscan.scanner.sheet.scale import share
 
 SIDE = 128
 OUTLINE = (226, 32, 88)
@@ -19,11 +20,11 @@ def photo(image: Image.Image) -> Image.Image:
     return image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
-def heat_map(values: NDArray[np.floating]) -> Image.Image:
-    """A map [h, w] in the colours of the sheet's scale; every latent pixel stays a visible square."""
+def heat_map(values: NDArray[np.floating], metric: str) -> Image.Image:
+    """A map [h, w] of a `metric` in the colours of its scale; every latent pixel stays a visible square."""
     enlarging = max(values.shape) <= SIDE
     filtering = Image.Resampling.NEAREST if enlarging else Image.Resampling.BOX
-    return Image.fromarray(colours(values)).resize((SIDE, SIDE), filtering)
+    return Image.fromarray(colours(share(values, metric))).resize((SIDE, SIDE), filtering)
 
 
 def overlay(mask: NDArray[np.bool_], image: Image.Image | None) -> Image.Image:

@@ -2,18 +2,29 @@
 
 Maps and their summaries are in the collapse unit. Of curvature (dh, h), 1 is a full collapse: the model leaves a pixel
 no freedom. Of squared score changes (ds), 1 is the variance of the noise: the two predictions differ by as much as
-there is to predict. Scores in other units have no such ends, and so no bar.
+there is to predict; but they mark a memorized part at a few hundredths already, so their scale is that of the square
+root, which is the size of the change itself. Scores in other units have no such ends, and so no bar.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from memscan.scanner.metrics import score_difference
+
 LOW, HIGH = 0.0, 1.0
+_SQUARES = {score_difference.DS_UNCOND.name, score_difference.DS_BASE.name}
 
 
-def share(values: ArrayLike) -> NDArray[np.float64]:
-    """How far along the scale each of `values` [...] lies: 0 to 1, what is beyond an end at this end."""
-    return np.clip((np.asarray(values, dtype=np.float64) - LOW) / (HIGH - LOW), 0.0, 1.0)
+def share(values: ArrayLike, metric: str) -> NDArray[np.float64]:
+    """How far along the scale of a `metric` each of `values` [...] lies: 0 to 1, what is beyond an end at this end."""
+    linear = np.clip((np.asarray(values, dtype=np.float64) - LOW) / (HIGH - LOW), 0.0, 1.0)
+    return np.sqrt(linear) if metric in _SQUARES else linear
+
+
+def ticks(metric: str) -> tuple[float, float, float]:
+    """The values at the ends of the scale of a `metric` and in its middle."""
+    middle = 0.25 if metric in _SQUARES else 0.5
+    return LOW, LOW + middle * (HIGH - LOW), HIGH
 
 
 def number(value: float) -> str:

@@ -25,7 +25,9 @@ from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Dtypes, open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.errors import ExportError
+from memscan.scanner.graph_names import measure
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
+from memscan.scanner.settings import DERIVATIVES
 from tests.conftest import Exported
 from tests.tiny_pipeline import save_pipeline
 
@@ -153,14 +155,16 @@ def test_sd2_family_with_v_prediction_and_float16_storage_exports_within_the_lim
 def test_the_command_prints_the_parity_table(tiny_export: Exported) -> None:
     printed = tiny_export.printed
     for graph, limit in (
-        ("measure.onnx", "1e-05"),
+        *((f"{folder}{measure(kind)}", "1e-05") for kind in DERIVATIVES for folder in ("", "baseline/")),
         ("step.onnx", "1e-05"),
         ("vae_decoder.onnx", "1e-04"),
-        ("baseline/measure.onnx", "1e-05"),
         ("baseline/text_encoder.onnx", "1e-05"),
     ):
         assert re.search(rf"^{re.escape(graph)} .* {limit}  ok$", printed, re.M), graph
     assert "v_dot_jv" in printed and "FAILED" not in printed
+    costs = re.search(r"forward passes that a call costs, by its operations: (.*)", printed)
+    assert costs is not None
+    assert [cost.split()[0] for cost in costs[1].split(", ")] == ["exact", "frozen", "shallow"]
     assert f"bundle written to {tiny_export.path}; scan with: memscan run manifest.parquet --model" in printed
 
 
@@ -169,9 +173,8 @@ def test_a_second_export_of_a_checkpoint_is_the_same_to_the_byte(
 ) -> None:
     torch.manual_seed(99)
     again, first = open_bundle(export(tiny_pipeline)).files, open_bundle(tiny_bundle).files
-    assert {name: first[name] for name in again if name != "measure.onnx"} == {
-        name: digest for name, digest in again.items() if name != "measure.onnx"
-    }
+    alike = {name: digest for name, digest in again.items() if not name.startswith("measure.")}  # of other tangents
+    assert alike == {name: first[name] for name in alike}
 
 
 @pytest.mark.usefixtures("traced_once")

@@ -150,6 +150,25 @@ def test_a_common_part_of_all_keys_costs_no_accuracy(kernel: Kernel, present: st
     _assert_equals_reference(kernel(*inputs), inputs)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_a_common_part_of_all_values_costs_no_accuracy(kernel: Kernel, dtype: torch.dtype) -> None:
+    """Sixteen times their spread; where it is not taken out, y rounded to the type is off by as much as y_dot."""
+    inputs = [x if i != 2 else x + 16 for i, x in enumerate(_inputs(16, 40, 40, 2, dtype, "qk"))]
+    _assert_equals_reference(kernel(*inputs), inputs)
+
+
+@pytest.mark.parametrize("present", ["qkv", "q"])
+def test_float16_keeps_small_probabilities(kernel: Kernel, present: str) -> None:
+    """Over 2,048 keys p is 2^-11 and p s_dot some 2^-21, where float16 has three bits left; lifted, it has all."""
+    inputs = [
+        x if x is None or i < 3 else x / 512 for i, x in enumerate(_inputs(8, 2048, 16, 1, torch.float16, present))
+    ]
+    inputs[0] = torch.zeros_like(inputs[0])
+    if "k" in present:
+        inputs[0] += 1 / 64
+    _assert_equals_reference(kernel(*inputs, tile=Tile(16, 256, 1, 4, 1)), inputs)
+
+
 def test_what_does_not_fit_is_refused(kernel: Kernel) -> None:
     q, k, v, q_dot, k_dot, v_dot = _inputs(16, 20, 40, 2, torch.float16)
     with pytest.raises(ValueError, match=r"k_dot is torch.float16 \[2, 1, 2, 16, 40\].*\[2, 1, 2, 20, 40\] there"):

@@ -11,7 +11,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from memscan.kernels.jvp_attention.reference import jvp_attention
-from memscan.kernels.torch_runtime import sliced_attention
+from memscan.kernels.torch_runtime import sliced_attention, value_attention
 from memscan.kernels.torch_runtime.constants import Constants
 from memscan.kernels.torch_runtime.fused_attention import fuse_attention
 from memscan.kernels.torch_runtime.graph_file import read_graph
@@ -144,6 +144,34 @@ def test_half_precision_is_computed_in_float32_and_rounded_once() -> None:
     halves = operands(torch.bfloat16)
     found = sliced_attention.attention_with_tangents(*halves, scale=0.3)
     expected = jvp_attention(*(tensor.float() for tensor in halves), scale=0.3)
+    for part, whole in zip(found, expected, strict=True):
+        assert part.dtype == torch.bfloat16
+        assert torch.equal(part, whole.bfloat16())
+
+
+@pytest.mark.parametrize("scores", [1, 100, 2**20], ids=["row-by-row", "odd-rows", "at-once"])
+def test_attention_of_values_in_slices_equals_the_reference(scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(value_attention, "_SCORES", scores)
+    q, k, v, _, _, v_dot = operands(torch.float32)
+    found = value_attention.attention_of_values(q, k, v, v_dot, scale=0.3)
+    for part, whole in zip(found, jvp_attention(q, k, v, None, None, v_dot, scale=0.3), strict=True):
+        assert whole is not None
+        torch.testing.assert_close(part, whole, **TOLERANCE)
+
+
+def test_attention_of_values_by_the_fused_kernel_equals_the_reference() -> None:
+    """The form that CUDA runs, on the CPU."""
+    q, k, v, _, _, v_dot = operands(torch.float32)
+    folded = value_attention._folded(q, k, torch.cat([v[None], v_dot]), 0.3)
+    y, y_dot = jvp_attention(q, k, v, None, None, v_dot, scale=0.3)
+    assert y_dot is not None
+    torch.testing.assert_close(folded, torch.cat([y[None], y_dot]), **TOLERANCE)
+
+
+def test_attention_of_values_in_half_precision_is_computed_in_float32_and_rounded_once() -> None:
+    q, k, v, _, _, v_dot = operands(torch.bfloat16)
+    found = value_attention.attention_of_values(q, k, v, v_dot, scale=0.3)
+    expected = value_attention.attention_of_values(*(x.float() for x in (q, k, v, v_dot)), scale=0.3)
     for part, whole in zip(found, expected, strict=True):
         assert part.dtype == torch.bfloat16
         assert torch.equal(part, whole.bfloat16())

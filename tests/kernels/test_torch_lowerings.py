@@ -18,7 +18,7 @@ from tests.kernels.torch_graphs import OPSET, plan_of, run_onnx_runtime, run_tor
 TOLERANCE = {"rtol": 1e-6, "atol": 1e-6}
 """float32 functions that are right to a few units in the last place of 6e-8, and sums of fewer than 50 terms near 1."""
 
-WITH_TANGENTS = {"memscan::AttentionJvp", "memscan::AttentionQueryJvp"}
+WITH_TANGENTS = {"memscan::AttentionJvp", "memscan::AttentionQueryJvp", "memscan::AttentionValueJvp"}
 """Tested in test_torch_attention.py."""
 
 

@@ -1,4 +1,4 @@
-"""Bundle format 3: what `bundle.json` says of tokenizers, graphs and dtypes, and how what it lacks is refused."""
+"""Bundle format 4: what `bundle.json` says of tokenizers, graphs and dtypes, and how what it lacks is refused."""
 
 import dataclasses
 import json
@@ -10,9 +10,11 @@ import pytest
 
 from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle, bundle_record, open_bundle
-from memscan.scanner.bundle_parts import Dtypes, Text, Tokenization
+from memscan.scanner.bundle_parts import MAPS, Agreement, Certificate, Dtypes, Text, Tokenization
 from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.errors import BundleError
+from memscan.scanner.metrics import catalogue
+from memscan.scanner.settings import DERIVATIVES
 from tests.analytic_bundle import BOS, EOS, PAD, write_analytic_bundle
 from tests.analytic_model import LATENT, MAX_LENGTH
 
@@ -44,6 +46,8 @@ def record(files: dict[str, str]) -> dict[str, Any]:
         schedule=embedded.schedule,
         text=embedded.text,
         tangents_per_call=8,
+        passes={"exact": 10.2},
+        certificate=None,
         defaults=embedded.defaults,
         calibrations=(),
         baseline=None,
@@ -53,9 +57,9 @@ def record(files: dict[str, str]) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize("version", [1, 2, 4, None])
+@pytest.mark.parametrize("version", [1, 2, 3, 5, None])
 def test_another_format_is_refused_in_one_line(bundle: Bundle, version: object) -> None:
-    message = f"bundle format {version}, this memscan reads 3: export the model again"
+    message = f"bundle format {version}, this memscan reads 4: export the model again"
     with pytest.raises(BundleError, match=f"^[^\n]* has {re.escape(message)}$"):
         open_bundle(rewritten(bundle, format_version=version))
 
@@ -90,10 +94,18 @@ def test_the_record_lists_every_graph_once_with_what_it_gives() -> None:
 
 
 def test_a_bundle_says_which_graphs_give_a_quantity(bundle: Bundle, tmp_path: Path) -> None:
-    assert bundle.gives("eps", "prompt") == bundle.gives("eps", "none") == ("step.onnx", "measure.onnx")
-    assert bundle.gives("diagonal", "none") == ("measure.onnx",)
+    assert (
+        bundle.gives("eps", "prompt")
+        == bundle.gives("eps", "none")
+        == (
+            "step.onnx",
+            "measure.onnx",
+            "measure.shallow.onnx",
+        )
+    )
+    assert bundle.gives("diagonal", "none") == ("measure.onnx", "measure.shallow.onnx")
     assert bundle.gives("denoised", "prompt") == ("step.onnx",)
-    assert bundle.gives("diagonal", "baseline") == ("baseline/measure.onnx",)
+    assert bundle.gives("diagonal", "baseline") == ("baseline/measure.onnx", "baseline/measure.shallow.onnx")
     assert bundle.gives("product", "prompt") == bundle.gives("attention", "prompt") == ()
     without = write_analytic_bundle(tmp_path / "without", baseline=False)
     assert without.gives("eps", "baseline") == ()
@@ -101,8 +113,10 @@ def test_a_bundle_says_which_graphs_give_a_quantity(bundle: Bundle, tmp_path: Pa
 
 def test_the_embedded_bundle_gives_what_the_maps_need() -> None:
     embedded = open_bundle(BUNDLE, verify=False)
-    assert embedded.gives("diagonal", "prompt") == embedded.gives("diagonal", "none") == ("measure.onnx",)
-    assert embedded.gives("diagonal", "baseline") == embedded.gives("eps", "baseline") == ("baseline/measure.onnx",)
+    measuring = tuple(map(graph_names.measure, embedded.passes))
+    assert set(embedded.gives("diagonal", "prompt")) == set(embedded.gives("diagonal", "none")) == set(measuring)
+    of_baseline = set(map(graph_names.of_baseline, measuring))
+    assert set(embedded.gives("diagonal", "baseline")) == set(embedded.gives("eps", "baseline")) == of_baseline
     assert embedded.gives("denoised", "prompt") == ("step.onnx",)
     assert embedded.dtypes == Dtypes("float16", "float32")
     assert [rule.file for rule in embedded.text.tokenizers] == ["tokenizer.json"]
@@ -113,12 +127,52 @@ def test_default_probes_may_be_left_to_the_scanner(bundle: Bundle) -> None:
     assert open_bundle(rewritten(bundle, defaults=defaults | {"probes": None})).defaults.probes is None
 
 
+def test_derivatives_and_their_certificate_come_back_from_the_record(tmp_path: Path) -> None:
+    certificate = Certificate(
+        3,
+        "ab" * 32,
+        (Agreement("shallow", "dh_uncond", 201, 0.9979, 0.75), Agreement("shallow", "dh_uncond", 1, None, None)),
+    )
+    found = write_analytic_bundle(tmp_path / "certified", derivative="shallow", certificate=certificate)
+    assert found.certificate == certificate
+    assert found.certificate.agreement("shallow", "dh_uncond", 201) == certificate.agreements[0]
+    assert found.certificate.agreement("shallow", "dh_base", 201) is None
+    assert found.passes == {"shallow": 2.0, "exact": 5.6}
+    assert found.derivatives == ("shallow", "exact")
+    assert found.defaults.derivative == "shallow"
+    assert {one.derivative for one in found.calibrations} == {"shallow"}
+    assert json.loads((found.path / "bundle.json").read_text())["passes"] == {"shallow": 2.0, "exact": 5.6}
+
+
+def test_a_bundle_has_no_certificate_unless_it_says_so(bundle: Bundle) -> None:
+    assert bundle.certificate is None
+    assert bundle.defaults.derivative == "exact"
+
+
+@pytest.mark.parametrize("graph", ["measure.shallow.onnx", "baseline/measure.shallow.onnx", "measure.onnx"])
+def test_a_kind_of_derivative_that_is_listed_must_have_its_graphs(bundle: Bundle, graph: str) -> None:
+    record = json.loads((bundle.path / "bundle.json").read_text())
+    left = {key: {name: one for name, one in record[key].items() if name != graph} for key in ("files", "graphs")}
+    with pytest.raises(BundleError, match=f"is incomplete: it has no {graph}; export the model again$"):
+        open_bundle(rewritten(bundle, **left))
+
+
+def test_the_maps_that_a_bundle_can_name_are_the_catalogues() -> None:
+    assert catalogue.MAPS == MAPS
+
+
 def test_names_of_files_and_inputs() -> None:
     assert [graph_names.tokenizer(index) for index in range(3)] == [rule.file for rule in (CLIP, CLIP_2, T5)]
     assert [graph_names.input_ids(index) for index in range(3)] == ["input_ids", "input_ids_2", "input_ids_3"]
     assert graph_names.sliced("baseline/measure.onnx") == "baseline/measure.sliced.onnx"
     assert graph_names.whole("baseline/measure.sliced.onnx") == "baseline/measure.onnx"
     assert graph_names.whole("measure.onnx") == "measure.onnx"
+    assert [graph_names.measure(kind) for kind in DERIVATIVES] == [
+        "measure.shallow.onnx",
+        "measure.frozen.onnx",
+        "measure.onnx",
+    ]
+    assert graph_names.sliced("measure.shallow.onnx") == "measure.shallow.sliced.onnx"
     assert graph_names.uncond("text_embeds") == "uncond_text_embeds"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from memscan.scanner.bundle import open_bundle
+from memscan.scanner.bundle_parts import Agreement, Certificate
 from memscan.scanner.errors import BundleError
 from tests.analytic_bundle import write_analytic_bundle
 
@@ -23,7 +24,9 @@ HOSTILE = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_analytic_bundle(tmp_path_factory.mktemp("bundles") / "own").path
+    agreements = tuple(Agreement("shallow", "dh_uncond", timestep, 0.99, 0.75) for timestep in (201, 1))
+    certificate = Certificate(3, "ab" * 32, agreements)
+    return write_analytic_bundle(tmp_path_factory.mktemp("bundles") / "own", certificate=certificate).path
 
 
 @pytest.fixture
@@ -59,7 +62,12 @@ def drop_last_alpha(record: Record) -> None:
     record["schedule"]["alphas_cumprod"].pop()
 
 
+def drop_exact(record: Record) -> None:
+    del record["passes"]["exact"]
+
+
 ALPHAS, DEFAULTS, TOKENIZER = ("schedule", "alphas_cumprod"), "defaults", ("text", "tokenizers", 0)
+AGREEMENT = ("certificate", "agreements", 1)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +83,10 @@ ALPHAS, DEFAULTS, TOKENIZER = ("schedule", "alphas_cumprod"), "defaults", ("text
         (changed("calibrations", 0, "timestep", to=1000), "calibrations[0].timestep is 1000, not between 0 and 999"),
         (reverse_alphas, "more than 0.00466"),
         (drop_last_alpha, "schedule: alphas_cumprod has 999 values for 1000 training timesteps"),
+        (
+            changed("schedule", "timestep_spacing", to="karras"),
+            "schedule: timestep_spacing is 'karras', not one of leading, linspace, trailing",
+        ),
         (changed(*ALPHAS, 5, to=0), "schedule: alphas_cumprod[5] is 0.0, not between 0 and 1"),
         (changed(*ALPHAS, 0, to=1), "schedule: alphas_cumprod[0] is 1.0, not between 0 and 1"),
         (changed(*ALPHAS, 0, to="0.9"), "schedule.alphas_cumprod[0] is '0.9', not a number"),
@@ -104,6 +116,39 @@ ALPHAS, DEFAULTS, TOKENIZER = ("schedule", "alphas_cumprod"), "defaults", ("text
         (changed("model", "digest", to=""), "model: digest is '', not a SHA-256"),
         (changed("baseline", to=False), "baseline is False, not an object"),
         (changed("baseline", "text_encoder", to=0), "baseline.text_encoder is 0, not true or false"),
+        (drop_exact, "passes.exact is missing"),
+        (changed("passes", to=[1.0]), "passes is [1.0], not an object"),
+        (changed("passes", "deep", to=2.0), "passes is 'deep', not one of 'exact', 'frozen', 'shallow'"),
+        (changed("passes", "shallow", to=0.5), "passes.shallow is 0.5, not between 1.0 and 1000000.0"),
+        (changed("passes", "exact", to=float("inf")), "Infinity is no number of JSON"),
+        (changed("passes", "exact", to="10"), "passes.exact is '10', not a number"),
+        (
+            changed("passes", to={"exact": 10.2}),
+            "certificate.agreements[0].derivative is 'shallow', which is not in passes",
+        ),
+        (changed(DEFAULTS, "derivative", to="full"), "defaults.derivative is 'full', not one of 'exact', 'frozen',"),
+        (changed(DEFAULTS, "derivative", to="frozen"), "defaults.derivative is 'frozen', which is not in passes"),
+        (changed(DEFAULTS, "mask_map", to="dh"), "defaults: mask_map is 'dh', not one of dh_uncond, dh_base,"),
+        (
+            changed("calibrations", 2, "derivative", to="frozen"),
+            "calibrations[2].derivative is 'frozen', which is not in passes",
+        ),
+        (changed("calibrations", 0, "map", to=""), "calibrations[0]: map is '', not one of dh_uncond, dh_base,"),
+        (changed("certificate", to={}), "certificate.prompts is missing"),
+        (changed("certificate", "prompts", to=0), "certificate: prompts is 0, not between 1 and"),
+        (changed("certificate", "prompts_digest", to="ab"), "certificate: prompts_digest is 'ab', not a SHA-256"),
+        (
+            changed(*AGREEMENT, "correlation", to=1.01),
+            "certificate.agreements[1]: correlation is 1.01, not between -1.0 and 1.0",
+        ),
+        (changed(*AGREEMENT, "scale", to=float("nan")), "NaN is no number of JSON"),
+        (changed(*AGREEMENT, "map", to="dh"), "certificate.agreements[1]: map is 'dh', not one of dh_uncond,"),
+        (changed(*AGREEMENT, "timestep", to=1000), "certificate.agreements[1].timestep is 1000, not between 0 and 999"),
+        (changed(*AGREEMENT, "derivative", to="full"), "certificate.agreements[1].derivative is 'full', not one of"),
+        (
+            changed(*AGREEMENT, "timestep", to=201),
+            "certificate: agreements[1] repeats shallow, dh_uncond, timestep 201",
+        ),
         (changed("notes", to="hello"), "notes is not known"),
     ],
 )

@@ -1,16 +1,20 @@
 """The embedded bundle is what the pipeline in the repository exports to, with the calibrated defaults."""
 
+import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memscan.export.certificate.agreement import certified
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.model.graphs import open_graphs
 from memscan.scanner.sampling.schedule import noise_level
+from memscan.scanner.settings import DERIVATIVES
 from testbed.embed import calibrated_options
 from testbed.scanning import EXECUTION, export
 from testbed.tables import HOME
@@ -28,10 +32,11 @@ def test_embedded_model_and_baseline_are_those_of_the_repository() -> None:
 
 def test_embedded_defaults_are_the_calibrated_ones() -> None:
     bundle, options = open_bundle(BUNDLE), calibrated_options()
-    assert bundle.defaults == options.defaults
+    assert bundle.certificate is not None
+    assert bundle.defaults == dataclasses.replace(options.defaults, derivative=certified(bundle.certificate))
     assert bundle.calibrations == options.calibrations
-    calibrated = {(one.map, one.timestep) for one in bundle.calibrations}
-    assert {(name, timestep) for name in MAPS for timestep in (1, 21, 101)} <= calibrated
+    calibrated = {(one.derivative, one.map, one.timestep) for one in bundle.calibrations}
+    assert set(itertools.product(DERIVATIVES, MAPS, (1, 21, 101))) <= calibrated
 
 
 def test_embedded_files_fit_the_wheel() -> None:
@@ -58,5 +63,7 @@ def _measured(bundle: Bundle, baseline: bool) -> tuple[NDArray[np.float32], NDAr
     text = engine.encode_text(ids, baseline=baseline)
     cond = {name: engine.upload(np.repeat(values, 2, axis=0)) for name, values in text.items()}
     level = noise_level(bundle.schedule, 101)
-    eps, v_dot_jv = engine.measure(engine.upload(sample), level, cond, engine.upload(tangents), baseline=baseline)
+    eps, v_dot_jv = engine.measure(
+        engine.upload(sample), level, cond, engine.upload(tangents), derivative="exact", baseline=baseline
+    )
     return engine.download(eps), engine.download(v_dot_jv)

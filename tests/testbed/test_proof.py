@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from memscan.scanner.evaluation.evaluate import Record
+from memscan.scanner.evaluation.figures import Record
 from testbed.targets import Target, ones_iou, target_lines, targets
 
 RECORDS = [

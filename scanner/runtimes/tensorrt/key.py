@@ -10,6 +10,7 @@ from typing import Any
 
 from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle
+from memscan.scanner.settings import DERIVATIVES, Derivative
 
 RECIPE = 1
 """Counts up when memscan builds plans in another way, so that those of the old way are not used."""
@@ -56,9 +57,11 @@ class PlanKey:
         return cls(**{**record, "compute_capabilities": tuple(record["compute_capabilities"])})
 
 
-def plan_graphs(bundle: Bundle) -> list[str]:
-    """Names of the graphs that have plans: all but those whose attention is written for ONNX Runtime."""
-    return sorted(bundle.graphs)
+def plan_graphs(bundle: Bundle, derivative: Derivative) -> list[str]:
+    """Names of the graphs that a run by this kind of derivative has plans of: all but those that measure by another,
+    and those whose attention is written for ONNX Runtime."""
+    measuring = {graph_names.measure(other) for other in DERIVATIVES if other != derivative}
+    return sorted(bundle.graphs.keys() - measuring - set(map(graph_names.of_baseline, measuring)))
 
 
 def graph_digest(bundle: Bundle, graph: str) -> str:

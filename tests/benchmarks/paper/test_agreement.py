@@ -35,7 +35,7 @@ def test_other_kinds_do_not_count_for_the_local_iou() -> None:
     maps = np.random.default_rng(0).random((len(IMAGES), 16, 16))
     spoiled = maps.copy()
     spoiled[len(LOCAL) :] *= 100
-    assert local_overlap(spoiled, IMAGES) == local_overlap(maps, IMAGES)
+    assert local_overlap(spoiled, IMAGES).iou == local_overlap(maps, IMAGES).iou
 
 
 def test_what_cannot_be_scored_is_refused() -> None:

@@ -97,7 +97,12 @@ def test_block_length_divides(length: int, limit: int, expected: int) -> None:
 def test_differentiated_attention_is_one_node() -> None:
     shape = (2, 3, 5, 4)
     model = build(Row("Attention", (shape, shape, shape), torch.clone))
-    for wrt, expected in ((("x0",), "AttentionQueryJvp"), (("x0", "x1", "x2"), "AttentionJvp")):
+    for wrt, expected in (
+        (("x0",), "AttentionQueryJvp"),
+        (("x2",), "AttentionValueJvp"),
+        (("x0", "x1", "x2"), "AttentionJvp"),
+        (("x1", "x2"), "AttentionJvp"),
+    ):
         differentiated = jvp(model, wrt, "y", num_tangents=K)
         assert [node.op_type for node in differentiated.graph if "ttention" in node.op_type] == [expected]
         assert [identifier[:2] for identifier in differentiated.functions] == [("memscan", expected)]

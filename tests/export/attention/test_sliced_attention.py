@@ -67,8 +67,9 @@ def test_sliced_graphs_equal_the_whole_ones_at_any_batch(family: str, monkeypatc
     for limit, value in {"MAX_ROWS": 8, "MAX_KEYS": 4, "MAX_TOGETHER": 0}.items():
         monkeypatch.setattr(attention_slices, limit, value)
     graphs = denoiser_graphs(traced(family), tangents=TANGENTS)
-    assert set(graphs) == {"measure.onnx", "measure.sliced.onnx", "step.onnx", "step.sliced.onnx"}
-    for name in ("measure", "step"):
+    names = ("measure", "measure.frozen", "measure.shallow", "step")
+    assert set(graphs) == {f"{name}{kind}.onnx" for name in names for kind in ("", ".sliced")}
+    for name in names:
         whole, sliced = (_session(graphs[f"{name}{kind}.onnx"]) for kind in ("", ".sliced"))
         for batch in (1, 3):
             feed = {value.name: _random(value, batch) for value in whole.get_inputs()}

@@ -294,6 +294,71 @@ NORMS = [
     ),
 ]
 
+
+def _held(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    """x normalized over `axes`, by statistics that have no tangent."""
+    mean, variance = x.mean(axes, keepdim=True).detach(), x.var(axes, correction=0, keepdim=True).detach()
+    return (x - mean) / (variance + eps).sqrt()
+
+
+def _by_channel(vector: np.ndarray, x: Tensor) -> Tensor:
+    return _from(vector).view(-1, *[1] * (x.ndim - 2))
+
+
+def _held_group_norm(x: Tensor, groups: int, shift: np.ndarray, eps: float) -> Tensor:
+    normalized = _held(x.unflatten(1, (groups, -1)), tuple(range(2, x.ndim + 1)), eps).reshape(x.shape)
+    return normalized * _by_channel(floats(4), x) + _by_channel(shift, x)
+
+
+def _held_instance_norm(x: Tensor, shift: np.ndarray, eps: float) -> Tensor:
+    return _held(x, tuple(range(2, x.ndim)), eps) * _by_channel(floats(3), x) + _by_channel(shift, x)
+
+
+HELD = [
+    Row(
+        "memscan.cut::LayerNormalization",
+        ((2, 3, 5), floats(5), floats(5) + 1),
+        lambda x: _held(x, (-1,), 0.1) * _from(floats(5)) + _from(floats(5) + 1),
+        {"epsilon": 0.1},
+        batch=True,
+    ),
+    Row(
+        "memscan.cut::LayerNormalization",
+        ((2, 3, 5), floats(3, 5)),
+        lambda x: _held(x, (1, 2), 1e-5) * _from(floats(3, 5)),
+        {"axis": 1},
+        batch=True,
+        note="two-axes-no-shift",
+    ),
+    Row(
+        "memscan.cut::GroupNormalization",
+        ((2, 4, 3, 3), floats(4), floats(4) + 1),
+        lambda x: _held_group_norm(x, 2, floats(4) + 1, 0.1),
+        {"num_groups": 2, "epsilon": 0.1, "stash_type": 11},
+        batch=True,
+    ),
+    Row(
+        "memscan.cut::GroupNormalization",
+        ((2, 4, 3), floats(4), floats(4)),
+        lambda x: _held_group_norm(x, 2, floats(4), 1e-5),
+        {"num_groups": 2, "stash_type": 11},
+        note="default-epsilon",
+    ),
+    Row(
+        "memscan.cut::InstanceNormalization",
+        ((2, 3, 4, 4), floats(3), floats(3) + 1),
+        lambda x: _held_instance_norm(x, floats(3) + 1, 0.1),
+        {"epsilon": 0.1},
+        batch=True,
+    ),
+    Row(
+        "memscan.cut::InstanceNormalization",
+        ((2, 3, 4), floats(3), floats(3)),
+        lambda x: _held_instance_norm(x, floats(3), 1e-5),
+        note="default-epsilon",
+    ),
+]
+
 _QKV = ((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 4))
 
 ATTENTION = [
@@ -314,10 +379,11 @@ ATTENTION = [
     ),
 ]
 
-ROWS = [*ELEMENTWISE, *ARITHMETIC, *LAYOUT, *PRODUCTS, *NORMS, *ATTENTION]
+ROWS = [*ELEMENTWISE, *ARITHMETIC, *LAYOUT, *PRODUCTS, *NORMS, *HELD, *ATTENTION]
 
 ZERO_INPUTS: dict[str, tuple[Shape | np.ndarray, ...]] = {
+    "memscan.cut::Stop": ((2, 3),),
     **dict.fromkeys(("Shape", "Size", "Sign", "Floor", "Ceil", "Round"), ((2, 3),)),
     **dict.fromkeys(("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal"), ((2, 3), (2, 3))),
 }
-"""Operators that are constant almost everywhere, and the shapes of their inputs."""
+"""Operators that are constant almost everywhere, or are taken to be, and the shapes of their inputs."""

@@ -6,6 +6,7 @@ import scipy.special
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from memscan.export.autodiff.cut import UnmarkCut
 from memscan.export.autodiff.jvp import jvp
 from memscan.export.graphs.trace import OPSET
 from memscan.export.nodes.shapes import infer_outputs
@@ -36,10 +37,11 @@ class Gelu(OpRun):
 def build(row: Row, *, symbolic: bool = False) -> ir.Model:
     """A model with inputs x0, x1, ... for the row's shapes and the output `y` in float64."""
     inputs = [_input(entry, f"x{index}", symbolic) for index, entry in enumerate(row.inputs)]
-    node = ir.node(row.op, inputs, row.attributes, num_outputs=row.outputs, name="node")
+    domain, _, op_type = row.op.rpartition("::")
+    node = ir.node(op_type, inputs, row.attributes, domain=domain, num_outputs=row.outputs, name="node")
     for index, value in enumerate(node.outputs):
         value.name = f"y{index}"
-    if row.op == "GroupNormalization":  # onnx has no inference for it: the output is like the input
+    if domain or op_type == "GroupNormalization":  # onnx has no inference for it: the output is like the input
         node.outputs[0].shape, node.outputs[0].type = inputs[0].shape, inputs[0].type
     else:
         infer_outputs(node, OPSET)
@@ -54,8 +56,8 @@ def build(row: Row, *, symbolic: bool = False) -> ir.Model:
         last.outputs,
         nodes=[node, last],
         initializers=constants,
-        opset_imports={"": OPSET},
-        name=row.op,
+        opset_imports={"": OPSET, **({domain: 1} if domain else {})},
+        name=op_type,
     )
     return ir.Model(graph, ir_version=10)
 
@@ -86,6 +88,7 @@ def tangent(model: ir.Model, point: Arrays, directions: Arrays) -> np.ndarray:
     """y_dot `[K, *y.shape]` at `point` by the rules, with tangents for the inputs named in `directions`."""
     num_tangents = len(next(iter(directions.values())))
     differentiated = jvp(model, tuple(directions), "y", num_tangents=num_tangents)
+    UnmarkCut()(differentiated)
     return evaluate(differentiated, {**point, **{f"{name}_dot": d for name, d in directions.items()}}, "y_dot")
 
 

@@ -43,6 +43,12 @@ def test_the_derivative_builds_in_half_precision(family: str, precision: Precisi
     build("measure.onnx", family, precision, tmp_path, batch_size=1)
 
 
+@pytest.mark.parametrize(("family", "precision"), [("sd1", "fp32"), ("sdxl", "fp16")])
+@pytest.mark.parametrize("kind", ["frozen", "shallow"])
+def test_every_other_kind_of_derivative_builds(kind: str, family: str, precision: Precision, tmp_path: Path) -> None:
+    build(f"measure.{kind}.onnx", family, precision, tmp_path, batch_size=1)
+
+
 @pytest.mark.parametrize(("family", "precision"), [("sd1", "fp32"), ("sd1", "fp16"), ("sd1", "bf16"), ("sdxl", "fp32")])
 def test_the_guided_step_builds(family: str, precision: Precision, tmp_path: Path) -> None:
     build("step.onnx", family, precision, tmp_path, batch_size=1)
@@ -50,7 +56,7 @@ def test_the_guided_step_builds(family: str, precision: Precision, tmp_path: Pat
 
 @pytest.mark.parametrize("dtype", [ir.DataType.FLOAT, ir.DataType.FLOAT16], ids=["fp32", "fp16"])
 @pytest.mark.parametrize("head_size", [5, 40, 160])
-@pytest.mark.parametrize("wrt", [("q", "k", "v"), ("q",)], ids=["self", "cross"])
+@pytest.mark.parametrize("wrt", [("q", "k", "v"), ("q",), ("v",)], ids=["self", "cross", "values"])
 def test_attention_with_tangents_builds_at_any_head_size(
     wrt: tuple[str, ...], head_size: int, dtype: ir.DataType, tmp_path: Path
 ) -> None:

@@ -155,6 +155,12 @@ UNDONE: list[tuple[str, ir.passes.PassBase, Callable[[], ir.Model], str]] = [
         lambda: jvp(attention(), ("x0",), "y", num_tangents=2),
         "^memscan::AttentionQueryJvp node .* forms 150 scores at once$",
     ),
+    (
+        "values",
+        SliceAttention(),
+        lambda: jvp(attention(), ("x2",), "y", num_tangents=2),
+        "^memscan::AttentionValueJvp node .* forms 75 scores at once$",
+    ),
     ("norm", NativeGroupNorm(), group_norm, "^GroupNormalization node 'node' is left$"),
     ("views", ViewTransposedWeights(), transposed_weight, "^Transpose node 'node' reads the parameter w$"),
     ("projection", SplitProjections(), split_projection, "^Split node 'node' still splits a projection$"),

@@ -12,13 +12,16 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 
+from memscan.export.autodiff.cut import CUTS
 from memscan.export.autodiff.tape import Tape
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.graphs.graphs import denoiser_graphs
 from memscan.export.nodes.conditions import Unfit
-from memscan.export.parity.oracle import AttentionByHead, DenoiserOracle
+from memscan.export.parity.detached import detached
+from memscan.export.parity.oracle import DenoiserOracle
 from memscan.export.passes import half_precision
 from memscan.export.passes.half_precision import HALF_TYPES, Precision
+from memscan.scanner.settings import Derivative
 from tests.export.graphs.families import FAMILIES, LATENT, TANGENTS, TEXT, graphs, tiny_denoiser, traced
 
 LIMITS: dict[Precision, float] = {"fp16": 1e-2, "bf16": 8e-2}
@@ -44,6 +47,16 @@ def test_derivative_and_its_difference_equal_float64(family: str, precision: Pre
     assert _error(eps, true_eps) < LIMITS[precision]
     assert _error(h_c, true_h_c) < LIMITS[precision]
     assert _error(h_c - h_0, true_h_c - true_h_0) < LIMITS[precision]
+
+
+@pytest.mark.parametrize("precision", list(LIMITS))
+@pytest.mark.parametrize("kind", ["frozen", "shallow"])
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_the_other_kinds_equal_float64(family: str, kind: Derivative, precision: Precision) -> None:
+    eps, h = _evaluate(graphs(family, precision)[f"measure.{kind}.onnx"], _inputs(family))
+    true_eps, true_h = _truth(family, kind=kind)
+    assert _error(eps, true_eps) < LIMITS[precision]
+    assert _error(h, true_h) < LIMITS[precision]
 
 
 @pytest.mark.parametrize("precision", list(LIMITS))
@@ -127,24 +140,25 @@ def _evaluate(model: ir.Model, feed: Feed) -> list[np.ndarray]:
 
 
 @functools.cache
-def _truth(family: str, *, text_seed: int = 1, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def _truth(
+    family: str, *, text_seed: int = 1, scale: float = 1.0, kind: Derivative = "exact"
+) -> tuple[np.ndarray, np.ndarray]:
     """eps and v_dot_jv in float64."""
     feed = _inputs(family, text_seed=text_seed, scale=scale)
     inputs = {name: value.double() if value.is_floating_point() else value for name, value in feed.items()}
     tangents, sample = inputs.pop("tangents"), inputs.pop("sample")
     denoiser, total = _double(family), torch.zeros_like(sample)
-    for v in tangents:
-        eps, jv = torch.func.jvp(lambda x: denoiser(x, **inputs), (sample,), (v,))
-        total += v * jv
+    with detached(denoiser.unet, CUTS[kind]):
+        for v in tangents:
+            eps, jv = torch.func.jvp(lambda x: denoiser(x, **inputs), (sample,), (v,))
+            total += v * jv
     return eps.numpy(), total.numpy()
 
 
 @functools.cache
 def _double(family: str) -> EpsDenoiser:
     traced(family)
-    denoiser = copy.deepcopy(tiny_denoiser(family)).double()
-    denoiser.unet.set_attn_processor(AttentionByHead())
-    return denoiser
+    return copy.deepcopy(tiny_denoiser(family)).double()
 
 
 def _error(found: np.ndarray, expected: np.ndarray) -> float:

@@ -20,6 +20,7 @@ TOP = np.repeat([True, False], 8)[:, None] & np.ones(16, dtype=bool)  # the uppe
 EVERYTHING = np.ones((16, 16), dtype=bool)
 KEYS = ["map", "step", "timestep", "kind", "protocol", "images", "captions"]
 KEYS += ["iou", "iou_low", "iou_high", "miou", "accuracy", "auc", "auc_low", "auc_high"]
+KEYS += [f"{name}_{what}" for name in ("iou", "miou", "accuracy") for what in ("threshold", "value")]
 
 Map = NDArray[np.float32]
 
@@ -107,13 +108,30 @@ def test_without_maps_the_fixed_mask_and_detection_are_scored(tmp_path: Path, tr
     assert out == (
         "step 49, timestep 1\n"
         "fixed protocol: the mask at memscan's own threshold\n"
-        "metric         kind   images  IoU [95%]          mIoU  acc.  AUC [95%]\n"
-        "dh_uncond      local       1  1.00               1.00  1.00  1.00\n"
-        "dh_uncond      none        1  1.00               1.00  1.00  -\n"
-        "dh_uncond      all         2  1.00 [1.00, 1.00]  1.00  1.00  1.00\n"
-        "h_cond         local       1  -                     -     -  .500\n"
-        "h_cond         none        1  -                     -     -  -\n"
-        "h_cond         all         2  -                     -     -  .500\n"
+        "metric         kind      images  IoU [95%]         at value   mIoU  acc.\n"
+        "dh_uncond      local          1  1.00                   0.5   1.00  1.00\n"
+        "dh_uncond      none           1  1.00                   0.5   1.00  1.00\n"
+        "dh_uncond      all            2  1.00 [1.00, 1.00]      0.5   1.00  1.00\n"
+        "\n"
+        "step 49, timestep 1\n"
+        "detection: images of the kind against images of kind none\n"
+        "no rate at 1% false positives: it takes 100 captions of kind none, and there are 1\n"
+        "no rate at 0.1% false positives: it takes 1000 captions of kind none, and there are 1\n"
+        "score                kind      images  none  AUC [95%]         TPR 1%    .1%\n"
+        "dh_uncond_mean       local          1     1  1.00                   -      -\n"
+        "dh_uncond_mean       all            1     1  1.00                   -      -\n"
+        "dh_uncond_max        local          1     1  1.00                   -      -\n"
+        "dh_uncond_max        all            1     1  1.00                   -      -\n"
+        "dh_uncond_q99        local          1     1  1.00                   -      -\n"
+        "dh_uncond_q99        all            1     1  1.00                   -      -\n"
+        "dh_uncond_mask_share local          1     1  1.00                   -      -\n"
+        "dh_uncond_mask_share all            1     1  1.00                   -      -\n"
+        "h_cond_mean          local          1     1  .500                   -      -\n"
+        "h_cond_mean          all            1     1  .500                   -      -\n"
+        "h_cond_max           local          1     1  .500                   -      -\n"
+        "h_cond_max           all            1     1  .500                   -      -\n"
+        "h_cond_q99           local          1     1  .500                   -      -\n"
+        "h_cond_q99           all            1     1  .500                   -      -\n"
     )
     assert err == (
         f"memscan: no maps in {results}: the oracle protocol needs them, and so does the fixed one but for dh_uncond;"
@@ -153,7 +171,9 @@ def test_json_holds_a_record_for_each_line_of_the_table(tmp_path: Path, truth: P
     results = write_results(tmp_path / "out", three_images())
     file = tmp_path / "figures.json"
     assert invoke(["eval", str(results), "--ground-truth", str(truth), "--json", str(file)]) == 0
-    records = json.loads(file.read_text())
+    found = json.loads(file.read_text())
+    assert list(found) == ["localization", "detection", "notes"]
+    records = found["localization"]
     assert len(records) == 8
     assert all(list(record) == KEYS for record in records)
     assert {(r["kind"], r["protocol"]) for r in records} == {
@@ -239,7 +259,7 @@ def test_seeds_of_a_prompt_are_one_caption(tmp_path: Path, truth: Path) -> None:
         ),
         (
             ["R", "--ground-truth", "none.parquet"],
-            "no ground truth at none.parquet: give a Parquet file, or the word testbed",
+            "no ground truth at none.parquet: give a file, or the word testbed",
         ),
         (
             ["R", "--ground-truth", "G", "--split", "test"],

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.evaluation.ground_truth import GroundTruth, read_ground_truth
+from memscan.scanner.evaluation.ground_truth import read_ground_truth
+from memscan.scanner.evaluation.truth import GroundTruth
 from tests.scanner.results.fabricated import write_ground_truth
 
 HALF = np.arange(64).reshape(8, 8) < 32
@@ -25,16 +26,16 @@ def test_join_prefers_id_and_falls_back_to_prompt(tmp_path: Path) -> None:
         {"id": "a", "prompt": "a cup", "kind": "local", "mask": HALF},
         {"id": None, "prompt": "a rug", "kind": "none", "mask": ~HALF & HALF},
     )
-    assert truth.find("a", "a rug") == 0
-    assert truth.find(None, "a cup") == 0
-    assert truth.find("unknown id", "a rug") == 1
-    assert truth.find("unknown id", "A cup") is None
-    assert truth.find(None, None) is None
+    assert truth.find("a", "a rug") == (0,)
+    assert truth.find(None, "a cup") == (0,)
+    assert truth.find("unknown id", "a rug") == (1,)
+    assert truth.find("unknown id", "A cup") == ()
+    assert truth.find(None, None) == ()
 
 
 def test_ids_alone_suffice_whatever_their_type(tmp_path: Path) -> None:
     truth = read(tmp_path, {"id": 7, "kind": "global", "mask": None})
-    assert truth.find("7", "anything") == 0
+    assert truth.find("7", "anything") == (0,)
 
 
 def test_masks_of_global_and_none_may_be_left_out(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def test_masks_of_global_and_none_may_be_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ({"kind": "partial", "mask": HALF}, "row 0: kind is 'partial', not one of global, local, none"),
+        ({"kind": "partial", "mask": HALF}, "row 0: kind is 'partial', not one of global, local, memorized, none"),
         ({"kind": "global", "mask": HALF}, "row 0: kind is global, but its mask leaves out 50.0% of the image"),
         ({"kind": "none", "mask": HALF}, "row 0: kind is none, but its mask covers 50.0% of the image"),
         ({"kind": "local", "mask": HALF & ~HALF}, "row 0: kind is local, but its mask is empty"),
@@ -75,7 +76,7 @@ def test_a_prompt_under_several_ids_is_joined_on_id_alone(tmp_path: Path) -> Non
         {"id": "a", "prompt": "a cup", "kind": "local", "mask": HALF},
         {"id": "b", "prompt": "a cup", "kind": "local", "mask": ~HALF},
     )
-    assert [truth.find(id, "a cup") for id in ("a", "b", "c", None)] == [0, 1, None, None]
+    assert [truth.find(id, "a cup") for id in ("a", "b", "c", None)] == [(0,), (1,), (), ()]
     with pytest.raises(UsageError, match=r"rows 0 and 1 have the same id 'a'$"):
         read(tmp_path, *[{"id": "a", "prompt": prompt, "kind": "global", "mask": None} for prompt in ("x", "y")])
 
@@ -89,7 +90,7 @@ def test_missing_columns_are_listed_with_those_there_are(tmp_path: Path) -> None
 
 
 def test_a_file_that_is_not_there_and_one_that_is_no_parquet(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no ground truth at .*: give a Parquet file, or the word testbed$"):
+    with pytest.raises(UsageError, match=r"no ground truth at .*: give a file, or the word testbed$"):
         read_ground_truth(str(tmp_path / "truth.parquet"))
     (tmp_path / "truth.parquet").write_text("prompt,kind\n")
     with pytest.raises(UsageError, match=r"truth.parquet cannot be read as Parquet \(Parquet magic bytes not found"):

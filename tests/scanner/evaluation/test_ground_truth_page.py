@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from memscan.scanner.evaluation.evaluate import evaluate
-from memscan.scanner.evaluation.ground_truth import KINDS, read_ground_truth
+from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.results.reader import open_results
 from memscan.scanner.results.rle import MAX_PIXELS
 from tests.scanner.results.fabricated import scanned, write_results
+
+KINDS = ["global", "local", "none"]
+"""Of the prompts of the example."""
 
 PAGE = (Path(__file__).parents[3] / "docs" / "ground-truth.md").read_text()
 
@@ -20,7 +23,7 @@ def test_the_example_is_read_and_evaluated(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "docs/ground-truth.md", "exec"), {})
     truth = read_ground_truth("truth.parquet")
-    assert [one.kind for one in truth.truths] == list(KINDS)
+    assert [one.kind for one in truth.truths] == KINDS
     upper = np.repeat([True, False], 8)[:, None] & np.ones(16, bool)
     found = dict(zip(KINDS, (upper | True, upper, upper & False), strict=True))
     images = [

@@ -12,8 +12,9 @@ from pycocotools import mask as coco
 
 from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.evaluate import evaluate
-from memscan.scanner.evaluation.ground_truth import GroundTruth, read_ground_truth
+from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.evaluation.resize import nearest
+from memscan.scanner.evaluation.truth import GroundTruth
 from memscan.scanner.evaluation.truth_masks import condensed
 from memscan.scanner.results.reader import open_results
 from tests.scanner.results.fabricated import scanned, write_results
@@ -97,7 +98,7 @@ NAN = float("nan")
         ({"mask": pa.array([[]], PIXELS)}, ": row 0: the mask is a list, but not of rows of 0 and 1"),
         ({"mask": pa.array([[None]], PIXELS)}, ": row 0: the mask is a list, but not of rows of 0 and 1"),
         ({"kind": [3]}, "is no ground truth: its column kind is int64, not text"),
-        ({"kind": [None]}, ": row 0: kind is None, not one of global, local, none"),
+        ({"kind": [None]}, ": row 0: kind is None, not one of global, local, memorized, none"),
         (
             {"kind": ["none"], "training_image": ["a.png"]},
             "its column training_image is string, not the bytes of image",
@@ -136,4 +137,4 @@ def test_labels_without_masks_are_enough_for_detection(tmp_path: Path) -> None:
         *(("none", None), ("global", 1.0), ("local", 1.0), ("all", 1.0))
     }
     assert {one.iou for one in evaluation.records} == {None}
-    assert evaluation.notes == ("the ground truth has no column mask: detection alone is evaluated",)
+    assert evaluation.notes == ("the ground truth has no masks: detection alone is evaluated",)

@@ -215,13 +215,14 @@ def test_column_of_an_unsuitable_type_is_said(columns: dict[str, Any], text: str
 @pytest.mark.parametrize(
     ("name", "content"), [("m.csv", "prompt\n"), ("m.jsonl", ""), ("m.jsonl", "\n\n"), ("m.parquet", None)]
 )
-def test_zero_rows_are_said(name: str, content: str | None, tmp_path: Path) -> None:
+def test_zero_rows_are_a_manifest(name: str, content: str | None, tmp_path: Path) -> None:
     path = tmp_path / name
     if content is None:
         write_parquet(path, {"prompt": pa.array([], pa.string())})
     else:
         path.write_text(content)
-    assert refusal(path) == f"{path} has no rows"
+    manifest = open_manifest(str(path))
+    assert (manifest.num_rows, list(manifest.rows())) == (0, [])
 
 
 def test_folder_and_glob_that_match_nothing_are_said(tmp_path: Path) -> None:

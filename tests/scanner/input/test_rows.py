@@ -1,12 +1,13 @@
 """What a manifest row may say, and the exact reason when it cannot be scanned."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from memscan.scanner.input.rows import MAX_SEED, RawRow, Row, parse_row
+from memscan.scanner.input.rows import MAX_SEED, RawRow, Row, Unreadable, parse_row
 from memscan.scanner.samples import Rejected, Sample
 
 
@@ -125,25 +126,42 @@ def test_image_may_be_left_unread() -> None:
     assert isinstance(parse_row(0, raw, read_image=False).items[0], Sample)
 
 
-def test_digest_changes_with_everything_that_a_result_depends_on(tmp_path: Path) -> None:
-    image = tmp_path / "a.png"
-    image.write_bytes(b"one")
+def test_digest_changes_with_everything_that_a_row_asks_for(tmp_path: Path) -> None:
     nanosecond = pa.scalar(1, pa.timestamp("ns"))
     base: dict[str, Any] = {"seed": 1, "id": "x", "image": "a.png", "carried": {"k": nanosecond}, "folder": tmp_path}
     variants = [
         base,
         base | {"prompt": "a rug"},
+        base | {"prompt": None},
+        base | {"prompt": 5},
+        base | {"prompt": 6},
         base | {"seed": 2},
+        base | {"seed": "two"},
+        base | {"seed": "three"},
+        base | {"problem": "line 3 is not JSON"},
+        base | {"problem": "line 4 is not JSON"},
         base | {"id": "y"},
         base | {"image": None},
         base | {"image": b""},
-        base | {"image": "gone.png"},
+        base | {"image": b"one"},
+        base | {"image": "b.png"},
+        base | {"image": {"bytes": None, "path": "a.png"}},
+        base | {"image": Unreadable("is not UTF-8", "a")},
         base | {"carried": {"k": pa.scalar(2, pa.timestamp("ns"))}},
         base | {"carried": {"other": nanosecond}},
     ]
     digests = [parse(**values).digest for values in variants]
-    image.write_bytes(b"two")
-    digests.append(parse(**base).digest)
     assert len(set(digests)) == len(digests)
-    image.write_bytes(b"one")
-    assert parse(**base).digest == digests[0]
+
+
+def test_what_becomes_of_a_row_is_not_in_its_digest(tmp_path: Path) -> None:
+    rows = [parse(image="a.png", folder=tmp_path)]
+    for content in (b"one", b"two"):
+        (tmp_path / "a.png").write_bytes(content)
+        rows.append(parse(image="a.png", folder=tmp_path))
+    assert [type(row.items[0]) for row in rows] == [Rejected, Sample, Sample]
+    assert len({row.digest for row in rows}) == 1
+    gone, one, two = (row.pictures for row in rows)
+    assert gone == {}
+    assert one == {7: hashlib.sha256(b"one").hexdigest()[:32]}
+    assert two != one

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
+from memscan.scanner.metrics.distances import distances
 from tests.scanner.metrics.way import Way, way_of
 from tests.scanner.scanning.closed_form import SAMPLES, SETTINGS, at_steps, run, scanned
 from tests.scanner.scanning.one_by_one import Image
@@ -139,3 +140,10 @@ def test_flipd_tells_a_copied_prompt_by_its_low_dimension_and_would_not_at_a_noi
     squared = sigma**2 * (copied.score(copied.model, 9, copied.prompt, x) ** 2).sum(axis=(1, 2, 3))
     at_state = x[0].size + sigma**2 * copied.hessian(copied.model, 9, copied.prompt).sum() + squared
     assert abs(at_state.mean() - 256) < 4 * at_state.std() / 20  # 4 standard errors of 400 draws
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 16, 16), (2, 4, 64, 64), (1, 1, 1, 1), (0, 4, 8, 8)], ids=str)
+def test_distances_are_those_of_float64_to_a_unit_in_the_last_place_of_float32(shape: tuple[int, ...]) -> None:
+    a, b = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    expected = np.sqrt(np.square(a.astype(np.float64) - b).sum(axis=(1, 2, 3)))
+    np.testing.assert_allclose(distances(a, b), expected, rtol=2**-23, strict=True)

@@ -17,6 +17,7 @@ PROMPT, NONE = Ask("eps", "prompt"), Ask("eps", "none")
 GRAPHS: dict[str, Gives] = {
     "step.onnx": {"eps": ("prompt", "none"), "denoised": ("prompt",)},
     "measure.onnx": {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")},
+    "measure.shallow.onnx": {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")},
     "baseline/measure.onnx": {"eps": ("baseline",), "diagonal": ("baseline",)},
 }
 
@@ -32,12 +33,18 @@ class Bundle:
 
 
 def plan(*names: str) -> Calls:
-    return plan_calls([METRICS[name] for name in names], Bundle(GRAPHS).gives)
+    return plan_calls([METRICS[name] for name in names], Bundle(GRAPHS).gives, "exact")
 
 
 def cost(calls: Calls, **changes: int) -> tuple[float, float]:
-    numbers = {"steps_taken": 7, "states_measured": 2, "num_probes": 8, "tangents_per_call": 8} | changes
-    found = price(calls, **numbers)
+    numbers = {
+        "steps_taken": 7,
+        "states_measured": 2,
+        "states_left": 0,
+        "num_probes": 8,
+        "tangents_per_call": 8,
+    } | changes
+    found = price(calls, **numbers, passes_per_call=10.2)
     return found.sampling, found.measuring
 
 
@@ -73,12 +80,19 @@ def test_steps_answer_what_is_asked_of_them_and_nothing_else() -> None:
 
 def test_price_counts_padded_calls_and_sampling_apart() -> None:
     both = plan("dh_uncond", "guidance_norm")
-    assert cost(both) == (14, pytest.approx(2 * 2 * (1 + 8 * 1.15)))
-    assert cost(both, num_probes=16) == (14, pytest.approx(2 * 2 * 2 * (1 + 8 * 1.15)))
+    assert cost(both) == (14, pytest.approx(2 * 2 * 10.2))
+    assert cost(both, num_probes=16) == (14, pytest.approx(2 * 2 * 2 * 10.2))
     assert cost(both, num_probes=9) == cost(both, num_probes=16)  # the second call is filled up with zeros
     assert cost(both, steps_taken=0, states_measured=1) == (0, pytest.approx(20.4))
     assert cost(plan("ds_uncond")) == (14, 2 * 2)
     assert cost(plan("update_norm")) == (14, 0)
+
+
+def test_a_step_whose_eps_is_measured_is_not_paid_for() -> None:
+    assert cost(plan("dh_uncond"), states_left=1)[0] == cost(plan("ds_uncond"), states_left=1)[0] == 14 - 2
+    assert cost(plan("dh_uncond"), states_left=2)[0] == 14 - 4
+    for other in ("h_cond", "dh_base", "update_norm"):  # eps of none is not asked for
+        assert cost(plan(other), states_left=2)[0] == 14
 
 
 def test_scores_of_sampling_cost_nothing_beside_the_default_maps() -> None:
@@ -114,7 +128,7 @@ NOWHERE, UNDERWAY, THERE = (
 )
 def test_what_no_graph_gives_is_one_clear_error(metric: Metric, message: str) -> None:
     with pytest.raises(UsageError, match=f"^the metric other asks for {message}$"):
-        plan_calls([METRICS["h_cond"], metric], Bundle(GRAPHS).gives)
+        plan_calls([METRICS["h_cond"], metric], Bundle(GRAPHS).gives, "exact")
 
 
 @pytest.mark.parametrize(
@@ -126,25 +140,36 @@ def test_what_no_graph_gives_is_one_clear_error(metric: Metric, message: str) ->
     ],
 )
 def test_what_can_be_asked_is_what_the_graphs_of_the_bundle_give(name: str, lacking: str, asked: str) -> None:
-    graphs = {graph: gives for graph, gives in GRAPHS.items() if graph != lacking}
+    graphs = {graph: gives for graph, gives in GRAPHS.items() if graph not in (lacking, "measure.shallow.onnx")}
     plan(name)
     with pytest.raises(UsageError, match=f"^the metric {name} asks for {asked}"):
-        plan_calls([METRICS[name]], Bundle(graphs).gives)
+        plan_calls([METRICS[name]], Bundle(graphs).gives, "exact")
 
 
 def test_a_quantity_that_a_bundle_gives_but_no_scan_calls_for_is_no_gap_of_the_bundle() -> None:
     metric = other(when="measured", asks=(Ask("product", "prompt"),))
     graphs = GRAPHS | {"product.onnx": {"product": ("prompt",)}}
     with pytest.raises(UsageError, match=f"^the metric other asks for product of prompt {THERE}$"):
-        plan_calls([metric], Bundle(graphs).gives)
+        plan_calls([metric], Bundle(graphs).gives, "exact")
 
 
 def test_eps_that_the_step_does_not_give_is_measured() -> None:
     graphs = GRAPHS | {"step.onnx": {"denoised": ("prompt",)}}
-    calls = plan_calls([METRICS["ds_uncond"]], Bundle(graphs).gives)
+    calls = plan_calls([METRICS["ds_uncond"]], Bundle(graphs).gives, "exact")
     assert (calls.measured, calls.guided) == (("prompt", "none"), False)
 
 
 def test_the_embedded_bundle_gives_all_metrics() -> None:
-    calls = plan_calls(list(METRICS.values()), open_bundle(BUNDLE, verify=False).gives)
+    calls = plan_calls(list(METRICS.values()), open_bundle(BUNDLE, verify=False).gives, "exact")
     assert calls == plan(*METRICS)
+
+
+def test_the_graph_of_the_chosen_derivative_is_the_one_that_must_give_it() -> None:
+    """This model's measuring graph is there for both kinds, its baseline's for the exact one alone."""
+    gives = Bundle(GRAPHS).gives
+    assert plan_calls([METRICS["h_cond"]], gives, "shallow") == plan_calls([METRICS["h_cond"]], gives, "exact")
+    assert plan_calls([METRICS["dh_base"]], gives, "exact").measured == ("prompt", "baseline")
+    with pytest.raises(UsageError, match=f"^the metric dh_base asks for diagonal of baseline {THERE}$"):
+        plan_calls([METRICS["dh_base"]], gives, "shallow")
+    with pytest.raises(UsageError, match=f"^the metric h_cond asks for diagonal of prompt {THERE}$"):
+        plan_calls([METRICS["h_cond"]], gives, "frozen")

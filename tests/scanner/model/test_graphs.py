@@ -18,8 +18,8 @@ from memscan.scanner.model.text import Tokenizer
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from memscan.scanner.sampling.schedule import Level, SolverStep
-from memscan.scanner.settings import Execution
-from tests.analytic_bundle import IMAGE, write_analytic_bundle
+from memscan.scanner.settings import Derivative, Execution
+from tests.analytic_bundle import IMAGE, SLOPES, write_analytic_bundle
 from tests.analytic_model import LATENT, MAX_LENGTH, analytic_model
 
 CPU = Execution(threads=1, provider="cpu")
@@ -138,6 +138,14 @@ def test_what_is_uploaded_comes_back_with_its_shape(bundle: Bundle, shape: tuple
     np.testing.assert_array_equal(runtime.download(value), array, strict=True)
 
 
+def test_what_was_uploaded_can_be_downloaded_and_kept_when_its_value_is_gone(bundle: Bundle) -> None:
+    runtime = OnnxRuntime(bundle, CPU)
+    kept = runtime.download(runtime.upload(np.full((4, *LATENT), 1.5, np.float32)))
+    others = [np.full((4, *LATENT), 7, np.float32) for _ in range(20)]  # would take the place of freed memory
+    assert len(others) == 20
+    np.testing.assert_array_equal(kept, np.full((4, *LATENT), 1.5, np.float32))
+
+
 def test_missing_onnxruntime_says_what_to_install(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "memscan.scanner.runtimes.quiet_onnxruntime")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -208,24 +216,33 @@ def test_a_graph_that_cannot_be_loaded_is_the_bundles_error(bundle: Bundle) -> N
     with pytest.raises(BundleError, match=r"measure\.onnx cannot be loaded: export the model again \([^\n]+\)$"):
         sample = engine.upload(np.zeros((1, *LATENT), np.float32))
         text = {"encoder_hidden_states": engine.upload(np.zeros((1, MAX_LENGTH, 5), np.float32))}
-        engine.measure(sample, Level(1, 0.9, 0.4), text, engine.upload(np.ones((4, 1, *LATENT), np.float32)))
+        tangents = engine.upload(np.ones((4, 1, *LATENT), np.float32))
+        engine.measure(sample, Level(1, 0.9, 0.4), text, tangents, derivative="exact")
 
 
 @pytest.mark.parametrize("baseline", [False, True])
-def test_a_noise_level_of_no_table_gives_the_closed_form(bundle: Bundle, baseline: bool) -> None:
+@pytest.mark.parametrize("derivative", SLOPES)
+def test_a_noise_level_of_no_table_gives_the_closed_form(
+    bundle: Bundle, derivative: Derivative, baseline: bool
+) -> None:
     """Between two training timesteps, and not even variance preserving: graphs take what they are told."""
     level, prompt, x = Level(123.4, 0.7, 0.2), "a red memorized mug", noise(3)[None]
     engine, tokens = open_graphs(bundle, CPU), Tokenizer(bundle)(prompt)
     text = {name: engine.upload(value) for name, value in engine.encode_text([tokens.ids[0][None]]).items()}
     probes = np.sign(noise(4))[None, None].repeat(4, axis=0)
     eps, v_dot_jv = engine.measure(
-        engine.upload(x), level, text, engine.upload(probes.astype(np.float32)), baseline=baseline
+        engine.upload(x),
+        level,
+        text,
+        engine.upload(probes.astype(np.float32)),
+        derivative=derivative,
+        baseline=baseline,
     )
     model = analytic_model("baseline" if baseline else "model")
     expected = model.eps(x[0].astype(np.float64), prompt, level.alpha, level.sigma)
     np.testing.assert_allclose(engine.download(eps)[0], expected, rtol=1e-5, atol=1e-5)
     jacobian = model.collapse(prompt, level.alpha, level.sigma) / level.sigma
-    np.testing.assert_allclose(engine.download(v_dot_jv)[0], 4 * jacobian, rtol=1e-5)
+    np.testing.assert_allclose(engine.download(v_dot_jv)[0], 4 * SLOPES[derivative] * jacobian, rtol=1e-5)
 
 
 def test_a_step_answers_with_eps_of_prompt_and_none_beside_its_result(bundle: Bundle) -> None:
@@ -245,6 +262,23 @@ def test_a_step_answers_with_eps_of_prompt_and_none_beside_its_result(bundle: Bu
     expected = 1.25 * x[0] - 0.5 * eps + 0.125 * previous[0], (x[0] - level.sigma * eps) / level.alpha, eps_c, eps_0
     for found, value in zip(answer, expected, strict=True):
         np.testing.assert_allclose(engine.download(found)[0], value, rtol=1e-5, atol=2e-5)
+
+
+def test_a_step_on_the_host_equals_the_graphs(bundle: Bundle) -> None:
+    level, x, previous = Level(123.4, 0.7, 0.2), noise(3)[None], noise(5)[None]
+    engine, tokenizer = open_graphs(bundle, CPU), Tokenizer(bundle)
+    cond, uncond = (
+        {name: engine.upload(value) for name, value in engine.encode_text([tokenizer(text).ids[0][None]]).items()}
+        for text in ("a red memorized mug", "")
+    )
+    step = SolverStep(level, 1.25, -0.5, 0.125)
+    answer = engine.step(engine.upload(x), step, cond, uncond, engine.upload(previous), 2.5)
+    eps, uncond_eps = engine.download(answer.eps), engine.download(answer.uncond_eps)
+    next_x, denoised = step.take(x, eps, uncond_eps, previous, 2.5)
+    assert (next_x.dtype, denoised.dtype) == (np.float32, np.float32)
+    for found, value in ((next_x, answer.next_sample), (denoised, answer.denoised)):
+        # Sums of terms below 40, each rounded in float32.
+        np.testing.assert_allclose(found, engine.download(value), rtol=1e-6, atol=1e-5)
 
 
 def noise(seed: int) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ import tokenizers
 
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.errors import BundleError, RowError
-from memscan.scanner.model.text import Tokenizer
+from memscan.scanner.model.text import Tokenizer, Tokens
 from tests.analytic_bundle import write_analytic_bundle
 
 
@@ -78,6 +78,9 @@ def test_a_prompt_that_a_tokenizer_cannot_spell_is_a_bad_row(bundle: Bundle) -> 
     tokenizer = Tokenizer(open_bundle(bundle.path, verify=False))
     with pytest.raises(RowError, match=r"^the prompt cannot be tokenized: "):
         tokenizer("unheard-of")
+    known = next(word for word in record["model"]["vocab"] if word.isalpha())
+    alone, failed = tokenizer.each([known, "unheard-of"])
+    assert isinstance(alone, Tokens) and str(failed).startswith("the prompt cannot be tokenized: ")
 
 
 def test_other_ends_of_the_process_are_left_alone(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from transformers import CLIPTokenizer
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.bundle_parts import Text, Tokenization
 from memscan.scanner.errors import BundleError, RowError
-from memscan.scanner.model.text import Conditioning, PromptEncoder, Tokenizer
+from memscan.scanner.model.text import Conditioning, PromptEncoder, Tokenizer, Tokens
 from tests.analytic_bundle import BOS, EOS, PAD, UNK, write_analytic_bundle
 from tests.analytic_model import MAX_LENGTH
 from tests.tiny_pipeline import save_pipeline
@@ -126,6 +126,20 @@ def test_each_of_three_text_encoders_has_its_own_length_padding_and_end(
 def test_a_prompt_that_is_no_unicode_is_the_rows_error(bundle: Bundle) -> None:
     with pytest.raises(RowError, match=r"^the prompt is not valid Unicode text$"):
         Tokenizer(bundle)("half a pair: \ud83d")
+
+
+def test_prompts_together_have_the_tokens_that_each_has_alone(bundle: Bundle) -> None:
+    """Other neighbours, other lengths, twice the same one, and one among them that is no text."""
+    tokenizer = Tokenizer(bundle)
+    good = [*AWKWARD, "a red mug", "x x x x x x x", "a red mug", ""]
+    for prompts in (good, good[::-1], [good[0], "half a pair: \ud83d", *good[1:]], []):
+        for prompt, tokens in zip(prompts, tokenizer.each(prompts), strict=True):
+            if "half a pair" in prompt:
+                assert str(tokens) == "the prompt is not valid Unicode text"
+                continue
+            alone = tokenizer(prompt)
+            assert isinstance(tokens, Tokens) and tokens.truncated == alone.truncated
+            np.testing.assert_array_equal(tokens.ids, alone.ids, strict=True)
 
 
 def test_a_malformed_tokenizer_is_the_bundles_error(bundle: Bundle, tmp_path: Path) -> None:

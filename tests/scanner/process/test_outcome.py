@@ -12,17 +12,24 @@ import pyarrow as pa
 import pytest
 
 from memscan.scanner import cli
+from memscan.scanner.cli import COMMANDS
 from memscan.scanner.errors import UsageError
 from memscan.scanner.process.outcome import outcome
 from memscan.scanner.process.system_errors import ADVICE
 
 DISK = "mend the disk or device, then run the same command again"
 EXIT_CODES = {
-    1: "EIO ENOSPC EDQUOT EFBIG ENXIO ENODEV ESTALE ENOTCONN ETIMEDOUT EROFS EMFILE ENFILE EAGAIN EBUSY ENOMEM",
-    2: "ENAMETOOLONG ELOOP ENOTDIR ENOENT EEXIST ENOTEMPTY EISDIR ETXTBSY EACCES EPERM EXDEV",
+    1: "EIO ENOSPC EDQUOT EFBIG ENXIO ENODEV ESTALE ENOTCONN ETIMEDOUT EMFILE ENFILE EAGAIN EBUSY ENOMEM",
+    2: "ENAMETOOLONG ELOOP ENOTDIR ENOENT EEXIST ENOTEMPTY EISDIR ETXTBSY EACCES EPERM EXDEV EROFS",
 }
 ON_DISKS = ["EIO", "ENOSPC", "EDQUOT", "EFBIG", "ENXIO", "ENODEV", "ESTALE", "ENOTCONN", "ETIMEDOUT"]
 NAMES = [(name, code) for code, names in EXIT_CODES.items() for name in names.split()]
+
+
+def command_named(name: str) -> click.Command:
+    command = cli.cli.get_command(click.Context(cli.cli), name)
+    assert command is not None
+    return command
 
 
 def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -44,7 +51,8 @@ def test_every_error_of_the_system_has_its_exit_code_and_advice(
 ) -> None:
     number = getattr(errno, name)
     error = OSError(number, os.strerror(number), "some/path")
-    line = f"memscan: error: [Errno {number}] {os.strerror(number)}: 'some/path': {ADVICE[number][1]}"
+    advice = ADVICE[number][1] if name != "ENOMEM" else "use a smaller --batch-size, or a larger machine"
+    line = f"memscan: error: [Errno {number}] {os.strerror(number)}: 'some/path': {advice}"
     assert failing(error, monkeypatch, capsys) == [str(code), line]
     assert (DISK in line) == (name in ON_DISKS)
 
@@ -64,8 +72,12 @@ def test_an_unknown_error_of_the_system_is_said_without_advice() -> None:
     "error", [MemoryError(), pa.ArrowMemoryError("malloc of size 64 failed"), RuntimeError("std::bad_alloc")], ids=repr
 )
 def test_too_little_memory_is_no_bug(error: Exception) -> None:
-    expected = "error: out of memory: use a smaller --batch-size, or a larger machine"
-    assert outcome(error, "run") == (expected, 1)
+    for command in COMMANDS:
+        batched = any("--batch-size" in option.opts for option in command_named(command).params)
+        advice = "use a smaller --batch-size, or a larger machine" if batched else "use a larger machine"
+        assert outcome(error, command) == (f"error: out of memory: {advice}", 1)
+        line, code = outcome(OSError(errno.ENOMEM, "Cannot allocate memory"), command)
+        assert (line, code) == (f"error: [Errno {errno.ENOMEM}] Cannot allocate memory: {advice}", 1)
 
 
 def test_a_package_that_does_not_load_is_no_bug_and_one_of_ours_is() -> None:

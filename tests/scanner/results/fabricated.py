@@ -14,11 +14,10 @@ from memscan.scanner.results import layout
 from memscan.scanner.results.batch_maker import BatchMaker
 from memscan.scanner.results.maps_table import MapsWriter
 from memscan.scanner.results.part_file import image_digest
-from memscan.scanner.results.reader import Key
 from memscan.scanner.results.rle import encode
 from memscan.scanner.results.schema import result_schema
 from memscan.scanner.results.store import LocalStore
-from memscan.scanner.samples import MeasuredStep, Rejected, Sample, Scanned, Scores, StepMaps
+from memscan.scanner.samples import Key, MeasuredStep, Rejected, Sample, Scanned, Scores, StepMaps
 
 STEP = MeasuredStep(index=49, timestep=1, sigma=0.25, threshold=0.5, calibrated=True)
 SETTINGS = {
@@ -104,7 +103,7 @@ def write_ground_truth(file: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     encoded = []
     for row in rows:
         mask = row["mask"]
-        counts, height, width = (None, None, None) if mask is None else (encode(mask), *mask.shape)
+        counts, height, width = (None, None, None) if mask is None else (*encode(mask[None]), *mask.shape)
         encoded.append({**row, "mask": counts, "mask_height": height, "mask_width": width})
     pq.write_table(pa.Table.from_pylist(encoded), file)
     return file

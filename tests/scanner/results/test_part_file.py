@@ -54,7 +54,9 @@ def test_no_column_comes_together_as_a_whole(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_a_part_says_of_itself_is_read_back() -> None:
-    record = PartRecord("abc", Extent(3, 1, 5, 2, 7), Tally(4, 3, 2, given=1, sampled=5), {"00000003-1.png": "12"})
+    record = PartRecord(
+        "abc", Extent(3, 1, 5, 2, 7), Tally(4, 3, 2, given=1, sampled=5), {"00000003-1.png": "12"}, {3: "ab"}
+    )
     assert PartRecord.from_metadata(record.to_metadata()) == record
 
 

@@ -166,7 +166,7 @@ def test_carried_column_may_not_hide_a_result_column() -> None:
 
 def test_metadata_names_the_schema_version_and_the_features_of_hugging_face() -> None:
     metadata = result_schema({"n": pa.float64()}, {"fingerprint": "abc"}).metadata
-    assert metadata[b"memscan.schema_version"] == b"2"
+    assert metadata[b"memscan.schema_version"] == b"3"
     assert metadata[b"memscan.fingerprint"] == b"abc"
     features = json.loads(metadata[b"huggingface"])["info"]["features"]
     assert list(features) == [*COLUMNS.names, "n"]

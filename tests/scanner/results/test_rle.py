@@ -7,7 +7,6 @@ import pytest
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from memscan.scanner.results.masks import encode_masks
 from memscan.scanner.results.rle import decode, encode
 
 SMALL = [(height, width) for height in range(1, 11) for width in range(1, 11) if height * width <= 10]
@@ -20,7 +19,7 @@ def as_pycocotools(masks: NDArray[np.bool_]) -> list[bytes]:
 
 
 def agree(masks: NDArray[np.bool_]) -> None:
-    counts = encode_masks(masks)
+    counts = encode(masks)
     assert counts == as_pycocotools(masks)
     for mask, one in zip(masks, counts, strict=True):
         np.testing.assert_array_equal(decode(one, *mask.shape), mask, strict=True)
@@ -53,7 +52,7 @@ def test_runs_that_shrink_are_written_as_negative_differences() -> None:
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0)], ids=str)
 def test_a_mask_without_pixels_comes_back(shape: tuple[int, int]) -> None:
-    assert decode(encode(np.zeros(shape, bool)), *shape).shape == shape
+    assert decode(encode(np.zeros((1, *shape), bool))[0], *shape).shape == shape
 
 
 @pytest.mark.parametrize(
@@ -96,7 +95,7 @@ def test_twenty_bytes_never_become_gigabytes(height: int, width: int, problem: s
 
 
 def test_the_bound_is_the_readers_to_choose() -> None:
-    counts = encode(np.ones((5, 5), bool))
+    (counts,) = encode(np.ones((1, 5, 5), bool))
     assert decode(counts, 5, 5, max_pixels=25).all()
     with pytest.raises(ValueError, match=r"^a mask of 5 x 5 pixels is too large: 24 pixels are the most$"):
         decode(counts, 5, 5, max_pixels=24)

@@ -1,6 +1,6 @@
 """Rows become batches: full ones, never of two parts, with everything in them once."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,13 @@ from memscan.scanner.scanning.prepare import Prepared
 from tests.scanner.run.small_run import ROWS, write_manifest
 
 
-def prepare(sample: Sample) -> Prepared | Rejected:
-    if sample.prompt == "a broken phone":
-        return Rejected(sample.row, sample.seed, sample.prompt, "refused")
-    return Prepared(sample, Tokens((), False), np.zeros(1, np.float32), None)
+def prepare(samples: Sequence[Sample]) -> list[Prepared | Rejected]:
+    return [
+        Rejected(sample.row, sample.seed, sample.prompt, "refused")
+        if sample.prompt == "a broken phone"
+        else Prepared(sample, Tokens((), False), np.zeros(1, np.float32), None)
+        for sample in samples
+    ]
 
 
 def cut(tmp_path: Path, ceiling: BatchCeiling, done: Container[int] = ()) -> list[Batch]:
@@ -31,7 +34,7 @@ def cut(tmp_path: Path, ceiling: BatchCeiling, done: Container[int] = ()) -> lis
 def test_batches_are_full_but_for_the_last_of_a_part(tmp_path: Path) -> None:
     found = cut(tmp_path, BatchCeiling(2, pytest.fail))
     assert [(batch.part, len(batch.prepared), batch.last) for batch in found] == [
-        (0, 2, False), (0, 1, True), (1, 2, True), (2, 1, True)
+        (0, 2, False), (0, 1, True), (1, 2, False), (1, 0, True), (2, 1, True)
     ]  # fmt: skip
     assert [item.sample.seed for batch in found for item in batch.prepared] == [1, 2, 3, 5, 6, 8]
     assert [item.seed for batch in found for item in batch.rejected] == [4, 7]

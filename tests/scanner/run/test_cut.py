@@ -9,7 +9,7 @@ import pytest
 from memscan.scanner.errors import ManifestError
 from memscan.scanner.input.manifest import Manifest, open_manifest
 from memscan.scanner.results.extent import Extent
-from memscan.scanner.run.cut import Bounds, cut, input_digests, rows_of, survey
+from memscan.scanner.run.cut import Bounds, cut, part_inputs, rows_of, survey
 from tests.scanner.run.small_run import ROWS, write_manifest
 
 BOUNDS = Bounds(rows=3, images=4)
@@ -28,7 +28,7 @@ def open_rows(tmp_path: Path, rows: list[dict[str, Any]]) -> Manifest:
         ([4, 1], [(0, 0, 1, 0, 4), (1, 0, 2, 0, 1)]),
         ([1, 9, 1], [(0, 0, 1, 0, 1), (1, 0, 1, 4, 4), (1, 4, 1, 8, 4), (1, 8, 3, 0, 2)]),
         ([8, 8], [(0, 0, 0, 4, 4), (0, 4, 1, 0, 4), (1, 0, 1, 4, 4), (1, 4, 2, 0, 4)]),
-        ([], []),
+        ([], [(0, 0, 0, 0, 0)]),  # one part, so that readers find its columns
     ],
     ids=["rows", "images", "whole row", "full row", "spread row", "exact multiples", "nothing"],
 )
@@ -76,7 +76,7 @@ def test_parts_that_are_no_neighbours_are_read_alone(tmp_path: Path, monkeypatch
 def test_digest_of_a_part_speaks_of_its_own_seeds_alone(tmp_path: Path) -> None:
     def digests(seeds: list[int]) -> list[str]:
         manifest = open_rows(tmp_path, [{"prompt": "a rug", "seed": seeds}])
-        return list(input_digests(manifest, list(enumerate(survey(manifest, BOUNDS).parts))))
+        return [made.digest for made in part_inputs(manifest, list(enumerate(survey(manifest, BOUNDS).parts)))]
 
     first, second, third = digests(list(range(10)))
     assert len({first, second, third}) == 3

@@ -51,7 +51,7 @@ def test_demo_scans_evaluates_and_draws(capsys: Any) -> None:
     prompts = pq.read_table(folder / "prompts.parquet").to_pylist()
     assert [row["prompt"] for row in prompts] == [prompt for kind in PROMPTS.values() for prompt in kind[1:]]
     assert all(row["seed"] == [11, 12] for row in prompts)
-    records = json.loads((folder / "figures.json").read_text())
+    records = json.loads((folder / "figures.json").read_text())["localization"]
     assert {record["step"] for record in records} == {7, 8, 9}
     masks = [record for record in records if (record["map"], record["protocol"]) == ("dh_uncond", "fixed")]
     assert len(masks) == 3 * 4

@@ -55,23 +55,43 @@ def test_another_model_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("change", "rows"),
+    ("change", "row", "how"),
     [
-        (lambda rows: [*rows[:3], rows[3] | {"prompt": "a mug"}, *rows[4:]], "3 to 5"),
-        (lambda rows: [*rows[:3], rows[3] | {"seed": [9]}, *rows[4:]], "3 to 5"),
-        (lambda rows: [rows[1], rows[0], *rows[2:]], "0 to 2"),
-        (lambda rows: [*rows, {"prompt": "a rug", "seed": [1]}], "6 to 7"),
-        (lambda rows: rows[:6], "6 to 6"),
+        (lambda rows: [*rows[:3], rows[3] | {"prompt": "x"}, *rows[4:]], 3, "prompt was 'a copied mug' and is 'x'"),
+        (lambda rows: [*rows[:3], rows[3] | {"seed": [9]}, *rows[4:]], 3, "seed was [5] and is [9]"),
+        (lambda rows: [*rows[:4], rows[4] | {"seed": [6, 9]}, *rows[5:]], 4, "seed was [6] and is [6, 9]"),
+        (lambda rows: [*rows[:6], rows[6] | {"seed": [8, 9]}], 6, "seed was [8] and is [8, 9]"),
+        (lambda rows: [rows[0] | {"id": "x"}, *rows[1:]], 0, "id was None and is 'x'"),
+        (lambda rows: [rows[1], rows[0], *rows[2:]], 0, "prompt was 'a memorized poster' and is 'a city'"),
+        (lambda rows: [*rows[:5], *rows[4:]], 5, "prompt was 'a broken phone' and is 'a red rug'"),
+        (lambda rows: [*rows[:2], rows[2] | {"prompt": "a vase"}, *rows[3:]], 2, "prompt was None and is 'a vase'"),
     ],
-    ids=["prompt", "seed", "order", "row added", "row removed"],
-)
-def test_changed_rows_are_refused_naming_them(
-    change: Any, rows: str, arguments: list[str], out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ids=["prompt", "seed", "seed added", "seed added at the end", "id", "order", "row inserted", "prompt mended"],
+)  # fmt: skip
+@pytest.mark.parametrize("retry", [[], ["--retry-errors"]], ids=["", "retry"])
+def test_changed_rows_are_refused_naming_row_and_column(
+    change: Any,
+    row: int,
+    how: str,
+    retry: list[str],
+    arguments: list[str],
+    out: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     write_manifest(tmp_path / "m.parquet", change(ROWS))
-    assert error_line(arguments, 2, capsys) == (
-        f"rows {rows} differ from those that {out} holds results of: restore the manifest, or choose another --out"
+    assert error_line([*arguments, *retry], 2, capsys) == (
+        f"row {row} differs from the one that {out} holds results of, its {how}: "
+        "restore the manifest, or choose another --out"
     )
+
+
+@pytest.mark.parametrize(("count", "said"), [(6, "rows 6 to 6 differ from those"), (5, "row 5 differs from the one")])
+def test_rows_that_are_gone_are_refused(
+    count: int, said: str, arguments: list[str], out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(tmp_path / "m.parquet", ROWS[:count])
+    assert error_line(arguments, 2, capsys).startswith(f"{said} ")
 
 
 def test_rows_that_were_not_scanned_yet_may_change(
@@ -90,7 +110,9 @@ def test_changed_image_is_refused(analytic: Path, tmp_path: Path, capsys: pytest
     arguments = ["run", str(manifest), "--model", str(analytic), "--out", str(tmp_path / "image-out")]
     assert invoke(arguments) == 0
     Image.new("RGB", (32, 32), "blue").save(tmp_path / "a.png")
-    assert error_line(arguments, 2, capsys).startswith("rows 0 to 0 differ from those")
+    assert error_line(arguments, 2, capsys).startswith(
+        f"row 0 differs from the one that {tmp_path / 'image-out'} holds results of, its image is another one: "
+    )
 
 
 def test_changed_type_of_a_carried_column_is_refused(

@@ -213,8 +213,9 @@ def test_dry_run_checks_everything_and_writes_nothing(analytic: Path, capsys: py
     assert lines == [
         "memscan: dry run: 2 rows, 3 images, 1 of them cannot be scanned",
         "memscan: model analytic, 10 steps of ddim, guidance 2.5, measured at step 7, 8, 9 with 8 hadamard probes",
-        "memscan: price of an image in forward passes: 18 to sample, about 101 to measure "
-        "(by estimate 1 a call, and 1.15 for each of its 4 tangents)",
+        "memscan: derivative: exact",
+        "memscan: price of an image in forward passes: 14 to sample, about 101 to measure "
+        "(by count 5.6 a call of 4 tangents)",
         "memscan: would write to m.memscan, by CPUExecutionProvider",
     ]
     assert not Path("m.memscan").exists()
@@ -230,10 +231,13 @@ def test_price_follows_what_is_measured(analytic: Path, capsys: pytest.CaptureFi
     # A step is 2 passes. 8 probes are two calls of 4 tangents, 2 (1 + 4 * 1.15) = 11.2 passes for each condition.
     assert price("--step", 9) == "18 to sample, about 34 to measure"
     assert price("--step", 0) == "0 to sample, about 34 to measure"
-    assert price("--step", 0, "--images") == "20 to sample, about 34 to measure"
+    assert price("--step", 0, "--images") == "18 to sample, about 34 to measure"  # eps of a step is measured
+    assert price("--step", 0, "--step", 9) == "16 to sample, about 67 to measure"
     assert price("--step", 9, "--metrics", "free") == "18 to sample, about 22 to measure"  # the mask's map
     assert price("--step", 9, "--metrics", "free", "--mask-map", "ds_uncond") == "18 to sample, about 2 to measure"
     assert price("--step", 9, "--metrics", "all") == "18 to sample, about 45 to measure"
+    # By the shallow derivative a call is 1 + 4 * 0.25 = 2 passes.
+    assert price("--step", 9, "--derivative", "shallow") == "18 to sample, about 12 to measure"
 
 
 def test_score_and_mask_are_two_settings(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:

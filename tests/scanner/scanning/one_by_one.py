@@ -48,7 +48,7 @@ def images_of(scanned: Scanned) -> Iterator[Image]:
 
 def scan_one_by_one(scanner: Scanner, samples: Sequence[Sample]) -> list[Image | Rejected]:
     """Prepare and scan samples; what comes of each, in their order."""
-    outcomes = [scanner.prepare(sample) for sample in samples]
+    outcomes = scanner.prepare(samples)
     prepared = [outcome for outcome in outcomes if isinstance(outcome, Prepared)]
     scanned = (image for batch in scanner.scan(prepared) for image in images_of(batch))
     return [outcome if isinstance(outcome, Rejected) else next(scanned) for outcome in outcomes]

@@ -81,7 +81,8 @@ def test_without_scores_of_sampling_no_step_is_copied_to_the_host(
     assert maps == 2 * 2 * 3  # eps and v * (J v) of two groups of probes, for three conditions
     assert latents_copied(metrics=(*MAPS, "guidance_first")) == maps + 2
     assert latents_copied(metrics=(*MAPS, "guidance_norm")) == maps + 2 * 7
-    assert latents_copied(metrics=(*MAPS, "guidance_norm"), save_images=True) == maps + 2 * 7  # none after the last
+    assert latents_copied(metrics=(*MAPS, "guidance_norm"), save_images=True) == maps + 2 * 7 + 2
+    # None after the last but x and the denoised estimate there, of which the host takes the step.
     assert latents_copied(metrics=(*MAPS, *OF_SAMPLING)) == maps + 4 * 7
 
 

@@ -17,7 +17,7 @@ from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.sampling.ddim import ddim_timesteps
 from memscan.scanner.sampling.schedule import SolverStep
-from memscan.scanner.settings import Probes
+from memscan.scanner.settings import Probes, Sampler
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import analytic_model
 from tests.scanner.scanning.closed_form import (
@@ -145,9 +145,9 @@ def test_images_are_the_decoded_end_of_the_trajectory(plain_bundle: Bundle) -> N
         assert abs(image - pixels).max() < 0.501  # rounding to 8 bits
 
 
-def test_without_images_sampling_stops_at_the_last_measured_step(
-    plain_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def stepped(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The timesteps at which the guided step's graph is run from now on."""
     timesteps: list[float] = []
     original = Graphs.step
 
@@ -156,8 +156,56 @@ def test_without_images_sampling_stops_at_the_last_measured_step(
         return original(self, sample, step, *rest)
 
     monkeypatch.setattr(Graphs, "step", step)
+    return timesteps
+
+
+def test_without_images_sampling_stops_at_the_last_measured_step(plain_bundle: Bundle, stepped: list[float]) -> None:
     run(plain_bundle, SAMPLES[:1], dataclasses.replace(SETTINGS, steps=at_steps(2)))
-    assert timesteps == [901, 801]
+    assert stepped == [901, 801]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "at_measured"),
+    [
+        (("dh_uncond",), 0),  # eps of prompt and none come with the diagonals
+        (("ds_uncond",), 1),  # from a guided step at the measured state, which is not taken a second time
+        (("h_cond",), 1),  # eps of none is not measured: the sampler's own step
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_where_eps_is_measured_the_denoiser_is_not_run_again_for_the_step(
+    metrics: tuple[str, ...], at_measured: int, plain_bundle: Bundle, stepped: list[float]
+) -> None:
+    settings = dataclasses.replace(
+        SETTINGS, metrics=metrics, steps=at_steps(1, 3), save_images=True, mask_map=metrics[0]
+    )
+    run(plain_bundle, SAMPLES[:2], settings)
+    counts = [stepped.count(timestep) for timestep in range(901, 0, -100)]
+    assert counts == [1, at_measured, 1, at_measured, 1, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpmsolver++"])
+def test_a_step_from_what_was_measured_leads_where_the_graphs_step_leads(
+    sampler: Sampler, plain_bundle: Bundle, stepped: list[float]
+) -> None:
+    """With h_cond alone every step is the graph's; with dh_uncond none at a measured state is."""
+    steps = at_steps(*range(9))
+    settings = dataclasses.replace(SETTINGS, sampler=sampler, steps=steps, save_images=True, mask_map="h_cond")
+    scores = ("h_cond", "guidance_norm", "guidance_first", "update_norm")
+    by_graph = run(plain_bundle, SAMPLES[:4], dataclasses.replace(settings, metrics=scores))
+    assert len(stepped) == 10
+    stepped.clear()
+    by_host = run(plain_bundle, SAMPLES[:4], dataclasses.replace(settings, metrics=("dh_uncond", *scores)))
+    assert len(stepped) == 1  # the last of all, where nothing is measured
+    for one, other in zip(by_host, by_graph, strict=True):
+        for first, second in zip(scanned(one).steps, scanned(other).steps, strict=True):
+            np.testing.assert_allclose(first.maps["h_cond"], second.maps["h_cond"], rtol=FLOAT32)
+            assert first.scores.keys() == second.scores.keys()
+            for name, value in second.scores.items():
+                np.testing.assert_allclose(first.scores[name], value, rtol=FLOAT32, err_msg=name)
+        images = scanned(one).image, scanned(other).image
+        assert images[0] is not None and images[1] is not None
+        assert abs(images[0].astype(int) - images[1]).max() <= 1  # what rounds the other way at half a level
 
 
 def test_maps_that_are_not_finite_are_an_error_of_their_image_alone(bundle: Bundle) -> None:

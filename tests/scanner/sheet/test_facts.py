@@ -29,7 +29,8 @@ def test_model_bundle_version_date_and_settings_are_said(tmp_path: Path) -> None
     first, second, third, *_ = facts(selected(tmp_path / "a", written="2026-11-28T03:14:05+00:00", limit=1))
     assert first == "Model fabricated (bundle 0123456789ab), scanned by memscan 0.1.0 on 2026-11-28."
     assert second == (
-        "50 steps of ddim, guidance 7.5, 8 hadamard probes of seed 0; measured at step 49 (timestep 1, sigma 0.25)."
+        "50 steps of ddim, guidance 7.5, 8 hadamard probes of seed 0, exact derivative; measured at step 49 (timestep"
+        " 1, sigma 0.25)."
     )
     assert third == "Shown: 1 of 2 images, the highest scores first."
     undated, _, third, *_ = facts(selected(tmp_path / "b"))

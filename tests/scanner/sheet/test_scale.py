@@ -3,22 +3,27 @@
 import numpy as np
 import pytest
 
+from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.sheet.colormap import colours
 from memscan.scanner.sheet.panels import heat_map
-from memscan.scanner.sheet.scale import number, percentage, share
+from memscan.scanner.sheet.scale import number, percentage, share, ticks
 
 
 def test_colours_rise_in_lightness_and_clip() -> None:
     ramp = colours(np.linspace(0, 1, 201)).astype(np.float64)
     luminance = ((ramp / 255) ** 2.2) @ (0.2126, 0.7152, 0.0722)
     assert (np.diff(luminance) > 0).all()
-    assert (colours(np.array([-1.0, 5.0])) == ramp[[0, -1]]).all()
+    assert (np.asarray(heat_map(np.array([[-1.0, 5.0]]), "dh_uncond"))[0, [0, -1]] == ramp[[0, -1]]).all()
     halves = np.repeat([1.0, 0.0], 8)[:, None] * np.ones(16)
-    assert (np.asarray(heat_map(halves))[[0, -1], 0] == ramp[[-1, 0]]).all()
+    assert (np.asarray(heat_map(halves, "h_cond"))[[0, -1], 0] == ramp[[-1, 0]]).all()
 
 
 def test_the_scale_is_the_collapse_unit() -> None:
-    assert share([-0.5, 0.0, 0.25, 1.0, 1.5]).tolist() == [0.0, 0.0, 0.25, 1.0, 1.0]
+    for name in MAPS:
+        middle = 0.5 if name in ("ds_uncond", "ds_base") else 0.25  # squares are shown by their root
+        assert share([-0.5, 0.0, 0.25, 1.0, 1.5], name).tolist() == [0.0, 0.0, middle, 1.0, 1.0]
+        assert share(ticks(name), name).tolist() == [0.0, 0.5, 1.0]
+    assert share(0.04, "ds_base") == pytest.approx(0.2)  # a threshold there is seen
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """`memscan show`: which images are drawn, what their panels hold, and what is said of that which cannot be drawn."""
 
+import dataclasses
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +92,7 @@ def test_maps_have_the_same_colours_on_every_sheet_whatever_is_the_largest(tmp_p
             for row, value in enumerate(values)
         ]
         selection = select(open_results(write_results(tmp_path / name, items)), None, None, 2)
-        heat, other = (column for column in columns(selection) if column.is_heat_map)
+        heat, other = (column for column in columns(selection) if column.metric)
         panels = [heat.panel(entry) for entry in selection.entries]
         expected = [tuple(colours(np.float16(value))) for value in values]
         assert [panel.getpixel((5, 5)) for panel in panels if panel] == expected
@@ -245,7 +247,11 @@ def test_the_largest_sheet_fits_a_jpeg(tmp_path: Path, monkeypatch: Any) -> None
         (["nowhere"], "no results in nowhere: give the folder that `memscan run` wrote (its --out)"),
         (["errors"], "nothing to draw in errors at step 49: error rows only"),
         (["out", "--ground-truth", "G"], "nothing to draw in out at step 49: no scanned image has ground truth"),
-        (["other", "--ground-truth", "G"], "the ground truth's training image for 'b' cannot be decoded"),
+        (
+            ["other", "--ground-truth", "G"],
+            "the ground truth's training image for 'b' cannot be decoded (image cannot be decoded: no PNG, JPEG, WEBP, "
+            "BMP, GIF or TIFF, or one of a rare kind)",
+        ),
         (["out", "--step", "7"], "step 7 was not measured: the results have 49"),
     ],
 )
@@ -259,3 +265,42 @@ def test_wrong_usage_is_one_line(
     write_ground_truth(tmp_path / "G", [{"prompt": "b", "kind": "global", "mask": None, "training_image": b"no PNG"}])
     assert invoke(["show", *arguments]) == 2
     assert capsys.readouterr().err == f"memscan: error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    "error", [struct.error("unpack requires 4 bytes"), RuntimeError("no\nvalue"), IndexError()], ids=repr
+)
+def test_a_training_image_may_raise_whatever(
+    error: Exception, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raising(*arguments: Any, **options: Any) -> Any:
+        raise error
+
+    write_results(tmp_path / "out", [scanned(0, "b", level(0.3))])
+    truth = [{"prompt": "b", "kind": "global", "mask": None, "training_image": png(RED)}]
+    write_ground_truth(tmp_path / "G", truth)
+    monkeypatch.setattr(Image, "open", raising)
+    assert invoke(["show", str(tmp_path / "out"), "--ground-truth", str(tmp_path / "G")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("memscan: error: the ground truth's training image for 'b' cannot be decoded (image cannot ")
+
+
+@pytest.mark.parametrize(
+    ("sources", "heading"),
+    [
+        (("sampled", "sampled"), "generated image"),
+        (("sampled", "given, cropped from 3x4"), "image"),
+        (("given",), "image"),
+    ],
+)
+def test_the_heading_of_images_says_where_they_came_from(
+    sources: tuple[str, ...], heading: str, tmp_path: Path
+) -> None:
+    items = [
+        dataclasses.replace(scanned(row, f"p{row}", level(0.3)), sources=(source,))
+        for row, source in enumerate(sources)
+    ]
+    images = {(row, 0): png(RED) for row in range(len(sources))}
+    selection = select(open_results(write_results(tmp_path / "out", items, images=images)), None, None, 2)
+    assert next(columns(selection)).heading == heading
+    assert [entry.given for entry in selection.entries] == [source != "sampled" for source in sources]

@@ -37,7 +37,7 @@ def test_all_plans_are_built_once_and_listed(
 ) -> None:
     build(analytic, "--batch-size", 3, "--cache", folder)
     out, err = capsys.readouterr()
-    graphs = plan_graphs(open_bundle(analytic))
+    graphs = plan_graphs(open_bundle(analytic), "exact")
     assert len(graphs) == 6
     assert [line.partition(":")[0] for line in out.splitlines()] == graphs
     assert all(re.search(r": built in \d s, 0\.0 MiB$", line) for line in out.splitlines())
@@ -52,6 +52,9 @@ def test_all_plans_are_built_once_and_listed(
     build(analytic, "--batch-size", 2, "--cache", folder)
     assert set(listed(capsys).values()) == {"found"}
     assert len(trt.built) == 6
+    build(analytic, "--batch-size", 3, "--derivative", "shallow", "--cache", folder)
+    built = [graph for graph, how in listed(capsys).items() if how == "built"]
+    assert built == ["baseline/measure.shallow.onnx", "measure.shallow.onnx"]
 
 
 def test_a_run_finds_what_was_built(analytic: Path, folder: Path, trt: FakeTensorRt, tmp_path: Path) -> None:

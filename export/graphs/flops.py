@@ -2,7 +2,7 @@
 
 Products, convolutions and attention count, an addition and a multiplication as two; elementwise work does not.
 Attention counts as its formula is written: two products, and for each tangent four more, two where keys and values
-have none.
+have none, one where the values alone have some.
 """
 
 from pathlib import Path
@@ -11,12 +11,25 @@ import onnx
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from memscan.export.autodiff.cut import CUTS
 from memscan.kernels.torch_runtime.constants import Constants
 from memscan.kernels.torch_runtime.fused_attention import fuse_attention
 from memscan.kernels.torch_runtime.graph_file import read_graph
 from memscan.kernels.torch_runtime.plan import Plan
+from memscan.scanner.graph_names import STEP, measure
+from memscan.scanner.settings import Derivative
 
 _META = torch.device("meta")
+
+
+def forward_passes(folder: Path) -> dict[Derivative, float]:
+    """What one call of each kind of measuring graph costs, in forward passes of the denoiser.
+
+    Args:
+        folder: where the graphs of a denoiser are; the guided step, two forward passes, is the measure.
+    """
+    forward = graph_flops(folder / STEP, batch=1) / 2
+    return {kind: graph_flops(folder / measure(kind), batch=1) / forward for kind in CUTS}
 
 
 def graph_flops(file: Path, batch: int) -> int:

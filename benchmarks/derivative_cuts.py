@@ -1,0 +1,138 @@
+"""Which paths of the denoiser carry the diagonal of its Jacobian: cuts of the derivative beside the exact one.
+
+    python -m benchmarks.derivative_cuts --work DIR [--bench testbed --bench graded]
+
+For every cut and timestep: the share of the diagonal that is left (h of the prompt), correlation and scale of every map
+that uses a diagonal against the same map by the exact derivative, all with 16 Hadamard probes, so that what differs is
+the cut alone; then what a user gets with 8: IoU on held-out captions at the threshold that is best on the others, and
+AUC of memorized against not memorized captions. Last, the number of probes. docs/derivative.md says what follows.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.cut_benches import Bench, testbed_bench
+from benchmarks.cut_diagonals import Array, Study
+from memscan.export.autodiff.cut import CUTS, Cut
+from memscan.export.certificate.agreement import agreement
+from memscan.scanner.calibration.thresholds import best_threshold
+from memscan.scanner.evaluation.detection import detection
+from memscan.scanner.settings import Probes
+
+STUDIED = {
+    "exact": CUTS["exact"],
+    "attention weights held": Cut(hold_weights=True),
+    "statistics held": Cut(hold_statistics=True),
+    "frozen: both held": CUTS["frozen"],
+    "no transformer blocks": Cut(transformers=False),
+    "two resolutions": Cut(levels=2),
+    "two, no transformers, held": Cut(levels=2, transformers=False, hold_statistics=True),
+    "full resolution": Cut(levels=1),
+    "full, frozen": Cut(levels=1, hold_weights=True, hold_statistics=True),
+    "full, no transformers": Cut(levels=1, transformers=False),
+    "shallow: and statistics held": CUTS["shallow"],
+}
+TIMESTEPS = (601, 401, 201, 101, 1)
+COUNTED = (201, 1)
+"""Timesteps at which the number of probes is studied."""
+MANY, USUAL = Probes(count=16), Probes(count=8)
+COUNTS = (1, 2, 4, 8, 16, 64)
+LESS = {"h_cond": None, "dh_uncond": "none", "dh_base": "baseline"}
+"""The maps of a diagonal, and the condition whose diagonal is subtracted."""
+
+
+@click.command()
+@click.option("--work", type=click.Path(path_type=Path, file_okay=False), required=True, help="Keeps what is computed")
+@click.option("--bench", "names", multiple=True, type=click.Choice(["testbed", "graded"]), default=("testbed",))
+@click.option("--graded", "trained", type=click.Path(path_type=Path), help="What testbed.graded.train has left")
+def main(work: Path, names: tuple[str, ...], trained: Path | None) -> None:
+    """Print the tables of every bench."""
+    benches = [testbed_bench()] if "testbed" in names else []
+    if "graded" in names:
+        if trained is None:
+            raise click.UsageError("--bench graded needs --graded FOLDER")
+    for bench in benches:
+        study = Study(bench, work, TIMESTEPS)
+        click.echo(f"\n## {bench.name}: {len(bench.images)} images\n")
+        for line in _of_cuts(bench, study):
+            click.echo(line)
+        click.echo("")
+        for line in _of_counts(bench, study):
+            click.echo(line)
+
+
+def _of_cuts(bench: Bench, study: Study) -> Iterator[str]:
+    exact = _maps(study, "exact", STUDIED["exact"], MANY)
+    yield "| carries tangents | t | share of h | h: corr. | dh_uncond: corr. / scale / IoU / AUC | dh_base: the same |"
+    yield "|---|---|---|---|---|---|"
+    for name, cut in STUDIED.items():
+        many, usual = (_maps(study, name, cut, probes) for probes in (MANY, USUAL))
+        for index, timestep in enumerate(TIMESTEPS):
+            share = many["h_cond"][index].mean() / exact["h_cond"][index].mean()
+            corr = _correlation(many["h_cond"][index], exact["h_cond"][index])
+            cells = [_cell(bench, usual[one][index], many[one][index], exact[one][index]) for one in LESS if LESS[one]]
+            yield f"| {name} | {timestep} | {share:.2f} | {corr} | {' | '.join(cells)} |"
+
+
+def _of_counts(bench: Bench, study: Study) -> Iterator[str]:
+    exact = _maps(study, "exact", STUDIED["exact"], Probes(count=max(COUNTS)), COUNTED)
+    yield "| derivative | probes | t | dh_uncond: corr. with exact, 64 probes / IoU / AUC | dh_base |"
+    yield "|---|---|---|---|---|"
+    for name in ("exact", "frozen: both held", "shallow: and statistics held"):
+        for count in COUNTS:
+            kind = "hadamard" if count >= 4 else "rademacher"
+            found = _maps(study, name, STUDIED[name], Probes(kind, count), COUNTED)
+            for index, timestep in enumerate(COUNTED):
+                cells = [
+                    _cell(bench, found[one][index], found[one][index], exact[one][index]) for one in LESS if LESS[one]
+                ]
+                yield f"| {name} | {count} {kind} | {timestep} | {' | '.join(cells)} |"
+
+
+def _maps(study: Study, name: str, cut: Cut, probes: Probes, timesteps: Sequence[int] = TIMESTEPS) -> dict[str, Array]:
+    """Map -> [T, N, h, w], in the collapse unit."""
+    diagonals = study.diagonals(name, cut, probes, timesteps)
+    sigma = np.array([study.sigma(timestep) for timestep in timesteps], np.float32)[:, None, None, None]
+    return {
+        name: sigma * (diagonals["prompt"] - (diagonals[less] if less else 0)).mean(axis=2)
+        for name, less in LESS.items()
+    }
+
+
+def _cell(bench: Bench, used: Array, found: Array, exact: Array) -> str:
+    one = agreement("shallow", "", 0, found, exact)
+    return f"{one.correlation:.4f} / {one.scale:.3f} / {_iou(bench, used):.3f} / {_auc(bench, used):.3f}"
+
+
+def _correlation(found: Array, exact: Array) -> str:
+    return f"{agreement('shallow', 'h_cond', 0, found, exact).correlation:.4f}"
+
+
+def _iou(bench: Bench, maps: Array) -> float:
+    """Of held-out captions that are memorized in part, at the threshold that is best on all of the others."""
+    truth = np.stack([image.truth for image in bench.images])
+    held_out = np.array([image.held_out for image in bench.images])
+    local = held_out & _of_kind(bench, "local")
+    threshold = best_threshold(maps[~held_out], truth[~held_out]).threshold
+    predicted, true = maps[local] >= threshold, truth[local]
+    both = (true * predicted).sum()
+    return float(both / (true.sum() + predicted.sum() - both))
+
+
+def _auc(bench: Bench, maps: Array) -> float:
+    """Of the map's 90% quantile, for memorized captions against those that are not."""
+    scores = np.quantile(maps.reshape(len(maps), -1), 0.9, axis=1)
+    found = detection(scores, ~_of_kind(bench, "none"), np.arange(len(maps)))
+    return found.auc if found else float("nan")
+
+
+def _of_kind(bench: Bench, kind: str) -> NDArray[np.bool_]:
+    return np.array([image.kind == kind for image in bench.images])
+
+
+if __name__ == "__main__":
+    main()
