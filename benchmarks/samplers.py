@@ -1,13 +1,13 @@
-"""Fewer sampling steps and fewer probes on the testbed: the gain in speed beside the cost in localization.
+"""Fewer steps, fewer probes and cheaper derivatives on the testbed: the gain in speed beside the cost in localization.
 
     python -m benchmarks.samplers --work DIR [--batch-size 8]
 
-Every setting scans the calibration captions and is measured at the bundle's default timestep, whatever the sampler, so
-that noise levels are equal. Its merit is that of `testbed.calibrate`: the sum of the IoU of dh_uncond and dh_base, each
-at its best fixed threshold. Chosen is the fastest setting whose merit is at least that of the paper's: 50 DDIM steps,
-16 random probes. Only then are the held-out captions scanned, with the thresholds found on the others. Rates are images
-per second of the process's own time on one thread, so that a busy machine matters little; start-up and the first batch
-are left out. What DIR holds of an earlier call is scanned again.
+Every setting scans the calibration captions. Its merit is that of `testbed.calibrate`: the sum of the IoU of dh_uncond
+and dh_base, each at its best fixed threshold. Chosen is the fastest setting whose merit is at least that of the paper's
+procedure at the bundle's timestep: 50 DDIM steps, 16 random probes, exact derivative. Only then are the held-out
+captions scanned, with the thresholds found on the others. Rates are images per second of the process's own time on one
+thread, so that a busy machine matters little; start-up and the first batch are left out. What DIR holds of an earlier
+call is scanned again.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from memscan.scanner.run.measurement import build_measurement
 from memscan.scanner.run.progress import Advance
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import run
-from memscan.scanner.settings import Execution, ProbeKind, Sampler
+from memscan.scanner.settings import DERIVATIVES, Derivative, Execution, ProbeKind, Sampler
 from testbed.calibrate import CHOOSERS
 from testbed.scanning import export
 from testbed.tables import HOME
@@ -42,6 +42,10 @@ from testbed.thresholds import Found, thresholds_of
 
 FEWER_PROBES = 4
 """Below the embedded bundle's tangents a call: scanned with a bundle of their own."""
+
+
+TIMESTEPS = (301, 201, 101)
+DEFAULT = 201
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,19 +56,26 @@ class Setting:
     steps: int
     kind: ProbeKind
     probes: int
+    derivative: Derivative = "exact"
+    timestep: int = DEFAULT
 
     def __str__(self) -> str:
-        return f"{self.sampler} {self.steps}, {self.probes} {self.kind}"
+        return f"{self.sampler} {self.steps}, {self.probes} {self.kind}, {self.derivative}, t = {self.timestep}"
 
 
 PAPER = Setting("ddim", 50, "rademacher", 16)
 SEARCH = [
-    Setting(sampler, steps, "hadamard", probes)
-    for probes in (16, 8, FEWER_PROBES)
-    for sampler, counts in (("ddim", (50, 25, 10)), ("dpmsolver++", (20, 15, 12, 10, 8, 6, 5)))
-    for steps in counts
+    *(Setting("ddim", steps, "hadamard", 8, derivative) for steps in (50, 10) for derivative in DERIVATIVES),
+    *(
+        Setting("dpmsolver++", steps, "hadamard", probes, derivative, timestep)
+        for steps in (10, 5, 4, 3, 2)
+        for probes in (8, FEWER_PROBES)
+        for derivative in DERIVATIVES
+        for timestep in TIMESTEPS
+        if derivative == "shallow" or (probes == 8 and timestep == DEFAULT)
+    ),
 ]
-"""DDIM's numbers of steps are such that the default timestep, 201, is one of its own."""
+"""DDIM's numbers of steps are such that the timestep is one of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,13 +98,13 @@ class Bench:
         embedded = open_bundle(BUNDLE)
         self._bundles = {"usual": embedded, "few": dataclasses.replace(open_bundle(few), defaults=embedded.defaults)}
         self._manifests = {split: self._write_manifest(split) for split in ("calibration", "heldout")}
-        (self._timestep,) = embedded.defaults.timesteps
 
     def scan(self, split: str, setting: Setting, found: Found | None = None) -> Scanned:
         """Scan one split, with maps, at the thresholds of `found`, if given."""
         bundle = self._bundles["few" if setting.probes <= FEWER_PROBES else "usual"]
         request = Request(
-            timesteps=(self._timestep,),
+            timesteps=(setting.timestep,),
+            derivative=setting.derivative,
             sampler=setting.sampler,
             num_inference_steps=setting.steps,
             probe_kind=setting.kind,
