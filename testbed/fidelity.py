@@ -58,7 +58,7 @@ def fidelity(bundle: Bundle, results: Results, training_images: dict[str, NDArra
         if caption.kind == "none":
             continue
         region, original = masks(caption).memorized, training_images[caption.prompt]
-        decoded = engine.decode(engine.encode_image(to_model_range(original)[None]))[0]
+        decoded = engine.decode(engine.upload(engine.encode_image(to_model_range(original)[None])))[0]
         reconstruction = np.clip(decoded.transpose(1, 2, 0) / 2 + 0.5, 0, 1)
         own = [_distance(image, original / 255, region) for image in images[caption.prompt]]
         others = [

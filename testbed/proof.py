@@ -20,6 +20,7 @@ from memscan.scanner.evaluation.evaluate import evaluate
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.evaluation.text_table import table
 from memscan.scanner.run.request import Request
+from memscan.scanner.settings import DERIVATIVES
 from testbed.captions import of_kind
 from testbed.fidelity import fidelity, fidelity_lines, generated_images
 from testbed.regions import region_lines, region_means
@@ -33,13 +34,17 @@ ENLARGED = 2
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("proof"), help="folder for the scan and the grids")
-    out = parser.parse_args().out
-    bundle = open_bundle(BUNDLE)
-    request = Request(timesteps=_timesteps(bundle), save_images=True)
+    parser.add_argument("--derivative", choices=DERIVATIVES, help="by default the bundle's")
+    arguments = parser.parse_args()
+    out, bundle = arguments.out, open_bundle(BUNDLE)
+    derivative = arguments.derivative or bundle.defaults.derivative
+    request = Request(timesteps=_timesteps(bundle), save_images=True, derivative=derivative)
     results = scan(bundle, MANIFEST, out / "scan", request)
     training_images = _training_images()
 
-    _heading("Mean of h = sigma diag(J) by region (1: fully collapsed), all captions")
+    _heading(
+        f"Mean of h = sigma diag(J) by region, {derivative} derivative (exact: 1 is fully collapsed), all captions"
+    )
     _print(region_lines(region_means(results)))
     _heading("Distance to what was memorized, in the memorized region (pixels in [0, 1])")
     _print(fidelity_lines(fidelity(bundle, results, training_images)))
@@ -48,7 +53,8 @@ def main() -> None:
     print(table(evaluation.records))
     _print(evaluation.notes)
     (default,) = bundle.defaults.timesteps
-    _heading(f"Targets, held-out captions, calibrated timestep {default}, guidance {bundle.defaults.guidance_scale:g}")
+    guidance = bundle.defaults.guidance_scale
+    _heading(f"Targets, held-out captions, {derivative} derivative, timestep {default}, guidance {guidance:g}")
     _print(target_lines(targets([record for record in evaluation.records if record.timestep == default])))
 
     _heading("Grids: a training image, then generated ones")

@@ -40,7 +40,7 @@ def ddim_timesteps(schedule: Schedule, num_inference_steps: int) -> tuple[int, .
     """The sampler's timesteps, descending; a step's index is its place in this tuple.
 
     Raises:
-        UsageError: a number of steps that this schedule cannot be divided into, or an unknown spacing.
+        UsageError: a number of steps that this schedule cannot be divided into.
     """
     return spaced_timesteps(schedule, _SPACINGS, num_inference_steps)
 

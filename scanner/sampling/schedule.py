@@ -81,13 +81,11 @@ def spaced_timesteps(schedule: Schedule, spacings: dict[str, Spacing], num_infer
     """The timesteps that a sampler takes by the schedule's spacing, descending.
 
     Raises:
-        UsageError: a number of steps that this schedule cannot be divided into, or an unknown spacing.
+        UsageError: a number of steps that this schedule cannot be divided into.
     """
     train = schedule.num_train_timesteps
     if not 1 <= num_inference_steps <= train:
         raise UsageError(f"{num_inference_steps} inference steps: the model has 1 to {train}")
-    if schedule.timestep_spacing not in spacings:
-        raise UsageError(f"timestep spacing {schedule.timestep_spacing!r} is not one of {', '.join(spacings)}")
     spaced = spacings[schedule.timestep_spacing](train, num_inference_steps, schedule.steps_offset)
     timesteps = tuple(int(timestep) for timestep in spaced)
     if timesteps[0] >= train or timesteps[-1] < 0:

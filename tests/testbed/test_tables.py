@@ -35,8 +35,7 @@ def test_pycocotools_and_memscan_read_the_masks() -> None:
         for column, region in (("mask", "memorized"), ("free", "free"), ("intrinsic", "intrinsic")):
             decoded = coco.decode({"size": size, "counts": row[column]}).astype(bool)
             assert (decoded == getattr(expected, region)).all()
-        index = truths.find(row["id"], row["prompt"])
-        assert index is not None
+        (index,) = truths.find(row["id"], row["prompt"])
         assert (truths.truths[index].mask == expected.memorized).all()
 
 

@@ -1,5 +1,6 @@
 """A manifest that gains rows at its end goes on from where it was; one without rows is a run like any other."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,11 @@ def test_readers_of_an_empty_run_say_so_in_one_line(
     assert lines(["eval", str(out), "--ground-truth", "testbed", "--json", str(tmp_path / "f.json")], 0, capsys) == [
         f"memscan: nothing to evaluate in {out}: its manifest had no rows"
     ]
-    assert (tmp_path / "f.json").read_text() == "[]\n"
+    assert json.loads((tmp_path / "f.json").read_text()) == {
+        "localization": [],
+        "detection": [],
+        "notes": [f"nothing to evaluate in {out}: its manifest had no rows"],
+    }
 
 
 def test_a_manifest_that_lost_its_rows_is_refused(

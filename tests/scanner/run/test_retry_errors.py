@@ -214,10 +214,10 @@ def test_what_failed_at_one_step_keeps_its_others(
     original = scanner.Meter.measure
 
     def failing(self: Any, state: Any, step: Any, *others: Any) -> Any:
-        measured = original(self, state, step, *others)
+        measured, guidance = original(self, state, step, *others)
         if step.level.timestep == 101:
             measured = dataclasses.replace(measured, errors=("not finite", *measured.errors[1:]))
-        return measured
+        return measured, guidance
 
     arguments[arguments.index("--out") + 1] = str(tmp_path / "failed")
     with monkeypatch.context() as patched:

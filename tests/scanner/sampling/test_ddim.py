@@ -92,12 +92,6 @@ def test_offset_beyond_the_last_timestep_is_refused() -> None:
         ddim_timesteps(schedule_of(diffusers_scheduler("leading", steps_offset=1)), 1000)
 
 
-def test_unknown_spacing_is_refused() -> None:
-    schedule = Schedule(10, tuple(np.linspace(0.99, 0.1, 10)), 0, True, "karras")
-    with pytest.raises(UsageError, match=r"^timestep spacing 'karras' is not one of leading, trailing, linspace$"):
-        ddim_timesteps(schedule, 5)
-
-
 def test_zero_terminal_snr_is_refused() -> None:
     schedule = Schedule(10, (*np.linspace(0.99, 0.1, 9), 0.0), 0, True, "trailing")
     with pytest.raises(UsageError, match=r"^at timestep 9 the model's schedule is pure noise \(zero terminal SNR\)$"):
