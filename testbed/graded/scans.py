@@ -25,7 +25,9 @@ from testbed.scanning import export, scan
 STRENGTH_SEEDS = tuple(range(32))
 MEASURED_SEEDS = STRENGTH_SEEDS[:4]
 TIMESTEPS = (201, 21)  # they take the place of the sampler's last two
-SAMPLING = Request(sampler="dpmsolver++", num_inference_steps=10, guidance_scale=1.5, timesteps=TIMESTEPS)
+SAMPLING = Request(
+    sampler="dpmsolver++", num_inference_steps=10, guidance_scale=1.5, timesteps=TIMESTEPS, derivative="exact"
+)
 FREE = ("guidance_norm", "guidance_first", "ds_uncond")
 MEASURED = tuple(name for name in METRICS if name != "flipd")
 
