@@ -6,20 +6,24 @@ will run. Ten steps of DPM-Solver++ lead to every default timestep itself, whate
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow.dataset as ds
 
 from memscan.export.certificate.agreement import agreement, certified
-from memscan.scanner.api import scan
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.bundle_parts import Agreement, Certificate
+from memscan.scanner.input.manifest import prompt_manifest
 from memscan.scanner.metrics.catalogue import MAPS, METRICS
 from memscan.scanner.metrics.plan import GUIDED_PASSES
 from memscan.scanner.metrics.probes import default_probes
-from memscan.scanner.results.reader import Key, Results
-from memscan.scanner.settings import Derivative
+from memscan.scanner.results.reader import Key, Results, open_results
+from memscan.scanner.run.job import make_job
+from memscan.scanner.run.request import Request
+from memscan.scanner.run.runner import run
+from memscan.scanner.settings import Derivative, Execution
 from memscan.scanner.terminal import listed
 
 STEPS = 10
@@ -84,17 +88,22 @@ def _passes(bundle: Bundle, kinds: Sequence[Derivative], maps: Sequence[str], im
 
 
 def _scan(bundle: Bundle, prompts: Sequence[str], maps: Sequence[str], derivative: Derivative) -> Results:
-    return scan(
-        list(prompts),
-        model=bundle,
-        images=False,
+    request = Request(
         timesteps=bundle.defaults.timesteps,
         sampler="dpmsolver++",
         num_inference_steps=STEPS,
-        metrics=maps,
+        metrics=tuple(maps),
         derivative=derivative,
-        progress=lambda done, total: None,
+        save_maps=True,
     )
+    kept = tempfile.TemporaryDirectory(prefix="memscan-")
+    job = make_job(prompt_manifest(tuple(prompts)), bundle, request, Execution(), kept.name, warn=_unheard)
+    run(job, note=_unheard, warn=_unheard)
+    return open_results(job.out, kept=kept)
+
+
+def _unheard(line: str) -> None:
+    """What a scan says to its user is of no use here."""
 
 
 def _compare(derivative: Derivative, found: Results, exact: Results, maps: Sequence[str]) -> Iterator[Agreement]:
