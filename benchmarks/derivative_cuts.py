@@ -51,25 +51,38 @@ LESS = {"h_cond": None, "dh_uncond": "none", "dh_base": "baseline"}
 @click.option("--seed", default=0, show_default=True, help="Of the graded training.")
 @click.option("--dropout", default=10, show_default=True, help="Of its captions, in percent.")
 @click.option("--share", default=1.0, show_default=True, help="Of its training.")
-def main(work: Path, graded: Path | None, seed: int, dropout: int, share: float) -> None:
+@click.option("--cut", "names", multiple=True, type=click.Choice(list(STUDIED)), help="Beside the exact one.  [all]")
+@click.option("--timestep", "timesteps", multiple=True, type=click.Choice(list(map(str, TIMESTEPS))), help="[all]")
+@click.option("--probes/--no-probes", default=True, help="Also study the number of probes.")
+def main(
+    work: Path,
+    graded: Path | None,
+    seed: int,
+    dropout: int,
+    share: float,
+    names: tuple[str, ...],
+    timesteps: tuple[str, ...],
+    probes: bool,
+) -> None:
     """Print the tables of the testbed, or of a graded training."""
     bench = testbed_bench() if graded is None else graded_bench(graded, seed, dropout, share)
     study = Study(bench, work, TIMESTEPS)
+    cuts = {name: cut for name, cut in STUDIED.items() if not names or name in names}
     click.echo(f"## {bench.name}: {len(bench.images)} images\n")
-    for line in _of_cuts(bench, study):
+    for line in _of_cuts(bench, study, cuts, tuple(map(int, timesteps)) or TIMESTEPS):
         click.echo(line)
     click.echo("")
-    for line in _of_counts(bench, study):
+    for line in _of_counts(bench, study) if probes else ():
         click.echo(line)
 
 
-def _of_cuts(bench: Bench, study: Study) -> Iterator[str]:
-    exact = _maps(study, "exact", STUDIED["exact"], MANY)
+def _of_cuts(bench: Bench, study: Study, cuts: dict[str, Cut], timesteps: Sequence[int]) -> Iterator[str]:
+    exact = _maps(study, "exact", STUDIED["exact"], MANY, timesteps)
     yield "| carries tangents | t | share of h | h: corr. | dh_uncond: corr. / scale / IoU / AUC | dh_base: the same |"
     yield "|---|---|---|---|---|---|"
-    for name, cut in STUDIED.items():
-        many, usual = (_maps(study, name, cut, probes) for probes in (MANY, USUAL))
-        for index, timestep in enumerate(TIMESTEPS):
+    for name, cut in cuts.items():
+        many, usual = (_maps(study, name, cut, probes, timesteps) for probes in (MANY, USUAL))
+        for index, timestep in enumerate(timesteps):
             share = many["h_cond"][index].mean() / exact["h_cond"][index].mean()
             corr = _correlation(many["h_cond"][index], exact["h_cond"][index])
             cells = [_cell(bench, usual[one][index], many[one][index], exact[one][index]) for one in LESS if LESS[one]]
@@ -91,7 +104,7 @@ def _of_counts(bench: Bench, study: Study) -> Iterator[str]:
                 yield f"| {name} | {count} {kind} | {timestep} | {' | '.join(cells)} |"
 
 
-def _maps(study: Study, name: str, cut: Cut, probes: Probes, timesteps: Sequence[int] = TIMESTEPS) -> dict[str, Array]:
+def _maps(study: Study, name: str, cut: Cut, probes: Probes, timesteps: Sequence[int]) -> dict[str, Array]:
     """Map -> [T, N, h, w], in the collapse unit."""
     diagonals = study.diagonals(name, cut, probes, timesteps)
     sigma = np.array([study.sigma(timestep) for timestep in timesteps], np.float32)[:, None, None, None]
