@@ -45,7 +45,7 @@ def grouped(heading: str) -> Callable[..., Callable[[Command], Command]]:
     return functools.partial(click.option, cls=GroupedOption, heading=heading)
 
 
-def choice(literal: Any) -> click.Choice[str]:
+def choice(literal: Any) -> "click.Choice[str]":  # generic since click 8.2
     """The values of a `Literal` type as a choice."""
     return click.Choice([str(value) for value in get_args(literal)])
 
