@@ -2,10 +2,11 @@
 
     python -m benchmarks.throughput [--batch-size 8 ...] [--rounds 3] [--threads 1] [--probes 16] [--timestep 201]
 
-All measure at the same timestep. Torch and memscan's first rows follow 50 DDIM steps with as many probes; its last row has memscan's own best settings, chosen by `benchmarks.samplers`. Rates of running work: start-up, loading
-and the first batch are left out on both sides; reading the manifest, tokenising and writing Parquet are within
-memscan's. The procedure as published knows no batches: one image a round. With one thread, rates are by the process's
-own time, so that a busy machine matters little.
+All measure at the same timestep. Torch and memscan's first rows follow 50 DDIM steps with as many probes; its last row
+has memscan's own best settings, chosen by `benchmarks.samplers`. Rates of running work: start-up, loading and the first
+batch are left out on both sides; reading the manifest, tokenising and writing Parquet are within memscan's. The
+procedure as published knows no batches: one image a round. With one thread, rates are by the process's own time, so
+that a busy machine matters little.
 """
 
 import dataclasses
