@@ -81,7 +81,7 @@ class Meter:
             nothing = self._graphs.upload(np.zeros(x.shape, np.float32))
             answer = self._graphs.step(x, step, texts["prompt"], texts["none"], nothing, self._guidance_scale)
             given = step_answers(x, answer)
-            wanted = self._calls.here.union(GUIDANCE_ASKS) & given.keys()
+            wanted = self._calls.here.union(GUIDANCE_ASKS if self._calls.give_guidance else ()) & given.keys()
             answers |= {ask: self._graphs.download(given[ask]) for ask in wanted}
         for condition in self._calls.measured:
             answers |= self._response(x, step.level, texts, condition, "state")
