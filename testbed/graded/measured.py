@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from memscan.scanner.results.reader import Results
 from memscan.scanner.results.schema import SCORE_COLUMNS
+from testbed.cells import cover
 from testbed.dataset import masks
 from testbed.graded.captions import graded
 from testbed.graded.scans import Model
 from testbed.graded.strength import strength_file
-from testbed.scanning import cover
 
 
 @dataclass(frozen=True)
