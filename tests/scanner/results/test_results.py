@@ -127,7 +127,7 @@ def test_columns_follow_the_catalogue() -> None:
     assert list(SCORE_COLUMNS) == measured
     assert [name for name in COLUMNS.names if name in SCORE_COLUMNS] == measured
     assert all(COLUMNS.field(name).type == pa.float32() for name in measured)
-    assert Summaries._fields == ("mean", "max", "q99")
+    assert (*Summaries._fields, "share") == ("mean", "max", "q90", "q99", "share")
 
 
 def test_a_threshold_belongs_to_its_mask_in_float32_whatever_the_precision() -> None:
