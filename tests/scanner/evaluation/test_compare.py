@@ -80,7 +80,7 @@ def test_results_against_themselves_differ_by_nothing(tmp_path: Path, truth: Pat
     found = compare(results, results, read_ground_truth(str(truth)))
     figures = by_name(found.differences)
     assert {("IoU dh_uncond", "local", "oracle"), ("IoU dh_uncond", "all", "fixed")} <= figures.keys()
-    assert ("AUC dh_uncond_mask_share", "local", None) in figures
+    assert ("AUC dh_uncond_share", "local", None) in figures
     assert {(one.difference, one.low or 0.0, one.high or 0.0) for one in figures.values()} == {(0.0, 0.0, 0.0)}
     assert found.notes == ()
 
