@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from benchmarks.images import graded_images
 from benchmarks.probes.colourings import HOUSE, span
 from benchmarks.probes.cost import beyond_sampling
-from benchmarks.probes.estimates import smoothed
 from benchmarks.probes.noise_levels import FIRST, ds_uncond
 from benchmarks.probes.study import FEW, TIMESTEP, Study
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.evaluation.detection import Detection, detection
 from memscan.scanner.evaluation.overlap import percentile_interval
+from memscan.scanner.metrics.smoothing import smoothed
 from testbed.graded.captions import COUNTS
 
 Array = NDArray[np.floating[Any]]
@@ -46,7 +46,8 @@ def scores(study: Study) -> Iterator[tuple[str, float, Array]]:
     maps = {
         f"ds_uncond, t = {TIMESTEP}": (0.0, ds_uncond(study, [TIMESTEP])[0]),
         "ds_uncond, mean of the late steps": (0.0, accumulated),
-        "the same, smoothed by 1.0": (0.0, smoothed(accumulated, 1.0)),
+        "the same, mean of 3 x 3": (0.0, smoothed(accumulated, 3)),
+        "ds_uncond, mean of all steps": (0.0, ds_uncond(study, list(differences)).mean(axis=0)),
     }
     prompt, none = (study.few("shallow", condition, TIMESTEP) for condition in ("prompt", "none"))
     for count in (1, 4, 8):

@@ -29,7 +29,7 @@ def combined(estimates: Array, weights: Array) -> Array:
     return np.tensordot(weights, estimates, axes=1)
 
 
-def smoothed(maps: Array, radius: float) -> Array:
+def blurred(maps: Array, radius: float) -> Array:
     """Maps [..., h, w] under a Gaussian of that standard deviation in cells; at the edges the nearest cell goes on."""
     reach = max(1, int(np.ceil(3 * radius)))
     offsets = np.arange(-reach, reach + 1)

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from benchmarks.probes.cost import beyond_sampling
 from benchmarks.probes.counts import KINDS, cells, reference_of
-from benchmarks.probes.estimates import coefficients, combined, smoothed
+from benchmarks.probes.estimates import blurred, coefficients, combined
 from benchmarks.probes.judge import Truth, judge
 from benchmarks.probes.study import FEW, TIMESTEPS, Study
+from memscan.scanner.metrics.smoothing import smoothed
 
 Array = NDArray[np.float32]
 RADII = (0.7, 1.0, 1.4)
@@ -40,12 +41,15 @@ def lines(study: Study, truth: Truth) -> Iterator[str]:
     steps = ds_uncond(study, late)
     yield line(f"ds_uncond, mean of the steps {', '.join(map(str, late))}", 0, steps.mean(axis=0))
     for radius in RADII:
-        yield line(f"the same, smoothed by {radius}", 0, smoothed(steps.mean(axis=0), radius))
+        yield line(f"the same, Gaussian of {radius}", 0, blurred(steps.mean(axis=0), radius))
+    yield line("the same, mean of 3 x 3", 0, smoothed(steps.mean(axis=0), 3))
     calibrating = ~truth.held_out
-    soft = np.stack([smoothed(one, RADII[0]) for one in steps])
+    soft = np.stack([blurred(one, RADII[0]) for one in steps])
     weights = coefficients(soft[:, calibrating], truth.covers[calibrating])
     shown = ", ".join(f"{one:.2f}" for one in weights)
-    yield line(f"the steps smoothed by {RADII[0]}, weighted on calibration masks ({shown})", 0, combined(soft, weights))
+    yield line(
+        f"each step, Gaussian of {RADII[0]}, weighted on calibration masks ({shown})", 0, combined(soft, weights)
+    )
 
 
 def ds_uncond(study: Study, timesteps: Sequence[int]) -> Array:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from benchmarks.probes.colourings import HOUSE, Rows, span
 from benchmarks.probes.cost import beyond_sampling
 from benchmarks.probes.counts import REPEATED, cells, reference_of
-from benchmarks.probes.estimates import coefficients, combined, smoothed
+from benchmarks.probes.estimates import blurred, coefficients, combined
 from benchmarks.probes.judge import Truth, judge
 from benchmarks.probes.study import FEW, TIMESTEP, Study, replicates
+from memscan.scanner.metrics.smoothing import smoothed
 
 Array = NDArray[np.float32]
 RADII = (0.5, 0.7, 1.0)
@@ -46,9 +47,10 @@ def ways(study: Study) -> Iterator[Way]:
         fewer = beyond_sampling(study.bundle, "shallow", 0.75 * count)
         yield Way(f"shallow, {count} for the prompt, {count // 2} for none", fewer, [one[None] for one in halves])
         for radius in RADII:
-            yield Way(f"shallow, {count}, smoothed by {radius}", passes, [smoothed(one, radius)[None] for one in own])
-        mixed = [np.stack([one, smoothed(one, 1.0)]) for one in own]
-        yield Way(f"shallow, {count}, and itself smoothed by 1.0, weighted", passes, mixed)
+            yield Way(f"shallow, {count}, Gaussian of {radius}", passes, [blurred(one, radius)[None] for one in own])
+        yield Way(f"shallow, {count}, mean of 3 x 3", passes, [smoothed(one, 3)[None] for one in own])
+        mixed = [np.stack([one, blurred(one, 1.0)]) for one in own]
+        yield Way(f"shallow, {count}, and its Gaussian of 1.0, weighted", passes, mixed)
     yield from _neighbours(study, difference)
     yield from _controlled(study, difference)
 

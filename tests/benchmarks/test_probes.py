@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from benchmarks.probes.colourings import HOUSE, LATENT, TABLE, random_table, span, subspaces, table
 from benchmarks.probes.deflation import deflated
-from benchmarks.probes.estimates import coefficients, combined, hutchinson, smoothed
+from benchmarks.probes.estimates import blurred, coefficients, combined, hutchinson
 from benchmarks.probes.judge import Truth, judge
 from benchmarks.probes.products import product_graph
 from benchmarks.probes.study import replicates
@@ -142,10 +142,10 @@ def test_the_coefficient_of_a_control_variate_is_covariance_over_variance() -> N
 
 
 def test_smoothing_keeps_what_is_even_and_spreads_what_is_not() -> None:
-    np.testing.assert_allclose(smoothed(np.ones((2, 5, 6)), 0.7), 1, **CLOSE)
+    np.testing.assert_allclose(blurred(np.ones((2, 5, 6)), 0.7), 1, **CLOSE)
     point = np.zeros((1, 15, 15))
     point[0, 7, 7] = 1
-    found = smoothed(point, 1.0)[0]
+    found = blurred(point, 1.0)[0]
     assert found.sum() == pytest.approx(1)
     np.testing.assert_allclose(found, found.T, **CLOSE)
     assert found[7, 8] / found[7, 7] == pytest.approx(np.exp(-0.5))
