@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-ProbeKind = Literal["hadamard", "rademacher"]
+ProbeKind = Literal["hadamard", "lattice", "rademacher"]
+"""How the probes tell coordinates apart; see `memscan.scanner.metrics.probes`."""
 Stream = Literal["cpu", "cuda"]
 Sampler = Literal["ddim", "dpmsolver++"]
 Engine = Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "torch"]
