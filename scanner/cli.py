@@ -21,6 +21,7 @@ from memscan.scanner.terminal import is_terminal, printable_lines
 
 COMMANDS = {
     "run": "Scan a manifest of prompts: scores and masks to Parquet",
+    "status": "Say how far a run is: done, running, failed, how fast, until when",
     "eval": "Compare results with ground truth, or two results with one another",
     "verify": "Compare generated images with training images",
     "show": "Draw a contact sheet of results",

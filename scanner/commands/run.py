@@ -1,5 +1,6 @@
 """`memscan run`: scan a manifest of prompts."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ def command(
     execution: Execution,
     max_errors: int | None,
     retry_errors: bool,
+    share: str | None,
     dry_run: bool,
 ) -> int:
     """Scan the prompts of MANIFEST, and write scores and masks to Parquet.
@@ -55,7 +57,8 @@ def command(
 
     MANIFEST is a Parquet, CSV or JSONL file with a column `prompt`, and optionally `seed`, `id` and `image`; a text
     file with a prompt on each line; a folder of Parquet files; a glob; or `-`. Stopped at any moment, the same command
-    does the rest; with --retry-errors it scans those rows anew that failed. What is not said about the measurement, the
+    does the rest; with --retry-errors it scans those rows anew that failed. With --share, each of several machines does
+    its share of the parts; how many there are may change from run to run. What is not said about the measurement, the
     model's bundle decides.
     """
     if not manifests and not given.prompts:
@@ -65,7 +68,10 @@ def command(
     from memscan.scanner.model_choice import choose_model
     from memscan.scanner.run.job import make_job
     from memscan.scanner.run.runner import run
+    from memscan.scanner.run.share import WHOLE
+    from memscan.scanner.run.share_choice import choose_share
 
+    own = WHOLE if share is None else choose_share(share, os.environ)
     chosen = choose_model(model, require=require_model)
     if chosen.is_toy:
         how = "chosen" if chosen.named_by else "no --model given"
@@ -81,6 +87,7 @@ def command(
         execution,
         out,
         part_rows=part_rows,
+        share=own,
         verified=not no_verify,
         max_errors=max_errors,
         retry_errors=retry_errors,

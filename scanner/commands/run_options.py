@@ -212,5 +212,10 @@ EXECUTION: Decorator = all_of(
     plans_option(_execution),
     _execution("--max-errors", type=click.IntRange(0), metavar="N", help="Stop when more than N images failed"),
     _execution("--retry-errors", is_flag=True, help="Scan those rows anew that failed before, and keep all others"),
+    _execution(
+        "--share",
+        metavar="I/N|auto[/N]",
+        help="Do the share I of N, from 0; auto: as a Kubernetes Job (auto/N) or a Slurm array numbers it",
+    ),
     _execution("--dry-run", is_flag=True, help="Check manifest and model, say what would be done, and stop"),
 )

@@ -47,7 +47,11 @@ class OutputFolder:
     @property
     def complete(self) -> bool:
         """Whether the mark of a finished run is there."""
-        return layout.SUCCESS in self.store.names(layout.SUCCESS)
+        try:
+            self.store.open(layout.SUCCESS).close()
+        except FileNotFoundError:
+            return False
+        return True
 
     def mark_complete(self) -> None:
         """Say to readers that nothing is missing. The mark is empty: some read every file of the folder as data."""

@@ -5,6 +5,7 @@ maps/part-00000.parquet ...              full maps, if asked for
 images/00000/{row:08d}-{seed}.png ...    sampled images, if asked for: a folder for each part, so none grows large
 _memscan/run.json                        the record of the run
 _memscan/lock-0-of-1, tmp/0-of-1/        lock and temporary files of a share
+_memscan/shares/0-of-1.json              how far the share is, by its worker
 _memscan/damaged/                        what was set aside, since it is torn or no result names it
 """
 
@@ -14,6 +15,7 @@ RESULTS, MAPS, IMAGES = "results/", "maps/", "images/"
 SUCCESS = "results/_SUCCESS"
 RECORD = "_memscan/run.json"
 DAMAGED = "_memscan/damaged/"
+PULSES = "_memscan/shares/"
 
 PROMPTS, FIGURES, SHEET = "prompts.parquet", "figures.json", "sheet.png"
 """What `memscan demo` and `memscan show` lay beside the results."""
@@ -74,3 +76,8 @@ def lock(share: str) -> str:
 def scratch(share: str) -> str:
     """The folder of a share's temporary files."""
     return f"_memscan/tmp/{share}/"
+
+
+def pulse(share: str) -> str:
+    """What the worker of a share says of it."""
+    return f"{PULSES}{share}.json"

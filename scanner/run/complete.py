@@ -27,7 +27,9 @@ def complete(
     there = folder.parts()
     if measurement.save_maps:
         there &= folder.maps()
-    missing = 0
+    missing = len(wanted.parts) - sum(number < len(wanted.parts) for number in there)
+    if missing:  # no need to look into any: of a hundred shares each would read all parts
+        return missing
     for number, extent in enumerate(wanted.parts):
         record = part_record(folder, number, fingerprint) if number in there else None
         if record is None or record.extent.begins(extent):

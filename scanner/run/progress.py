@@ -85,7 +85,7 @@ class LogLines:
         left = seconds / here * (self._total - self._done)
         self._write(
             f"{self._done} of {self._total} images ({self._done / self._total:.0%}){_failed(self._failed)}, "
-            f"{_rate(here, seconds)}, {_duration(left)} left"
+            f"{_rate(here, seconds)}, {duration(left)} left"
         )
 
 
@@ -98,9 +98,13 @@ def _rate(count: int, seconds: float) -> str:
     return f"{per_second:.3g}/s" if per_second >= 1 else f"{60 * per_second:.3g}/min"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A length of time for people, rounded."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -32,6 +32,7 @@ from memscan.scanner.run.job import Job
 from memscan.scanner.run.manifest_rows import ManifestRows
 from memscan.scanner.run.part import ScannedBatch, Work, write_parts
 from memscan.scanner.run.progress import Advance, show_progress
+from memscan.scanner.run.pulse import pulsing
 from memscan.scanner.run.share import claimed
 from memscan.scanner.run.stages import Behind, made_ahead
 from memscan.scanner.samples import Rejected, Sample
@@ -127,7 +128,8 @@ def run(
             folder.unmark_complete()
             _tidy(job, folder, findings, warn)
             work = Work(job, folder, schema, left, {n: findings.parts[n] for n in left if n in findings.parts})
-            total, scanned = _scan(work, found, note, progress, opener)
+            with pulsing(folder.store, job.share.name, **_counts(wanted, extents, found)) as beat:
+                total, scanned = _scan(work, found, note, progress, opener, beat)
             missing = complete(folder, wanted, extents, record.fingerprint.encode(), job.measurement)
         else:
             total, scanned = found, 0
@@ -138,6 +140,17 @@ def run(
 
 def _bounds(record: RunRecord) -> Bounds:
     return Bounds(record.part_rows, record.part_images)
+
+
+def _counts(wanted: Survey, extents: Mapping[int, Extent], found: Tally) -> dict[str, int]:
+    """How much there is in the run and in a share, and what of it is done."""
+    return {
+        "parts": len(wanted.parts),
+        "images": wanted.census.images,
+        "share_images": sum(extent.images for extent in extents.values()),
+        "found": found.images,
+        "failed": found.error,
+    }
 
 
 def _find(
@@ -159,8 +172,11 @@ def _tidy(job: Job, folder: OutputFolder, findings: Findings, warn: Note) -> Non
             drop_stray_maps(folder.store, number)
 
 
-def _scan(work: Work, found: Tally, note: Note, progress: Progress, opener: Opener) -> tuple[Tally, int]:
+def _scan(work: Work, found: Tally, note: Note, progress: Progress, opener: Opener, beat: Advance) -> tuple[Tally, int]:
     """Scan in this thread, while another reads and prepares the next batch and a third writes the ones before.
+
+    Args:
+        beat: is told of every batch, besides `progress`.
 
     Returns:
         The fate of all images, with those that were `found`; and how many of them were scanned.
@@ -187,6 +203,7 @@ def _scan(work: Work, found: Tally, note: Note, progress: Progress, opener: Open
                 scanned = ScannedBatch(batch, tuple(scanner.scan(batch.prepared)))
                 writer.put(scanned)
                 advance(batch.images, scanned.fates.error)
+                beat(batch.images, scanned.fates.error)
                 counted += scanned.fates
                 _stop_at_too_many(job, counted)
             return found + writer.finish(), left
