@@ -58,8 +58,8 @@ def scan(
     Args:
         prompts: a list of prompts; or a manifest: a path, a folder or a glob, as `memscan run` takes it.
         model: a bundle, its folder, or "testbed". None is `MEMSCAN_MODEL`, `memscan.toml`, or else the toy model.
-        out: the folder of the results, in which a scan that was stopped goes on. None keeps them in a temporary folder
-            that vanishes with the returned object.
+        out: the folder of the results, or its URL in an object store, in which a scan that was stopped goes on. None
+            keeps them in a temporary folder that vanishes with the returned object.
         seeds: of every prompt of a list, one image for each; by default 0. A manifest has seeds of its own.
         columns: the manifest's columns by their names, and those to carry through.
         maps, images: keep whole maps, and the generated images.

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from memscan.scanner import embedded
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.errors import UsageError
+from memscan.scanner.place import Place, Url, place_of
 
 VARIABLE, REQUIRE_VARIABLE = "MEMSCAN_MODEL", "MEMSCAN_REQUIRE_MODEL"
 FILE = "memscan.toml"
@@ -23,9 +24,9 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 
 class ChosenModel(NamedTuple):
-    """A bundle's folder, and who named it: "--model", the variable, the file, or nobody."""
+    """A bundle's folder or URL, and who named it: "--model", the variable, the file, or nobody."""
 
-    path: Path
+    path: Place
     named_by: str | None
 
     @property
@@ -33,24 +34,25 @@ class ChosenModel(NamedTuple):
         return self.path == embedded.BUNDLE
 
     def open(self, *, verify: bool = True) -> Bundle:
-        """The bundle, as `open_bundle`; an error says who named it, where that was not the caller.
+        """The bundle, as `open_bundle`, fetched first from an object store; an error says who named it, if others did.
 
         Raises:
             UsageError: as `open_bundle`.
+        EnvironmentFailed, OSError: as `fetched_bundle`.
         """
         try:
-            return open_bundle(self.path, verify=verify)
+            return open_bundle(_folder_of(self.path), verify=verify)
         except UsageError as error:
             if self.named_by in (None, "--model"):
                 raise
             raise type(error)(f"{error} ({self.path} is the model by {self.named_by})") from error
 
 
-def choose_model(given: str | Path | None = None, *, require: bool = False) -> ChosenModel:
+def choose_model(given: str | Place | None = None, *, require: bool = False) -> ChosenModel:
     """The model to scan.
 
     Args:
-        given: a bundle's folder or "testbed", or None to look where this module says.
+        given: a bundle's folder or URL, or "testbed", or None to look where this module says.
         require: refuse to fall back to the toy.
 
     Raises:
@@ -60,12 +62,20 @@ def choose_model(given: str | Path | None = None, *, require: bool = False) -> C
     sources = (("--model", given), (VARIABLE, os.environ.get(VARIABLE)), (FILE, settings.get("model")))
     for source, value in sources:
         if value:
-            return ChosenModel(embedded.BUNDLE if str(value) == TESTBED else Path(value), source)
+            return ChosenModel(embedded.BUNDLE if str(value) == TESTBED else place_of(value), source)
     if require or _required_by_environment() or settings.get("require_model", False):
         raise UsageError(
             f"no model is named, and one is required: give --model DIR, or set {VARIABLE}, or `model` in {FILE}"
         )
     return ChosenModel(embedded.BUNDLE, None)
+
+
+def _folder_of(place: Place) -> Path:
+    if not isinstance(place, Url):
+        return place
+    from memscan.scanner.objects.fetch import fetched_bundle
+
+    return fetched_bundle(place)
 
 
 def _required_by_environment() -> bool:

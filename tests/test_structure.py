@@ -15,9 +15,9 @@ PACKAGE = "memscan."
 
 # From the ground up; wings on one line may not import each other.
 SCANNER = (
-    ("errors", "terminal", "telemetry", "graph_names", "records", "external_data", "embedded"),
-    ("notes", "local_path", "bundle_files"),
-    ("settings",),
+    ("errors", "terminal", "telemetry", "graph_names", "records", "external_data", "embedded", "user_cache"),
+    ("notes", "place", "bundle_files"),
+    ("settings", "local_path", "objects"),
     ("samples", "bundle_parts"),
     ("bundle",),
     ("sampling",),

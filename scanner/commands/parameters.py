@@ -6,6 +6,7 @@ import click
 
 from memscan.scanner.errors import UsageError
 from memscan.scanner.local_path import local_path
+from memscan.scanner.place import Place, place_of
 
 
 class UnicodeText(click.ParamType):
@@ -29,5 +30,17 @@ class LocalPath(click.ParamType):
     def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         try:
             return local_path(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+class AnyPlace(click.ParamType):
+    """A path of this machine, or the URL of an object store."""
+
+    name = "place"
+
+    def convert(self, value: str | Place, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        try:
+            return place_of(value) if isinstance(value, str) else value
         except UsageError as error:
             self.fail(str(error), param, ctx)

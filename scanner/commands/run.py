@@ -2,7 +2,6 @@
 
 import os
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +9,7 @@ import click
 from memscan.scanner.commands.options import GroupedCommand
 from memscan.scanner.commands.run_options import EXECUTION, INPUT, MEASUREMENT, MODEL, OUTPUT, InputOptions
 from memscan.scanner.notes import note, warn
+from memscan.scanner.place import Place
 from memscan.scanner.run.request import Request
 from memscan.scanner.settings import Execution
 
@@ -36,11 +36,11 @@ memscan: nothing to scan yet: give a manifest, or a prompt.
 def command(
     manifests: tuple[str, ...],
     given: InputOptions,
-    model: Path | None,
+    model: Place | None,
     require_model: bool,
     no_verify: bool,
     request: Request,
-    out: Path | None,
+    out: Place | None,
     part_rows: int | None,
     execution: Execution,
     max_errors: int | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memscan.scanner.commands.options import all_of, choice, gathered, grouped, plans_option
-from memscan.scanner.commands.parameters import LocalPath, UnicodeText
+from memscan.scanner.commands.parameters import AnyPlace, LocalPath, UnicodeText
 from memscan.scanner.run.request import Request
 from memscan.scanner.settings import Derivative, Engine, Execution, Fit, ProbeKind, Provider, Sampler, Stream
 
@@ -108,8 +108,8 @@ INPUT: Decorator = all_of(
 MODEL: Decorator = all_of(
     _model(
         "--model",
-        type=LocalPath(),
-        metavar="DIR|testbed",
+        type=AnyPlace(),
+        metavar="DIR|URL|testbed",
         help="Bundle made by `memscan export`  [default: MEMSCAN_MODEL, memscan.toml, else the toy model testbed]",
     ),
     _model("--require-model", is_flag=True, help="Fail where no model is named, rather than scan the toy"),
@@ -182,7 +182,7 @@ MEASUREMENT: Decorator = all_of(
 )
 
 OUTPUT: Decorator = all_of(
-    _output("--out", type=LocalPath(), metavar="DIR", help="Output folder  [default: NAME.memscan]"),
+    _output("--out", type=AnyPlace(), metavar="DIR|URL", help="Output folder  [default: NAME.memscan]"),
     _output(
         "--part-rows",
         type=click.IntRange(1),

@@ -4,12 +4,12 @@ import dataclasses
 import json
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from memscan.scanner.commands.parameters import LocalPath
+from memscan.scanner.commands.parameters import AnyPlace
+from memscan.scanner.place import Place
 from memscan.scanner.run.progress import duration
 from memscan.scanner.terminal import printable
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("status", short_help="Say how far a run is")
-@click.argument("out", type=LocalPath())
+@click.argument("out", type=AnyPlace())
 @click.option("--json", "as_json", is_flag=True, help="One JSON object")
 @click.option(
     "--watch",
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Look twice, so long apart, and name the shares that said nothing in between",
 )
-def command(out: Path, as_json: bool, watch: int | None) -> None:
+def command(out: Place, as_json: bool, watch: int | None) -> None:
     """Say how far the run in the folder OUT is: what is done, running and failed, how fast, and until when.
 
     \b
@@ -39,9 +39,9 @@ def command(out: Path, as_json: bool, watch: int | None) -> None:
     """
     from memscan.scanner.results.folder import OutputFolder
     from memscan.scanner.results.status import read_status, silent
-    from memscan.scanner.results.store import LocalStore
+    from memscan.scanner.results.store_at import store_at
 
-    folder = OutputFolder(LocalStore(out))
+    folder = OutputFolder(store_at(out))
     status = read_status(folder)
     quiet: tuple[str, ...] | None = None
     if watch is not None:
@@ -89,7 +89,8 @@ def _share(pulse: "Pulse", quiet: tuple[str, ...] | None) -> str:
     state = "silent" if pulse.share in (quiet or ()) else pulse.state
     return printable(
         f"{pulse.share:<10} {state:<8} {pulse.finished:,} of {pulse.share_images:,} images, "
-        f"{pulse.failed:,} with errors, {pulse.rate:.3g}/s by process {pulse.process} of {pulse.host}, {_age(pulse.written)}"
+        f"{pulse.failed:,} with errors, {pulse.rate:.3g}/s by process {pulse.process} of {pulse.host}, "
+        f"{_age(pulse.written)}"
     )
 
 

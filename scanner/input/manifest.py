@@ -26,6 +26,7 @@ from memscan.scanner.input.parquet import ParquetSource
 from memscan.scanner.input.reading import DEFAULT_READING, Reading
 from memscan.scanner.input.rows import RawRow, parse_row
 from memscan.scanner.input.text_file import TextSource
+from memscan.scanner.place import Place
 from memscan.scanner.samples import Rejected
 
 
@@ -142,7 +143,7 @@ def prompt_manifest(prompts: tuple[str, ...], seeds: tuple[int, ...] | None = No
     return Manifest("prompts", len(prompts), {}, prompts=prompts, seeds=seeds)
 
 
-def _input_file(path: Path, columns: Columns, reading: Reading) -> InputFile:
+def _input_file(path: Place, columns: Columns, reading: Reading) -> InputFile:
     is_stdin = path == STDIN
     if not is_stdin and reading.format is None:
         check_name(path)

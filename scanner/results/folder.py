@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterator
 from memscan.scanner.errors import ResumeRefused
 from memscan.scanner.results import layout
 from memscan.scanner.results.part_file import PartRecord
-from memscan.scanner.results.store import LocalStore
+from memscan.scanner.results.store import Store
 from memscan.scanner.results.torn import parquet
 
 
 class OutputFolder:
     """An output folder in a store. Opening it touches nothing."""
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self.path = store.path
 

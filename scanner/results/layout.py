@@ -6,6 +6,7 @@ images/00000/{row:08d}-{seed}.png ...    sampled images, if asked for: a folder 
 _memscan/run.json                        the record of the run
 _memscan/lock-0-of-1, tmp/0-of-1/        lock and temporary files of a share
 _memscan/shares/0-of-1.json              how far the share is, by its worker
+_memscan/probe-...                       for seconds, in an object store: does it keep the first of two?
 _memscan/damaged/                        what was set aside, since it is torn or no result names it
 """
 
@@ -16,6 +17,7 @@ SUCCESS = "results/_SUCCESS"
 RECORD = "_memscan/run.json"
 DAMAGED = "_memscan/damaged/"
 PULSES = "_memscan/shares/"
+PROBE = "_memscan/probe-"
 
 PROMPTS, FIGURES, SHEET = "prompts.parquet", "figures.json", "sheet.png"
 """What `memscan demo` and `memscan show` lay beside the results."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.local_path import local_path
+from memscan.scanner.place import Place, place_of
 from memscan.scanner.records import RecordError
 from memscan.scanner.results import layout
 from memscan.scanner.results.checked import check_table
@@ -31,7 +31,8 @@ from memscan.scanner.results.part_file import PartRecord, image_digest
 from memscan.scanner.results.rle import decode
 from memscan.scanner.results.run_metadata import read_run_metadata
 from memscan.scanner.results.schema import COLUMNS
-from memscan.scanner.results.store import LocalStore, Store
+from memscan.scanner.results.store import Store
+from memscan.scanner.results.store_at import store_at
 from memscan.scanner.results.torn import Torn, parquet, told_apart
 from memscan.scanner.samples import Key
 
@@ -58,7 +59,7 @@ class Results:
     `finished` says that no part is missing.
     """
 
-    path: Path
+    path: Place
     latent_channels: int
     mask_map: str
     score_name: str
@@ -250,7 +251,7 @@ class Results:
 
 
 def open_results(path: str | Path, *, kept: object = None) -> Results:
-    """Open the results folder `path` (what `memscan run --out` wrote).
+    """Open the results folder `path`, of this machine or by its URL (what `memscan run --out` wrote).
 
     Args:
         kept: is held as long as the results are: what the folder vanishes with.
@@ -258,23 +259,23 @@ def open_results(path: str | Path, *, kept: object = None) -> Results:
     Raises:
         UsageError: no such folder, no finished part in it, or an unreadable part.
     """
-    path = local_path(path)
-    store = LocalStore(path)
+    place = place_of(path)
+    store = store_at(place)
     files = _tables(store, layout.RESULTS)
     if not files:
-        raise UsageError(f"no results in {path}: give the folder that `memscan run` wrote (its --out)")
-    with _readable(path / files[0]), parquet(store, files[0]) as file:
+        raise UsageError(f"no results in {place}: give the folder that `memscan run` wrote (its --out)")
+    with _readable(place / files[0]), parquet(store, files[0]) as file:
         found = file.schema_arrow.metadata or {}
     try:
         said = read_run_metadata(found)
     except KeyError as error:
         raise UsageError(
-            f"{path / layout.RESULTS} was not written by `memscan run`: it lacks {error.args[0]}"
+            f"{place / layout.RESULTS} was not written by `memscan run`: it lacks {error.args[0]}"
         ) from error
     except RecordError as error:
-        raise _damaged(path / files[0], str(error)) from error
+        raise _damaged(place / files[0], str(error)) from error
     return Results(
-        path=path,
+        path=place,
         latent_channels=said.latent_channels,
         mask_map=said.mask_map,
         score_name=said.score_name,
@@ -295,12 +296,12 @@ def _tables(store: Store, prefix: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _readable(file: Path) -> Iterator[None]:
+def _readable(file: Place) -> Iterator[None]:
     try:
         yield
     except Torn as torn:
         raise _damaged(file, str(torn)) from torn
 
 
-def _damaged(file: Path, why: str) -> UsageError:
+def _damaged(file: Place, why: str) -> UsageError:
     return UsageError(f"{file} is damaged ({why}): the command of the run does it again")

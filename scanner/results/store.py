@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Protocol
 
+from memscan.scanner.place import Place
 from memscan.scanner.results.layout import DAMAGED, scratch
 
 _FLUSHED_AT_ONCE = 16
@@ -33,8 +34,11 @@ class Together(Protocol):
 class Store(Protocol):
     """A set of named files. Names are relative and have slashes; those that begin alike lie together.
 
-    Every method raises OSError, with its number, where the disk or the network fails.
+    `path` is where they lie. Every method raises OSError, with its number, where the disk or the network fails.
     """
+
+    @property
+    def path(self) -> Place: ...
 
     def names(self, prefix: str) -> Iterator[str]:
         """The names that begin with `prefix`, sorted; those of files that are being written are not among them."""
@@ -56,6 +60,12 @@ class Store(Protocol):
 
     def retract(self, name: str) -> None:
         """Take an empty file back, if it is there; what is not empty is set aside."""
+
+    def prepare(self) -> str | None:
+        """Make ready for writing, and clear what dead writers left half written; says what the place cannot promise."""
+
+    def lock_file(self, name: str) -> Path | None:
+        """A file of this name that can be locked; None where nothing can."""
 
 
 class LocalStore:
@@ -163,12 +173,17 @@ class LocalStore:
         file.unlink(missing_ok=True)
         _sync_folder(file.parent)
 
-    def prepare(self) -> None:
-        """Make the folder for files that are being written, and clear it of those whose writer is dead."""
+    def prepare(self) -> str | None:
+        """As in `Store`: make the folder for files that are being written, and clear it of those of dead writers."""
         _make_folder(self._aside)
         for file in self._aside.iterdir():
             if _is_orphan(file, self._began):
                 file.unlink(missing_ok=True)
+        return None
+
+    def lock_file(self, name: str) -> Path | None:
+        """As in `Store`."""
+        return self.path / name
 
     def _temporary(self, final: Path) -> Path:
         _make_folder(self._aside)

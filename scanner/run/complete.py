@@ -24,9 +24,9 @@ def complete(
         ResumeRefused: a part was made of other rows than the manifest has, or by another run.
         OSError: a file cannot be read.
     """
-    there = folder.parts()
+    there = folder.parts() | {*own}  # a store may list late what was just written
     if measurement.save_maps:
-        there &= folder.maps()
+        there &= folder.maps() | {*own}
     missing = len(wanted.parts) - sum(number < len(wanted.parts) for number in there)
     if missing:  # no need to look into any: of a hundred shares each would read all parts
         return missing

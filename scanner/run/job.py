@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from memscan.scanner.bundle import Bundle, file_digest
 from memscan.scanner.input.manifest import Manifest
-from memscan.scanner.local_path import local_path
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.plan import Price, plan_calls, price
+from memscan.scanner.place import Place, place_of
 from memscan.scanner.results.run_record import RunRecord
 from memscan.scanner.results.schema import SCHEMA_VERSION, result_schema
 from memscan.scanner.run.measurement import build_measurement, matching_calibrations
@@ -41,7 +41,7 @@ class Job:
     bundle: Bundle
     measurement: Measurement
     execution: Execution
-    out: Path
+    out: Place
     part_rows: int = PART_ROWS
     share: Share = WHOLE
     verified: bool = True
@@ -114,11 +114,12 @@ def make_job(
     """The job that a caller asks for, from Python or from the command line.
 
     Args:
-        out: the folder of the results; None is named after the manifest, in the working folder.
+        out: the folder of the results, or its URL; None is named after the manifest, in the working folder.
         warn: is given what the user should know about the measurement.
 
     Raises:
-        UsageError: what is asked for is nothing that this bundle can measure, or `out` is a URL.
+        UsageError: what is asked for is nothing that this bundle can measure, or `out` is a URL of
+            an unknown kind.
     """
     measurement, notes = build_measurement(bundle, request)
     for text in notes:
@@ -128,7 +129,7 @@ def make_job(
         bundle,
         measurement,
         execution,
-        local_path(f"{manifest.name}.memscan" if out is None else out),
+        place_of(f"{manifest.name}.memscan" if out is None else out),
         PART_ROWS if part_rows is None else part_rows,
         share,
         verified=verified,

@@ -17,12 +17,11 @@ from memscan.scanner.input.manifest import Census
 from memscan.scanner.model.graphs import Graphs, open_graphs
 from memscan.scanner.notes import Note
 from memscan.scanner.notes import warn as log_warning
-from memscan.scanner.results import layout
 from memscan.scanner.results.extent import Extent
 from memscan.scanner.results.finished import Findings, finished_parts
 from memscan.scanner.results.folder import OutputFolder
 from memscan.scanner.results.run_record import RunRecord, adopt_record, held_record
-from memscan.scanner.results.store import LocalStore
+from memscan.scanner.results.store_at import store_at
 from memscan.scanner.results.stray_maps import drop_stray_maps
 from memscan.scanner.results.tally import Tally
 from memscan.scanner.run.batches import batches
@@ -76,7 +75,7 @@ def preview(job: Job) -> Outlook:
         UsageError: as `run`, except for what only the rows of finished parts can tell.
         EnvironmentFailed: the engine cannot be started.
     """
-    folder = OutputFolder(LocalStore(job.out))
+    folder = OutputFolder(store_at(job.out))
     held = held_record(folder, job.record)
     census = survey(job.manifest, _bounds(held or job.record)).census
     job.schema(job.record)
@@ -106,7 +105,7 @@ def run(
         EnvironmentFailed: another process works on the share; the device failed.
         OSError: the disk failed, or is full.
     """
-    folder = OutputFolder(LocalStore(job.out, layout.scratch(job.share.name)))
+    folder = OutputFolder(store_at(job.out, job.share.name))
     held = held_record(folder, job.record)
     bounds = _bounds(held or job.record)
     wanted = survey(job.manifest, bounds)

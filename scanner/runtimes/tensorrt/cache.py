@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from memscan.scanner.errors import EnvironmentFailed
 from memscan.scanner.runtimes.tensorrt.interface import Interface
 from memscan.scanner.runtimes.tensorrt.key import PlanKey
+from memscan.scanner.user_cache import user_cache
 
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -54,9 +55,8 @@ class _Record:
 
 
 def default_folder() -> Path:
-    """$XDG_CACHE_HOME/memscan/plans; ~/.cache stands in for a variable that is not set, or is no absolute path."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "memscan" / "plans"
+    """`plans` in the user's cache."""
+    return user_cache("plans")
 
 
 class PlanCache:
