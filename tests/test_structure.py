@@ -29,6 +29,7 @@ SCANNER = (
     ("scanning",),
     ("model_choice",),
     ("run",),
+    ("fleet",),
     ("api",),
     ("calibration", "evaluation"),
     ("sheet",),

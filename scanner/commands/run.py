@@ -1,8 +1,9 @@
 """`memscan run`: scan a manifest of prompts."""
 
+import functools
 import os
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,7 @@ from memscan.scanner.run.request import Request
 from memscan.scanner.settings import Execution
 
 if TYPE_CHECKING:
+    from memscan.scanner.model_choice import ChosenModel
     from memscan.scanner.run.job import Job
     from memscan.scanner.run.runner import Summary
 
@@ -46,6 +48,8 @@ def command(
     max_errors: int | None,
     retry_errors: bool,
     share: str | None,
+    ray: str | None,
+    workers: int | None,
     dry_run: bool,
 ) -> int:
     """Scan the prompts of MANIFEST, and write scores and masks to Parquet.
@@ -65,12 +69,19 @@ def command(
         click.echo(_NOTHING_TO_SCAN, err=True)
         return 2
 
+    from memscan.scanner.fleet.ray import run_on_ray
     from memscan.scanner.model_choice import choose_model
     from memscan.scanner.run.job import make_job
     from memscan.scanner.run.runner import run
     from memscan.scanner.run.share import WHOLE
     from memscan.scanner.run.share_choice import choose_share
 
+    if ray is not None and share is not None:
+        raise click.UsageError("--ray hands out all shares: leave --share out")
+    if ray is not None and "-" in manifests:
+        raise click.UsageError("--ray reads the manifest on other machines: give it as a file, not as -")
+    if workers is not None and ray is None:
+        raise click.UsageError("--workers is for --ray")
     own = WHOLE if share is None else choose_share(share, os.environ)
     chosen = choose_model(model, require=require_model)
     if chosen.is_toy:
@@ -80,29 +91,45 @@ def command(
     for text in manifest.remarks:
         note(text)
     bundle = chosen.open(verify=not no_verify)
-    job = make_job(
-        manifest,
-        bundle,
-        request,
-        execution,
-        out,
-        part_rows=part_rows,
-        share=own,
-        verified=not no_verify,
-        max_errors=max_errors,
-        retry_errors=retry_errors,
-        warn=warn,
-    )
+    settings = {
+        "part_rows": part_rows,
+        "share": own,
+        "verified": not no_verify,
+        "max_errors": max_errors,
+        "retry_errors": retry_errors,
+    }
+    job = make_job(manifest, bundle, request, execution, out, **settings, warn=warn)
     if dry_run:
         _describe(job)
         code = 0
     else:
-        summary = run(job, note=note)
+        if ray is None:
+            summary = run(job, note=note)
+        else:
+            make = functools.partial(_job_again, manifests, given, chosen, request, execution, job.out, settings)
+            summary = run_on_ray(make, ray, workers=workers, note=note)
         _report(job, summary)
         code = 3 if summary.total.error else 0
     if chosen.is_toy:
         warn("TOY MODEL: what was measured is the embedded toy, and says nothing about a model of yours")
     return code
+
+
+def _job_again(
+    manifests: tuple[str, ...],
+    given: InputOptions,
+    chosen: "ChosenModel",
+    request: Request,
+    execution: Execution,
+    out: Place,
+    settings: dict[str, Any],
+) -> "Job":
+    """The job, made on another machine: all that was to be said of it has been said."""
+    from memscan.scanner.run.job import make_job
+
+    bundle = chosen.open(verify=settings["verified"])
+    manifest = given.open(manifests, request.carry)
+    return make_job(manifest, bundle, request, execution, out, **settings, warn=lambda text: None)
 
 
 def _describe(job: "Job") -> None:

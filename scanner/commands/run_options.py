@@ -217,5 +217,7 @@ EXECUTION: Decorator = all_of(
         metavar="I/N|auto[/N]",
         help="Do the share I of N, from 0; auto: as a Kubernetes Job (auto/N) or a Slurm array numbers it",
     ),
+    _execution("--ray", metavar="ADDRESS", help="Let a Ray cluster do it: HOST:PORT, ray://HOST:PORT, auto, or local"),
+    _execution("--workers", type=click.IntRange(1), metavar="N", help="Of --ray  [default: one for each GPU, or CPU]"),
     _execution("--dry-run", is_flag=True, help="Check manifest and model, say what would be done, and stop"),
 )

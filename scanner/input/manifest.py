@@ -73,6 +73,11 @@ class Manifest:
     unused: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
+    @property
+    def one_image_a_row(self) -> bool:
+        """Whether every row has one image, whatever it holds: nothing says seeds."""
+        return (self.seeds is None or len(self.seeds) == 1) and not any("seed" in one.used for one in self.sources)
+
     def rows(self, start: int = 0, stop: int | None = None, *, images: bool = True) -> Iterator[RawRow]:
         """The rows from `start` to before `stop` (default: the end) in order; what lies outside is not read.
 

@@ -69,10 +69,8 @@ class ObjectStore:
             try:
                 self._objects.write(name, content, absent=True, attributes={_WRITER: own})
                 return True
-            except FileExistsError:
-                return self._writer(name) == own  # it may be ours: the answer to a first try was lost
-            except OSError:
-                writer = self._writer(name)
+            except OSError:  # also FileExistsError, which is said of a conflict with another try
+                writer = self._writer(name)  # it may be ours: the answer to a first try was lost
                 if writer is not None:
                     return writer == own
                 if last:

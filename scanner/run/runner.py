@@ -108,12 +108,12 @@ def run(
     folder = OutputFolder(store_at(job.out, job.share.name))
     held = held_record(folder, job.record)
     bounds = _bounds(held or job.record)
-    wanted = survey(job.manifest, bounds)
+    wanted = survey(job.manifest, bounds, job.share)
     job.schema(job.record)  # refuses what cannot be carried before anything is written
     with claimed(folder.store, job.share, note):
         record = adopt_record(folder, job.record)
         if _bounds(record) != bounds:
-            wanted = survey(job.manifest, _bounds(record))
+            wanted = survey(job.manifest, _bounds(record), job.share)
         if record.part_rows != job.part_rows:
             note(f"{job.out} is cut into parts of {record.part_rows} rows, and stays so")
         schema = job.schema(record)
