@@ -9,6 +9,7 @@ import ast
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ OPAQUE = {"str", "int", "bool", "object", "float", "datetime"}
 
 def check_model(value: Any, kind: str, where: str = "") -> None:
     """Check a value of YAML by one of the client's types; what it does not know is refused, which its reader drops."""
-    listed, mapped = re.fullmatch(r"list\[(.*)\]", kind), re.fullmatch(r"dict\(str, (.*)\)", kind)
+    listed, mapped = re.fullmatch(r"[Ll]ist\[(.*)\]", kind), re.fullmatch(r"[Dd]ict[\[(]str, (.*)[\])]", kind)
     if listed:
         assert isinstance(value, list), where
         for index, item in enumerate(value):
@@ -96,7 +97,8 @@ def test_ray_job() -> None:
 
 
 def test_slurm_array() -> None:
-    subprocess.run(["shellcheck", "--severity=style", str(ARRAY)], check=True, timeout=120)
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    subprocess.run([shellcheck, "--severity=style", str(ARRAY)], check=True, timeout=120)
     text = ARRAY.read_text()
     options = dict(re.findall(r"^#SBATCH --([a-z-]+)(?:=(\S+))?$", text, re.M))
     assert len(options) == len(re.findall(r"^#SBATCH", text, re.M))

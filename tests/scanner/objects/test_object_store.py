@@ -107,7 +107,7 @@ def test_start_finds_out_whether_the_first_of_two_is_kept(kind: str, store: Obje
 
 
 @pytest.mark.parametrize("fault", ["conflicts", "lost_answers"])
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("times", [1, 2])
 def test_whoever_creates_a_file_is_told_so_though_the_answer_is_lost(
     fault: str, times: int, store: ObjectStore, server: FakeS3
 ) -> None:
