@@ -89,9 +89,9 @@ def place_of(text: str | Path) -> Place:
     return Url(scheme, bucket, key)
 
 
-def is_url(text: str | Path) -> bool:
-    """Whether a text is a URL of any kind."""
-    return _URL.match(str(text)) is not None
+def is_url(text: str) -> bool:
+    """Whether a text is a URL of any kind, with both slashes: what else has a colon may be a file's name."""
+    return "://" in text and _URL.match(text) is not None
 
 
 def redacted(text: str) -> str:

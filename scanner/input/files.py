@@ -90,7 +90,7 @@ def _find(manifest: str) -> Found:
     if manifest == str(STDIN):
         return Found((STDIN,))
     try:
-        path = place_of(manifest)
+        path = place_of(manifest) if is_url(manifest) else Path(manifest)
     except UsageError as error:
         raise ManifestError(str(error)) from error
     if isinstance(path, Url):

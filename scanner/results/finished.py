@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from memscan.scanner.errors import ResumeRefused
 from memscan.scanner.results import layout
+from memscan.scanner.results.at_once import in_order
 from memscan.scanner.results.extent import Extent
 from memscan.scanner.results.folder import OutputFolder
 from memscan.scanner.results.maps_table import MAPS_SCHEMA
@@ -111,8 +112,9 @@ def finished_parts(
         OSError: a file cannot be read.
     """
     look = _Look(folder, schema, known)
-    there = {number for number in folder.parts() if number in extents or number >= count}
-    read = {number: found for number in sorted(there) if (found := look.results(number))}
+    there = sorted(number for number in folder.parts() if number in extents or number >= count)
+    results = in_order(folder.store, look.results, there)
+    read = {number: found for number, found in zip(there, results, strict=True) if found}
     of_record = {number: found.record.extent for number, found in read.items()}
     for number, extent in of_record.items():
         if number >= count:
@@ -127,7 +129,8 @@ def finished_parts(
             if now.pictures.get(row, digest) != digest:
                 _refuse_row(folder, Change(row, "its image is another one"))
     maps = [number for number in sorted(folder.maps()) if number in extents or number >= count] if with_maps else []
-    whole_maps = {number for number in maps if look.maps(number)}
+    are_whole = in_order(folder.store, look.maps, maps)
+    whole_maps = {number for number, is_whole in zip(maps, are_whole, strict=True) if is_whole}
     parts = {
         number: dataclasses.replace(
             found,
@@ -137,7 +140,7 @@ def finished_parts(
         )
         for number, found in read.items()
     }
-    return Findings(parts, tuple(look.torn))
+    return Findings(parts, tuple(sorted(look.torn)))
 
 
 def part_record(folder: OutputFolder, number: int, fingerprint: bytes) -> PartRecord | None:

@@ -30,6 +30,7 @@ class ObjectStore:
 
     def __init__(self, path: Url, objects: Objects | None = None) -> None:
         self.path = path
+        self.at_once = _AT_ONCE
         self._objects = objects or Objects(path)
         self._keeps_first = True
 

@@ -7,17 +7,15 @@ machines: who wants to know looks twice, see `silent`.
 import dataclasses
 import functools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from memscan.scanner.errors import UsageError
 from memscan.scanner.results import layout
+from memscan.scanner.results.at_once import in_order
 from memscan.scanner.results.folder import OutputFolder
 from memscan.scanner.results.part_file import PartRecord
 from memscan.scanner.results.pulse import Pulse, read_pulses
 from memscan.scanner.results.tally import Tally
 from memscan.scanner.results.torn import Torn
-
-_AT_ONCE = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Status:
 
 
 def read_status(folder: OutputFolder) -> Status:
-    """Read how far the run in a folder is; the footers of its parts are read, several at a time.
+    """Read how far the run in a folder is; the footers of its parts are read.
 
     Raises:
         UsageError: there is no run.
@@ -69,8 +67,7 @@ def read_status(folder: OutputFolder) -> Status:
     numbers = sorted(folder.parts())
     if not pulses and not numbers and not _has_record(folder):
         raise UsageError(f"no run in {folder.path}: give the folder that `memscan run` writes (its --out)")
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        records = list(threads.map(functools.partial(_record, folder), numbers))
+    records = list(in_order(folder.store, functools.partial(_record, folder), numbers))
     whole = [record for record in records if record is not None]
     complete = folder.complete
     return Status(

@@ -34,11 +34,14 @@ class Together(Protocol):
 class Store(Protocol):
     """A set of named files. Names are relative and have slashes; those that begin alike lie together.
 
-    `path` is where they lie. Every method raises OSError, with its number, where the disk or the network fails.
+    `path` is where they lie, and `at_once` how many are best read at a time. Every method raises OSError, with its
+    number, where the disk or the network fails.
     """
 
     @property
     def path(self) -> Place: ...
+    @property
+    def at_once(self) -> int: ...
 
     def names(self, prefix: str) -> Iterator[str]:
         """The names that begin with `prefix`, sorted; those of files that are being written are not among them."""
@@ -79,6 +82,7 @@ class LocalStore:
 
     def __init__(self, path: Path, aside: str = scratch("0-of-1")) -> None:
         self.path = path
+        self.at_once = 1
         self._aside = path / aside
         self._began = time.time()
 

@@ -159,7 +159,7 @@ def test_a_name_that_is_not_utf_8_is_read_and_named_safely(suffix: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    "url", ["hf://datasets/x/y.parquet", "https://x.org/*.csv", "ftp://x/m.csv", "hdfs:/x/m.parquet"]
+    "url", ["hf://datasets/x/y.parquet", "https://x.org/*.csv", "ftp://x/m.csv", "hdfs://x/m.parquet"]
 )
 def test_a_url_of_another_kind_is_refused(url: str) -> None:
     with pytest.raises(

@@ -23,7 +23,7 @@ PARTS, ROWS = 10_000, 2_560_000
 class Listed:
     """A store that holds so many parts of results and maps, and counts what it is asked."""
 
-    path = Path("night")
+    path, at_once = Path("night"), 1
 
     def __init__(self, parts: int) -> None:
         self.asked: collections.Counter[str] = collections.Counter()
