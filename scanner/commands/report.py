@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
+from memscan.scanner.commands.options import rate_option
 from memscan.scanner.commands.parameters import LocalPath
 from memscan.scanner.notes import note
 
 _MOST_IMAGES = 2000  # a browser holds them all, with their maps
-_RATE = 0.01
 
 
 @click.command("report", short_help="Write a page on results, to be read in a browser")
@@ -22,13 +22,7 @@ _RATE = 0.01
     help="Show at most so many images, those with the highest scores",
 )
 @click.option("--step", type=int, help="Report on this measured step (index)  [default: the last one]")
-@click.option(
-    "--rate",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=_RATE,
-    show_default=True,
-    help="False-positive rate at which p-values flag an image; without p-values its mask does",
-)
+@rate_option
 @click.option("--ground-truth", metavar="FILE|testbed", help="Show what is truly memorized, and a ROC curve")
 @click.option("--training", type=LocalPath(), metavar="FOLDER", help="Show training pictures, named as for `verify`")
 def command(

@@ -37,8 +37,10 @@ class Chart:
 
 def histogram_chart(counts: Mapping[str, NDArray[np.int64]], axis: Axis, threshold: float | None) -> Chart:
     """The chart of counts [BINS] by series; heights are logarithms of 1 + count, so that one image is seen."""
-    tallest = math.log10(1 + max(int(counted.max()) for counted in counts.values()))
-    decades = [10**power for power in range(int(tallest) + 1)]
+    most = max(int(counted.max()) for counted in counts.values())
+    tallest = math.log10(1 + most)
+    decades = [10**power for power in range(int(math.log10(most)) + 1)]
+    marks = [*(count for count in decades if 2 * count <= most), most]
     series = []
     for name, counted in counts.items():
         bars = []
@@ -51,7 +53,7 @@ def histogram_chart(counts: Mapping[str, NDArray[np.int64]], axis: Axis, thresho
     return Chart(
         series=tuple(series),
         across=((0, f"{low:.3g}"), (WIDTH / 2, f"{middle:.3g}"), (WIDTH, f"{high:.3g}")),
-        up=tuple((_round(HEIGHT * (1 - math.log10(1 + count) / tallest)), f"{count:,}") for count in decades),
+        up=tuple((_round(HEIGHT * (1 - math.log10(1 + count) / tallest)), f"{count:,}") for count in marks),
         threshold=marked,
     )
 

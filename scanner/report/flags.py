@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 COLUMNS = ("status", "mask_share", "p_value")
 """What must be read of the results, as far as they have it."""
 
-RATE = 0.01
-
 
 def has_p_values(table: pa.Table) -> bool:
     """Whether any row has a p-value."""

@@ -86,7 +86,9 @@ def cards(
         mask = None if row["mask"] is None else next(masked)
         known = _known(truth, row)
         layers = _layers(mask, known, {name: stack[at] for name, stack in stacks.items()})
-        yield _card(at, row, bool(flagged[at]), mask, known, images[at], _training(row, known, training), layers, carried)
+        yield _card(
+            at, row, bool(flagged[at]), mask, known, images[at], _training(row, known, training), layers, carried
+        )
 
 
 def _card(

@@ -92,9 +92,7 @@ def _environment() -> Environment:
 
 def _policy(*inline: str) -> str:
     """A content security policy by which only the page's own style and script count."""
-    style, script = (
-        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in inline
-    )
+    style, script = (f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in inline)
     return (
         f"default-src 'none'; img-src data:; style-src {style}; script-src {script};"
         " base-uri 'none'; form-action 'none'"

@@ -12,6 +12,7 @@ from memscan.scanner.sheet.columns import score_explanation
 from memscan.scanner.sheet.scale import number
 
 _DIGEST = "bundle"
+_ENOUGH = 100  # images, from which on a percentage says something
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,9 @@ def tiles(found: Survey) -> Iterator[Tile]:
     yield Tile("flagged", flagged, share + _flag(found))
     yield Tile("false-positive rate", *_false_positives(found))
     errors = found.statuses.get("error", 0)
-    yield Tile("errors", f"{errors:,}", "images that could not be scanned" if errors else "every image could be scanned")
+    yield Tile(
+        "errors", f"{errors:,}", "images that could not be scanned" if errors else "every image could be scanned"
+    )
 
 
 def particulars(results: Results, found: Survey) -> Iterator[tuple[str, str]]:
@@ -62,7 +65,10 @@ def particulars(results: Results, found: Survey) -> Iterator[tuple[str, str]]:
     if found.sources:
         yield "Images", ", ".join(f"{count:,} {source}" for source, count in sorted(found.sources.items()))
     if found.truncated:
-        yield "Truncated", f"{found.truncated:,} prompts were longer than the text encoder: what was beyond did not count"
+        yield (
+            "Truncated",
+            f"{found.truncated:,} prompts were longer than the text encoder: what was beyond did not count",
+        )
 
 
 def detection_line(found: Survey, detected: Detection) -> str:
@@ -111,7 +117,8 @@ def _measured(found: Survey) -> tuple[str, str] | None:
     count, total = int(found.labelled.flagged[others].sum()), int(others.sum())
     if not total:
         return None
-    return f"{count / total:.1%}", f"measured: {count:,} of {total:,} images known not to be memorized are flagged"
+    figure = f"{count / total:.1%}" if total >= _ENOUGH else f"{count} of {total}"
+    return figure, f"measured: {count:,} of {total:,} images known not to be memorized are flagged"
 
 
 def _dates(origin: Origin, found: Survey) -> str:
@@ -122,7 +129,9 @@ def _dates(origin: Origin, found: Survey) -> str:
 
 
 def _sampling(settings: Any) -> str:
-    steps, sampler, guidance = (settings.get(name, "?") for name in ("num_inference_steps", "sampler", "guidance_scale"))
+    steps, sampler, guidance = (
+        settings.get(name, "?") for name in ("num_inference_steps", "sampler", "guidance_scale")
+    )
     return f"{steps} steps of {sampler}, guidance {guidance}"
 
 
