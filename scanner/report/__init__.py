@@ -1,1 +1,1 @@
-"""What people read of finished results: a page for an auditor, tables, the highest scores, and what two runs differ in."""
+"""What people read of finished results: a page for an auditor, tables, the highest scores, what two runs differ in."""

@@ -201,7 +201,7 @@ def _summary(shifts: list[NDArray[np.float32]]) -> dict[str, float] | None:
 
 def _differing(old: Results, new: Results) -> tuple[str, ...]:
     ours, theirs = old.origin.settings, new.origin.settings
-    names = sorted(ours.keys() | theirs.keys())
+    names = sorted(ours.keys() & theirs.keys())  # an earlier version lacks some
     return tuple(name for name in names if name not in _UNIMPORTANT and ours.get(name) != theirs.get(name))
 
 

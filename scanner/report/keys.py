@@ -1,6 +1,7 @@
 """By what an image of one run is found in another: digests of 16 bytes, so that millions of them fit into memory."""
 
 import hashlib
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray

@@ -77,7 +77,7 @@ def detection_line(found: Survey, detected: Detection) -> str:
     rates = [
         f"true-positive rate at {rate.limit:.1%} false positives {rate.below:.3f}"
         if rate.below is not None
-        else f"no rate at {rate.limit:.1%} false positives: that takes {rate.needed:,} captions that are not memorized, "
+        else f"no rate at {rate.limit:.1%} false positives: it takes {rate.needed:,} captions that are not memorized, "
         f"and there are {rate.captions:,}"
         for rate in detected.rates
     ]

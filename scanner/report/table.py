@@ -7,6 +7,7 @@ more than 32,767 characters, the most that a cell holds, is cut in XLSX.
 
 import csv
 import datetime
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from memscan.scanner.results.reader import Results
 MOST_ROWS = 1_048_575
 """Of a sheet of XLSX, without its heading."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_FORMULA = ("=", "+", "-", "@")
 _MASK = ("mask", "mask_height", "mask_width")
 _LONGEST_CELL = 32_767
 _EXACT = 2**53
@@ -116,7 +117,8 @@ def _csv_cell(value: Any) -> Any:
 
 
 def _guarded(text: str) -> str:
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+    start = unicodedata.normalize("NFKC", text.lstrip()[:1])  # also full-width signs, and any after blanks
+    return f"'{text}" if start in _FORMULA or text[:1] in ("\t", "\r", "\n") else text
 
 
 def _write_cell(sheet: Any, row: int, place: int, value: Any) -> None:
