@@ -12,10 +12,15 @@ from numpy.typing import NDArray
 COLUMNS = ("status", "mask_share", "p_value")
 """What must be read of the results, as far as they have it."""
 
+RATE = 0.01
+"""The false-positive rate at which p-values flag, unless another is asked for."""
+
 
 def has_p_values(table: pa.Table) -> bool:
     """Whether any row has a p-value."""
-    return "p_value" in table.column_names and table["p_value"].null_count < len(table)
+    if "p_value" not in table.column_names or not pa.types.is_floating(table["p_value"].type):
+        return False
+    return bool(table["p_value"].null_count < len(table))
 
 
 def flagged(table: pa.Table, rate: float) -> NDArray[np.bool_]:
@@ -25,6 +30,6 @@ def flagged(table: pa.Table, rate: float) -> NDArray[np.bool_]:
         rate: the false-positive rate at which p-values flag.
     """
     found = pc.fill_null(pc.greater(table["mask_share"], 0), False)
-    if "p_value" in table.column_names:
-        found = pc.coalesce(pc.less_equal(table["p_value"], rate), found)
+    if has_p_values(table):
+        found = pc.coalesce(pc.less_equal(table["p_value"], pa.scalar(rate, table["p_value"].type)), found)
     return np.asarray(pc.and_(found, pc.equal(table["status"], "ok")).to_numpy(), np.bool_)

@@ -74,7 +74,7 @@ def cards(
     carried = results.carried[:_MOST_CARRIED]
     here = (ds.field("step_index") == found.step) & ds.field("row").isin([row for row, _ in found.top])
     columns = [name for name in (*_DETAILS, "threshold") if name in results.columns]
-    table = results.rows([*columns, *carried], here)
+    table = results.rows(list(dict.fromkeys((*columns, *carried))), here)
     place = {key: at for at, key in enumerate(zip(table["row"].to_pylist(), table["seed"].to_pylist(), strict=True))}
     chosen = table.take([place[key] for key in found.top])
     rows, flagged = chosen.to_pylist(), flags.flagged(chosen, found.rate)

@@ -17,7 +17,7 @@ from memscan.scanner.evaluation.detection import Detection, detection
 from memscan.scanner.evaluation.training_pictures import TrainingPictures
 from memscan.scanner.evaluation.truth import GroundTruth
 from memscan.scanner.metrics.catalogue import METRICS
-from memscan.scanner.report import charts
+from memscan.scanner.report import charts, flags
 from memscan.scanner.report.gallery import MASK, TRUE_MASK, Card, cards
 from memscan.scanner.report.histogram import axis, histogram
 from memscan.scanner.report.particulars import badges, detection_line, particulars, tiles
@@ -40,7 +40,7 @@ def html(
     *,
     step: int | None = None,
     top: int,
-    rate: float,
+    rate: float = flags.RATE,
     truth: GroundTruth | None = None,
     training: TrainingPictures | None = None,
 ) -> str:

@@ -46,11 +46,12 @@ def heat_map(values: NDArray[np.floating], metric: str) -> Picture:
 
 
 def veil(mask: NDArray[np.bool_]) -> Picture:
-    """What lies over a picture to show a mask [h, w]: outside it a veil, on its border a line, inside nothing."""
+    """What lies over a picture to show a mask [h, w]: a veil outside, a line on its border; nothing if it is empty."""
     factor = max(1, _MASK_SIDE // max(mask.shape))
     inside = mask.repeat(factor, axis=0).repeat(factor, axis=1)
     pixels = np.zeros((*inside.shape, 4), np.uint8)
-    pixels[~inside] = _VEIL
+    if inside.any():
+        pixels[~inside] = _VEIL
     pixels[border(inside, max(1, max(inside.shape) // 100))] = (*OUTLINE, 255)
     return _picture(Image.fromarray(pixels))
 

@@ -95,7 +95,10 @@ def _of_step(step: int | None) -> ds.Expression | None:
 
 def _heading(results: Results) -> list[str]:
     names = [name for name in results.columns if name not in _MASK]
-    names.insert(names.index("score") + 1, "flagged")
+    flag = "flagged"
+    while flag in names:  # carried from the manifest
+        flag = f"memscan_{flag}"
+    names.insert(names.index("score") + 1, flag)
     return names
 
 

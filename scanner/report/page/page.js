@@ -110,5 +110,8 @@
     const at = shown.findIndex((card) => card.node.contains(event.target));
     if (at >= 0 && step(at, event.key)) event.preventDefault();
   });
+  const details = one("details");
+  addEventListener("beforeprint", () => details.setAttribute("open", ""));
+  addEventListener("afterprint", () => details.removeAttribute("open"));
   arrange();
 })();
