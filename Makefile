@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 DEMO_VENV := .venv-demo
 
-.PHONY: demo test slow lint types proof bench clean
+.PHONY: demo test slow browser lint types proof bench clean
 
 demo: $(DEMO_VENV)/installed
 	$(DEMO_VENV)/bin/memscan demo --out memscan-demo
@@ -15,6 +15,10 @@ test: $(VENV)/installed
 
 slow: $(VENV)/installed
 	$(VENV)/bin/python -m pytest -m slow
+
+# Needs Chromium and its driver, as the distribution has them.
+browser: $(VENV)/installed
+	$(VENV)/bin/python -m pytest -m browser
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

@@ -51,7 +51,7 @@ def test_every_image_has_one_fate(runs: tuple[Path, Path]) -> None:
 
 
 def test_shift_of_scores_is_of_images_scanned_in_both(runs: tuple[Path, Path]) -> None:
-    """0.5, -0.6, -0.05 and 0.05: their mean is -0.025 and so is nearly their median, 0, by symmetry of the inner two."""
+    """0.5, -0.6, -0.05 and 0.05: their mean is -0.025, their median 0, between the inner two."""
     shift = diff(*map(open_results, runs), rate=0.01).shift
     assert shift is not None
     assert shift["mean"] == pytest.approx(-0.025, abs=1e-7)  # rounding of float32 scores

@@ -13,7 +13,7 @@ from memscan.scanner.samples import Rejected
 from tests.scanner.report.pages import SCRIPTS, level, plain_results
 from tests.scanner.results.fabricated import scanned, with_column, write_results
 
-FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "＠x")
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\uff1d1", "\uff20x")
 
 
 def written(tmp_path: Path, prompts: tuple[str, ...]) -> Path:
@@ -53,7 +53,7 @@ def test_formulas_are_text_in_xlsx(tmp_path: Path) -> None:
 
 
 def test_values_are_those_of_the_results(tmp_path: Path) -> None:
-    """float32 is written as the shortest decimals that mean it; masks are left out, and the flag is beside the score."""
+    """float32 is written as the shortest decimals that mean it; masks are left out, the flag is beside the score."""
     folder = plain_results(tmp_path / "out", {"low": 0.1, "high": 0.9, **dict.fromkeys(SCRIPTS, 0.5)})
     files = [tmp_path / "t.csv", tmp_path / "t.xlsx"]
     assert invoke(["table", str(folder), "--csv", str(files[0]), "--xlsx", str(files[1])]) == 0
