@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 DEMO_VENV := .venv-demo
 
-.PHONY: demo test slow browser lint types proof bench clean
+.PHONY: demo test slow browser spark lint types proof bench clean
 
 demo: $(DEMO_VENV)/installed
 	$(DEMO_VENV)/bin/memscan demo --out memscan-demo
@@ -19,6 +19,11 @@ slow: $(VENV)/installed
 # Needs Chromium and its driver, as the distribution has them.
 browser: $(VENV)/installed
 	$(VENV)/bin/python -m pytest -m browser
+
+# Needs Java; brings Spark, half a gigabyte.
+spark: $(VENV)/installed
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt pyspark
+	$(VENV)/bin/python -m pytest -m spark
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

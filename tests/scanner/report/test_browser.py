@@ -50,8 +50,10 @@ def browser(started: webdriver.Chrome, page: str) -> webdriver.Chrome:
 
 def prompts(browser: webdriver.Chrome) -> list[str]:
     """Those that are displayed, in the order in which they are."""
-    script = "return [...document.querySelectorAll('.card')].filter(c => c.offsetParent).map(c => c.querySelector('.prompt').textContent)"
-    found: list[str] = browser.execute_script(script)
+    found: list[str] = browser.execute_script(
+        "return [...document.querySelectorAll('.card')].filter(card => card.offsetParent)"
+        ".map(card => card.querySelector('.prompt').textContent)"
+    )
     return found
 
 
