@@ -1,4 +1,4 @@
-"""docs/recipes.md: each block is run on results as a run leaves them, and those that end in a table give the right one."""
+"""docs/recipes.md: each block is run on results as a run leaves them, and gives what it says."""
 
 import contextlib
 import io
