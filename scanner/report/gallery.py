@@ -78,17 +78,28 @@ def cards(
     place = {key: at for at, key in enumerate(zip(table["row"].to_pylist(), table["seed"].to_pylist(), strict=True))}
     chosen = table.take([place[key] for key in found.top])
     rows, flagged = chosen.to_pylist(), flags.flagged(chosen, found.rate)
-    measured = [name for name in MAPS if rows[0].get(f"{name}_mean") is not None] if results.has_maps else []
-    stacks = {name: results.maps(name, found.step, found.top) for name in measured}
+    maps = _maps(results, found, rows) if results.has_maps else [{} for _ in rows]
     images = results.image_files(found.top)
     masked = iter(results.masks(chosen.filter(ds.field("mask").is_valid())))
     for at, row in enumerate(rows):
         mask = None if row["mask"] is None else next(masked)
         known = _known(truth, row)
-        layers = _layers(mask, known, {name: stack[at] for name, stack in stacks.items()})
+        layers = _layers(mask, known, maps[at])
         yield _card(
             at, row, bool(flagged[at]), mask, known, images[at], _training(row, known, training), layers, carried
         )
+
+
+def _maps(results: Results, found: Survey, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, NDArray[np.float16]]]:
+    """The maps of each image, by name: those that were measured of it."""
+    maps: list[dict[str, NDArray[np.float16]]] = [{} for _ in rows]
+    for name in MAPS:
+        having = [at for at, row in enumerate(rows) if row.get(f"{name}_mean") is not None]
+        if having:
+            stack = results.maps(name, found.step, [found.top[at] for at in having])
+            for at, values in zip(having, stack, strict=True):
+                maps[at][name] = values
+    return maps
 
 
 def _card(

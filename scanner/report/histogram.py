@@ -59,7 +59,7 @@ def histogram(results: Results, found: Survey, truth: GroundTruth | None) -> Map
     across = axis(results.score_name, found)
     columns = ["step_index", "score", *flags.COLUMNS, *(("id", "prompt", "seed", "row") if truth else ())]
     for table in results.batches(columns, ds.field("step_index") == found.step):
-        scored = table.filter(pc.is_valid(table["score"]))
+        scored = table.filter(pc.and_(pc.is_valid(table["score"]), pc.equal(table["status"], "ok")))
         bins = np.minimum((across.places(scored["score"].to_numpy()) * BINS).astype(np.intp), BINS - 1)
         for name, chosen in _parts(scored, found.rate, truth):
             counts[name] += np.bincount(bins[chosen], minlength=BINS)

@@ -124,15 +124,16 @@ class _Gathered:
         self._statuses.update(table["status"].to_pylist())
         failed = table.filter(pc.equal(table["status"], "error"))
         self._errors.add(zip(failed["error"].to_pylist(), failed["row"].to_pylist(), strict=True))
-        if "truncated" in table.column_names:
-            self._truncated += pc.sum(table["truncated"]).as_py() or 0
-        if "image_source" in table.column_names:
-            self._sources.update(pc.drop_null(table["image_source"]).to_pylist())
+        ok = table.filter(pc.equal(table["status"], "ok"))
+        if "truncated" in ok.column_names:
+            self._truncated += pc.sum(ok["truncated"]).as_py() or 0
+        if "image_source" in ok.column_names:
+            self._sources.update(pc.drop_null(ok["image_source"]).to_pylist())
         if "scanned_at" in table.column_names:
             found = pc.min_max(table["scanned_at"]).as_py().values()
             self._dates += [date for date in found if date is not None]
             self._dates = [min(self._dates), max(self._dates)] if self._dates else []
-        scored = table.filter(pc.is_valid(table["score"]))
+        scored = ok.filter(pc.is_valid(ok["score"]))
         if len(scored):
             self._add_scored(scored)
 
