@@ -39,6 +39,7 @@ from memscan.scanner.samples import Key
 if TYPE_CHECKING:
     import pandas
 
+_ROWS_AT_ONCE = 4096
 _ORDER = [("row", "ascending"), ("seed", "ascending"), ("step_index", "ascending")]
 
 
@@ -56,7 +57,8 @@ class Results:
     """An opened results folder.
 
     `thresholds` holds, for (map, timestep), the calibrated threshold in the collapse unit, where there is one.
-    `finished` says that no part is missing.
+    `finished` says that no part is missing. `columns` are those of the results: a table of an earlier version lacks
+    some of `COLUMNS`, and those carried from the manifest follow.
     """
 
     path: Place
@@ -66,6 +68,7 @@ class Results:
     thresholds: Mapping[tuple[str, int], float]
     origin: Origin
     finished: bool
+    columns: tuple[str, ...]
     _store: Store = dataclasses.field(repr=False)
     _kept: object = dataclasses.field(default=None, repr=False)
 
@@ -155,6 +158,28 @@ class Results:
         in_order = np.array_equal(order.to_numpy(), np.arange(len(order)))
         return table if in_order else table.take(order)
 
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The columns that were carried from the manifest."""
+        return tuple(name for name in self.columns if name not in COLUMNS.names)
+
+    def batches(self, columns: Sequence[str], where: ds.Expression | None = None) -> Iterator[pa.Table]:
+        """The rows for which `where` holds, a few thousand at a time, part by part: memory does not grow with them.
+
+        Args:
+            columns: include `status`, and those that `where` asks for; what the results lack is left out.
+
+        Raises:
+            UsageError: a part is damaged.
+        """
+        present = [name for name in columns if name in self.columns]
+        for name in _tables(self._store, layout.RESULTS):
+            with _readable(self.path / name), parquet(self._store, name) as file:
+                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=present, use_threads=False):
+                    table = pa.Table.from_batches([batch])
+                    check_table(table, COLUMNS)
+                    yield table if where is None else table.filter(where)
+
     def masks(self, table: pa.Table) -> list[NDArray[np.bool_]]:
         """The masks bool [h, w] of the rows of a table that holds them, each of which has one.
 
@@ -207,7 +232,15 @@ class Results:
         Raises:
             UsageError: it is missing, or is not what the run saved.
         """
-        saved = self._images.get(layout.image_name(*key))
+        return self._content(self._images.get(layout.image_name(*key)))
+
+    def image_files(self, keys: Sequence[Key]) -> list[bytes | None]:
+        """The image file of each of `keys`, as `image_file`; nothing is held of the other images of the run."""
+        names = [layout.image_name(*key) for key in keys]
+        saved = self._saved(set(names))
+        return [self._content(saved.get(name)) for name in names]
+
+    def _content(self, saved: tuple[str, str] | None) -> bytes | None:
         if saved is None:
             return None
         name, digest = saved
@@ -222,7 +255,10 @@ class Results:
 
     @functools.cached_property
     def _images(self) -> dict[str, tuple[str, str]]:
-        """Name in the store, and digest, of every image that was saved, by its file name."""
+        return self._saved(None)
+
+    def _saved(self, wanted: set[str] | None) -> dict[str, tuple[str, str]]:
+        """Name in the store, and digest, of the saved images with the `wanted` file names, or of all, by these."""
         found = {}
         for file in _tables(self._store, layout.RESULTS):
             number = layout.part_number(file)
@@ -233,20 +269,28 @@ class Results:
                     images = PartRecord.images_of(metadata)
                 except RecordError as error:
                     raise _damaged(self.path / file, str(error)) from error
-                found.update({name: (layout.image(number, name), digest) for name, digest in images.items()})
+                chosen = images if wanted is None else wanted & images.keys()
+                found.update({name: (layout.image(number, name), images[name]) for name in chosen})
         return found
 
     def _read(self, name: str, columns: Sequence[str] | None, where: ds.Expression | None) -> pa.Table:
+        """The rows of one file; a column of ours that its version did not have yet is null."""
         with _readable(self.path / name), self._store.open(name) as stream, told_apart():
+            there = set(pq.read_schema(stream).names)
+            lacking = [column for column in columns or () if column not in there and column in COLUMNS.names]
+            stream.seek(0)
             table = pq.read_table(
                 stream,
-                columns=None if columns is None else list(columns),
+                columns=None if columns is None else [column for column in columns if column not in lacking],
                 filters=where,
                 use_threads=False,
                 pre_buffer=False,
                 page_checksum_verification=True,
             )
             check_table(table, MAPS_SCHEMA if name.startswith(layout.MAPS) else COLUMNS)
+            for column in lacking:
+                field = COLUMNS.field(column)
+                table = table.append_column(field, pa.nulls(len(table), field.type))
             return table
 
 
@@ -265,7 +309,8 @@ def open_results(path: str | Path, *, kept: object = None) -> Results:
     if not files:
         raise UsageError(f"no results in {place}: give the folder that `memscan run` wrote (its --out)")
     with _readable(place / files[0]), parquet(store, files[0]) as file:
-        found = file.schema_arrow.metadata or {}
+        schema = file.schema_arrow
+    found = schema.metadata or {}
     try:
         said = read_run_metadata(found)
     except KeyError as error:
@@ -282,6 +327,7 @@ def open_results(path: str | Path, *, kept: object = None) -> Results:
         thresholds={(one.map, one.timestep): one.threshold for one in said.thresholds},
         origin=Origin(said.version, said.settings, said.date),
         finished=layout.SUCCESS in store.names(layout.SUCCESS),
+        columns=tuple(schema.names),
         _store=store,
         _kept=kept,
     )
