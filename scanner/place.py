@@ -61,12 +61,14 @@ class Url:
 Place = Path | Url
 
 
-def place_of(text: str | Path) -> Place:
+def place_of(text: str | Place) -> Place:
     """The place that `text` names, also a URL whose second slash a `Path` has swallowed.
 
     Raises:
         UsageError: it is a URL of another kind, has no bucket, or says more than where something lies.
     """
+    if isinstance(text, Url):
+        return text
     found = _URL.match(str(text))
     if found is None:
         return Path(text)

@@ -91,7 +91,7 @@ def command(
     for text in manifest.remarks:
         note(text)
     bundle = chosen.open(verify=not no_verify)
-    settings = {
+    settings: dict[str, Any] = {
         "part_rows": part_rows,
         "share": own,
         "verified": not no_verify,

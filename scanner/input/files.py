@@ -59,7 +59,7 @@ def find_files(manifests: Sequence[str]) -> Found:
         raise ManifestError("none of the files that are named is a manifest: all are hidden, or runs of memscan")
     if len({isinstance(path, Url) for path in paths}) > 1:
         raise ManifestError("a manifest is on this machine or in an object store, but both are named: name one")
-    return Found(tuple(sorted(paths.values())), tuple(remarks))  # type: ignore[type-var]
+    return Found(tuple(sorted(paths.values())), tuple(remarks))
 
 
 def partitions_of(path: Place) -> Mapping[str, str | None]:

@@ -46,9 +46,9 @@ class ObjectStore:
     def writing(self, name: str) -> Iterator[IO[bytes]]:
         """As in `Store`; until the block ends, the content is kept in memory or in a temporary file of this machine."""
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as spool:
-            yield spool  # type: ignore[misc]
+            yield spool
             spool.seek(0)
-            self._objects.write(name, spool)  # type: ignore[arg-type]
+            self._objects.write(name, spool)
 
     @contextlib.contextmanager
     def together(self) -> Iterator["_Together"]:

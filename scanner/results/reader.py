@@ -10,7 +10,6 @@ import functools
 import io
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -294,7 +293,7 @@ class Results:
             return table
 
 
-def open_results(path: str | Path, *, kept: object = None) -> Results:
+def open_results(path: str | Place, *, kept: object = None) -> Results:
     """Open the results folder `path`, of this machine or by its URL (what `memscan run --out` wrote).
 
     Args:

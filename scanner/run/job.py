@@ -5,7 +5,6 @@ import functools
 import json
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -126,7 +125,7 @@ def make_job(
     bundle: Bundle,
     request: Request,
     execution: Execution,
-    out: str | Path | None = None,
+    out: str | Place | None = None,
     *,
     part_rows: int | None = None,
     share: Share = WHOLE,

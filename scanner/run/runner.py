@@ -8,6 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pyarrow as pa
 
@@ -141,7 +142,7 @@ def _bounds(record: RunRecord) -> Bounds:
     return Bounds(record.part_rows, record.part_images)
 
 
-def _counts(wanted: Survey, extents: Mapping[int, Extent], found: Tally) -> dict[str, int]:
+def _counts(wanted: Survey, extents: Mapping[int, Extent], found: Tally) -> dict[str, Any]:
     """How much there is in the run and in a share, and what of it is done."""
     return {
         "parts": len(wanted.parts),
