@@ -24,8 +24,8 @@ def price_shares(
         passes_per_condition: of all calls that estimate a diagonal.
         passes_per_call: of one.
     """
-    cost = {"guided": GUIDED_PASSES * states_measured, "late": GUIDED_PASSES}
-    cost = {"condition": states_measured * passes_per_condition, "product": passes_per_call, **cost}
+    cost: dict[str, float] = {"guided": GUIDED_PASSES * states_measured, "late": GUIDED_PASSES}
+    cost |= {"condition": states_measured * passes_per_condition, "product": passes_per_call}
     made = _items(plan_calls(metrics, gives, derivative, first_measured=first_measured))
     own = {
         one.name: made & _items(plan_calls([one], gives, derivative, first_measured=first_measured)) for one in metrics

@@ -101,9 +101,10 @@ class Meter:
         for condition in self._calls.measured:
             answers |= self._response(x, step.level, texts, condition, "state")
         if Ask("denoised") in self._calls.here and Ask("denoised") not in answers:
-            guidance = (answers[ask] for ask in GUIDANCE_ASKS)
-            x_host = self._graphs.download(x)
-            answers[Ask("denoised")] = step.take(x_host, *guidance, np.zeros_like(x_host), self._guidance_scale)[1]
+            eps, uncond_eps = (answers[ask] for ask in GUIDANCE_ASKS)
+            state = self._graphs.download(x)
+            _, denoised = step.take(state, eps, uncond_eps, np.zeros_like(state), self._guidance_scale)
+            answers[Ask("denoised")] = denoised
         if self._calls.denoised:
             noiseless = self._graphs.download(x) - np.float32(step.level.sigma) * answers[Ask("eps", "prompt")]
             image = self._graphs.upload(noiseless)
