@@ -1,6 +1,16 @@
 """All metrics by name, in the order of their columns: schema, evaluation, sheet and reference follow from here."""
 
-from memscan.scanner.metrics import curvature, flipd, guidance_norm, score_difference, update_norm
+from memscan.scanner.metrics import (
+    attention_entropy,
+    bottleneck_spread,
+    bright_ending,
+    condition_jacobian,
+    curvature,
+    flipd,
+    guidance_norm,
+    score_difference,
+    update_norm,
+)
 from memscan.scanner.metrics.metric import Metric
 
 METRICS: dict[str, Metric] = {
@@ -15,6 +25,11 @@ METRICS: dict[str, Metric] = {
         guidance_norm.FIRST,
         update_norm.METRIC,
         flipd.METRIC,
+        curvature.DH_PAD,
+        bright_ending.METRIC,
+        attention_entropy.METRIC,
+        bottleneck_spread.METRIC,
+        condition_jacobian.METRIC,
     )
 }
 

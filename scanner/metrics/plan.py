@@ -35,6 +35,9 @@ STEP_ASKS = frozenset(
 GUIDANCE_ASKS = (Ask("eps", "prompt"), Ask("eps", "none"))
 """What a guided step asks the denoiser, in the order of `Guidance`."""
 
+OBSERVED = ("last_token_attention", "token_attention", "bottleneck")
+"""What the observing graph can answer."""
+
 _STATES = ("state", "next_state")
 _EPS = Ask("eps", "prompt")
 _AT_MEASURED = STEP_ASKS - {Ask("next_state")}
@@ -46,7 +49,8 @@ class Calls:
 
     `measured` and `denoised` are the conditions of the measuring calls at a measured state, and at its denoised image;
     `guided` says that a guided step is taken at a measured state, for its answers. `first` and `every` are wanted of
-    the sampler's first step and of every step, `here` of the measured state.
+    the sampler's first step and of every step, `here` of the measured state. `observed` are the conditions of the
+    observing calls at a measured state; `condition` says that the derivative with respect to the text is taken there.
     """
 
     measured: tuple[Condition, ...]
@@ -55,6 +59,13 @@ class Calls:
     here: frozenset[Ask]
     first: frozenset[Ask]
     every: frozenset[Ask]
+    observed: tuple[Condition, ...] = ()
+    condition: bool = False
+
+    @property
+    def conditions(self) -> frozenset[Condition]:
+        """Those whose text is needed beside that of a guided step."""
+        return frozenset({*self.measured, *self.denoised, *self.observed})
 
     @property
     def give_guidance(self) -> bool:
@@ -89,6 +100,8 @@ def plan_calls(metrics: Sequence[Metric], gives: GivenBy, derivative: Derivative
         here=frozenset(here),
         first=_asks(metrics, "first"),
         every=_asks(metrics, "every"),
+        observed=_conditions(here, OBSERVED, "state"),
+        condition=any(ask.quantity == "condition_product" for ask in here),
     )
 
 
@@ -119,6 +132,7 @@ def price(
     num_probes: int,
     tangents_per_call: int,
     passes_per_call: float,
+    condition_passes: float,
 ) -> Price:
     """What an image costs that is sampled; one that is given costs the measuring alone.
 
@@ -127,9 +141,11 @@ def price(
         states_left: measured states from which one of these steps is taken.
         num_probes: in groups of `tangents_per_call`, the last of which is filled up.
         passes_per_call: forward passes that one call of the measuring graph costs: `Bundle.passes` of its kind.
+        condition_passes: those of a derivative with respect to the text; observing costs one.
     """
     groups = -(-num_probes // tangents_per_call)
     here = len(calls.measured + calls.denoised) * groups * passes_per_call + GUIDED_PASSES * calls.guided
+    here += len(calls.observed) + condition_passes * calls.condition
     steps_run = steps_taken - states_left * calls.give_guidance
     return Price(GUIDED_PASSES * steps_run, states_measured * here, tangents_per_call, passes_per_call)
 
@@ -147,7 +163,7 @@ def _graphs(ask: Ask, gives: GivenBy) -> Sequence[str]:
     """The graphs that give what is asked; of a guided step, all that belongs to no single condition."""
     if ask.quantity in _STATES:
         return (graph_names.STEP,)
-    return gives(ask.quantity, ask.of or "prompt")
+    return gives(ask.quantity, "prompt" if ask.of in (None, "padded") else ask.of)
 
 
 def _called(ask: Ask, metric: Metric, derivative: Derivative) -> set[str]:
@@ -157,13 +173,17 @@ def _called(ask: Ask, metric: Metric, derivative: Derivative) -> set[str]:
         measuring = graph_names.of_baseline(measuring)
     if metric.when != "measured":
         return {graph_names.STEP} if ask in STEP_ASKS else set()
+    if ask.at == "state" and ask.quantity in OBSERVED:
+        return {graph_names.OBSERVE}
+    if ask == Ask("condition_product", "prompt"):
+        return {graph_names.CONDITION}
     of_step = {graph_names.STEP} if ask in _AT_MEASURED else set()
     return of_step | ({measuring} if ask.of is not None and ask.quantity in ("eps", "diagonal") else set())
 
 
 def _conditions(asks: Iterable[Ask], quantities: tuple[str, ...], at: str) -> tuple[Condition, ...]:
     found = {ask.of for ask in asks if ask.quantity in quantities and ask.at == at}
-    conditions: tuple[Condition, ...] = ("prompt", "none", "baseline")
+    conditions: tuple[Condition, ...] = ("prompt", "none", "baseline", "padded")
     return tuple(condition for condition in conditions if condition in found)
 
 

@@ -94,6 +94,7 @@ class Job:
             num_probes=measurement.probes.count,
             tangents_per_call=self.bundle.tangents_per_call,
             passes_per_call=self.bundle.passes[measurement.derivative],
+            condition_passes=self.bundle.condition_passes,
         )
 
 

@@ -44,7 +44,7 @@ def cost(calls: Calls, **changes: int) -> tuple[float, float]:
         "num_probes": 8,
         "tangents_per_call": 8,
     } | changes
-    found = price(calls, **numbers, passes_per_call=10.2)
+    found = price(calls, **numbers, passes_per_call=10.2, condition_passes=2.1)
     return found.sampling, found.measuring
 
 
@@ -114,7 +114,7 @@ NOWHERE, UNDERWAY, THERE = (
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
-        (other(when="measured", asks=(Ask("attention", "prompt"),)), f"attention of prompt, {NOWHERE}"),
+        (other(when="measured", asks=(Ask("token_attention", "prompt"),)), f"token_attention of prompt, {NOWHERE}"),
         (other(when="measured", asks=(Ask("product", "none"),)), f"product of none, {NOWHERE}"),
         (other(when="every", asks=(Ask("diagonal", "prompt"),)), f"diagonal of prompt {UNDERWAY}"),
         (other(when="measured", asks=(Ask("next_state"),)), f"next_state {THERE}"),
