@@ -60,8 +60,8 @@ Quantity = Literal[
 """`diagonal` is the estimate of diag(d eps / d x); `denoised` and the states are those of a guided step.
 
 Of `observe.onnx`: cross-attention to the last token, a map [N, 1, h, w]; to each token, [N, S]; and the activation of
-the bottleneck, [N, C, h', w']. Of `condition.onnx`: the derivative of eps with respect to the text, times its difference
-from no text. All else is [N, C, h, w]."""
+the bottleneck, [N, C, h', w']. Of `condition.onnx`: the derivative of eps with respect to the text, times its
+difference from no text. All else is [N, C, h, w]."""
 
 Condition = Literal["prompt", "none", "baseline", "padded"]
 """The prompt, no prompt, the prompt as the less-trained checkpoint answers it, and the prompt whose padding has the

@@ -27,7 +27,7 @@ one."""
 
 
 def given_by(graphs: Mapping[str, ir.Model]) -> dict[str, Gives]:
-    """What the graphs of a denoiser, and of its baseline, can be asked for: what is observed depends on the denoiser."""
+    """What a denoiser's graphs, and its baseline's, can be asked for: what is observed depends on the denoiser."""
     observe = graphs.get(OBSERVE)
     observed: Gives = {value.name: ("prompt", "none") for value in observe.graph.outputs} if observe else {}
     return {**GIVES, OBSERVE: observed}

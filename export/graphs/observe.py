@@ -7,10 +7,10 @@
                                           cross-attention that there are
     bottleneck             [N, C, h', w'] what leaves the middle block
 
-It is graph surgery on the traced denoiser, not a second trace: same weight names, so one weights.bin. Places are told by
-operators and shapes, never by names: cross-attention has keys that depend on the text and not on the image; the first
-skip connection, where the way down ends, is concatenated behind what leaves the middle block. Of a denoiser that has no
-such place, there is no such output.
+It is graph surgery on the traced denoiser, not a second trace: same weight names, so one weights.bin. Places are told
+by operators and shapes, never by names: cross-attention has keys that depend on the text and not on the image; the
+first skip connection, where the way down ends, is concatenated behind what leaves the middle block. Of a denoiser that
+has no such place, there is no such output.
 """
 
 import functools

@@ -1,9 +1,9 @@
 """Bright Ending: memorized regions attend to the last token, which elsewhere is dark.
 
-The map is the weight of the last token in cross-attention, at the position S - 1 whatever the prompt's length: the mean
-over heads, and over the layers on the way down that have the finest resolution of those. In Stable Diffusion 1 these are
-the first two, at the latent's own 64 x 64, of which the paper takes the mean. Where the resolution is coarser than the
-latent's, the graph enlarges the map bilinearly. The paper measures at the last step.
+The map is the weight of the last token in cross-attention, at the position S - 1 whatever the prompt's length: the
+mean over heads, and over the layers on the way down that have the finest resolution of those. In Stable Diffusion 1
+these are the first two, at the latent's own 64 x 64, of which the paper takes the mean. Where the resolution is coarser
+than the latent's, the graph enlarges the map bilinearly. The paper measures at the last step.
 """
 
 import numpy as np

@@ -21,6 +21,7 @@ METRICS: dict[str, Metric] = {
         score_difference.DS_UNCOND,
         score_difference.DS_BASE,
         curvature.H_COND,
+        score_difference.PATH,
         guidance_norm.MEAN,
         guidance_norm.FIRST,
         update_norm.METRIC,

@@ -4,6 +4,9 @@ A measuring call gives the diagonal and, for nothing, eps of the same condition.
 of the prompt and of none, the denoised estimate and both states: on the sampler's way it is taken anyway; at a measured
 state it is taken for its answers if no measuring call gives them, since it is cheaper. Where a measured state has eps
 of the prompt and of none, by either, the sampler's step from there needs no run of the denoiser.
+
+At the path's first state a guided step can be told that it is late, and a measuring call gives a product J v along a
+direction that is made of eps: whoever knows v knows J v from v * (J v).
 """
 
 import dataclasses
@@ -39,6 +42,7 @@ OBSERVED = ("last_token_attention", "token_attention", "bottleneck")
 """What the observing graph can answer."""
 
 _STATES = ("state", "next_state")
+_EARLIER = ("before", "first")
 _EPS = Ask("eps", "prompt")
 _AT_MEASURED = STEP_ASKS - {Ask("next_state")}
 
@@ -48,14 +52,18 @@ class Calls:
     """The calls of a scan, and which of their answers are wanted on the host.
 
     `measured` and `denoised` are the conditions of the measuring calls at a measured state, and at its denoised image;
-    `guided` says that a guided step is taken at a measured state, for its answers. `first` and `every` are wanted of
-    the sampler's first step and of every step, `here` of the measured state. `observed` are the conditions of the
-    observing calls at a measured state; `condition` says that the derivative with respect to the text is taken there.
+    `guided` says that a guided step is taken at a measured state, for its answers. Once, at the path's first state,
+    `late` is a guided step that is told to be late, and each of `products` is a measuring call. `first` and `every` are
+    wanted of the sampler's first step and of every step, `here` of the measured state. `observed` are the conditions of
+    the observing calls at a measured state; `condition` says that the derivative with respect to the text is taken
+    there.
     """
 
     measured: tuple[Condition, ...]
     denoised: tuple[Condition, ...]
     guided: bool
+    late: bool
+    products: tuple[Ask, ...]
     here: frozenset[Ask]
     first: frozenset[Ask]
     every: frozenset[Ask]
@@ -86,7 +94,10 @@ def plan_calls(metrics: Sequence[Metric], gives: GivenBy, derivative: Derivative
     for metric in metrics:
         for ask in metric.asks:
             _check(ask, metric, gives, derivative)
-    here = {ask for metric in metrics if not metric.needs_step_before for ask in metric.asks}
+    asked_here = {_at_state(ask) for metric in metrics if not metric.of_steps_before for ask in metric.asks}
+    products = tuple(sorted(ask for ask in asked_here if ask.quantity == "product"))
+    here = {ask for ask in asked_here if ask.at in ("state", "denoised") and ask.quantity != "product"}
+    here.update(GUIDANCE_ASKS if products else ())
     if any(ask.at == "denoised" for ask in here):
         here.add(_EPS)
     not_of_step = {ask for ask in here if ask.quantity == "eps" and graph_names.STEP not in _graphs(ask, gives)}
@@ -97,12 +108,24 @@ def plan_calls(metrics: Sequence[Metric], gives: GivenBy, derivative: Derivative
         measured=measured,
         denoised=_conditions(here, ("diagonal", "eps"), "denoised"),
         guided=bool(from_step),
+        late=any(ask.at == "late" for ask in asked_here),
+        products=products,
         here=frozenset(here),
-        first=_asks(metrics, "first"),
+        first=_asks(metrics, "first").union(GUIDANCE_ASKS if products else ()),
         every=_asks(metrics, "every"),
         observed=_conditions(here, OBSERVED, "state"),
         condition=any(ask.quantity == "condition_product" for ask in here),
     )
+
+
+def is_free(metric: Metric) -> bool:
+    """Whether guided steps alone answer all that a metric asks, so that it costs nothing beyond sampling."""
+    return all(_at_state(ask) in STEP_ASKS for ask in metric.asks)
+
+
+def is_given(metric: Metric, gives: GivenBy, derivative: Derivative) -> bool:
+    """Whether a bundle's graphs answer all that a metric asks."""
+    return all(_called(ask, metric, derivative) & set(_graphs(ask, gives)) for ask in metric.asks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +157,7 @@ def price(
     passes_per_call: float,
     condition_passes: float,
 ) -> Price:
-    """What an image costs that is sampled; one that is given costs the measuring alone.
+    """What an image costs that is sampled; one that is given costs the measuring at its states alone.
 
     Args:
         steps_taken: guided steps on the way to the last state that is needed.
@@ -146,8 +169,9 @@ def price(
     groups = -(-num_probes // tangents_per_call)
     here = len(calls.measured + calls.denoised) * groups * passes_per_call + GUIDED_PASSES * calls.guided
     here += len(calls.observed) + condition_passes * calls.condition
+    once = GUIDED_PASSES * calls.late + len(calls.products) * passes_per_call
     steps_run = steps_taken - states_left * calls.give_guidance
-    return Price(GUIDED_PASSES * steps_run, states_measured * here, tangents_per_call, passes_per_call)
+    return Price(GUIDED_PASSES * steps_run, states_measured * here + once, tangents_per_call, passes_per_call)
 
 
 def _check(ask: Ask, metric: Metric, gives: GivenBy, derivative: Derivative) -> None:
@@ -163,7 +187,8 @@ def _graphs(ask: Ask, gives: GivenBy) -> Sequence[str]:
     """The graphs that give what is asked; of a guided step, all that belongs to no single condition."""
     if ask.quantity in _STATES:
         return (graph_names.STEP,)
-    return gives(ask.quantity, "prompt" if ask.of in (None, "padded") else ask.of)
+    quantity: Quantity = "diagonal" if ask.quantity == "product" else ask.quantity
+    return gives(quantity, "prompt" if ask.of in (None, "padded") else ask.of)
 
 
 def _called(ask: Ask, metric: Metric, derivative: Derivative) -> set[str]:
@@ -171,14 +196,31 @@ def _called(ask: Ask, metric: Metric, derivative: Derivative) -> set[str]:
     measuring = graph_names.measure(derivative)
     if ask.of == "baseline":
         measuring = graph_names.of_baseline(measuring)
-    if metric.when != "measured":
-        return {graph_names.STEP} if ask in STEP_ASKS else set()
-    if ask.at == "state" and ask.quantity in OBSERVED:
+    if metric.when == "measured":
+        of_step = {graph_names.STEP} if ask in _AT_MEASURED else set()
+        return of_step | ({measuring} if _is_measured(ask) else set()) | _looking(ask)
+    if metric.when == "first" and ask.quantity == "product" and ask.at == "state" and ask.along:
+        return {measuring} if ask.of in ("prompt", "none") else set()
+    if metric.when == "first" and ask.at == "late":
+        return {graph_names.STEP} if ask._replace(at="state") in GUIDANCE_ASKS else set()
+    earlier = _EARLIER if metric.when == "every" else ()
+    return {graph_names.STEP} if ask in STEP_ASKS or (ask.at in earlier and _at_state(ask) in STEP_ASKS) else set()
+
+
+def _is_measured(ask: Ask) -> bool:
+    return ask.of is not None and ask.quantity in ("eps", "diagonal") and ask.at in ("state", "denoised")
+
+
+def _looking(ask: Ask) -> set[str]:
+    """The graph that is called for what it shows of the denoiser, or differentiates it by its text."""
+    if ask.at == "state" and ask.of in ("prompt", "none") and ask.quantity in OBSERVED:
         return {graph_names.OBSERVE}
-    if ask == Ask("condition_product", "prompt"):
-        return {graph_names.CONDITION}
-    of_step = {graph_names.STEP} if ask in _AT_MEASURED else set()
-    return of_step | ({measuring} if ask.of is not None and ask.quantity in ("eps", "diagonal") else set())
+    return {graph_names.CONDITION} if ask == Ask("condition_product", "prompt") else set()
+
+
+def _at_state(ask: Ask) -> Ask:
+    """An ask of an earlier step as that step is asked; any other as it is."""
+    return ask._replace(at="state") if ask.at in _EARLIER else ask
 
 
 def _conditions(asks: Iterable[Ask], quantities: tuple[str, ...], at: str) -> tuple[Condition, ...]:
@@ -188,4 +230,5 @@ def _conditions(asks: Iterable[Ask], quantities: tuple[str, ...], at: str) -> tu
 
 
 def _asks(metrics: Iterable[Metric], when: str) -> frozenset[Ask]:
-    return frozenset(ask for metric in metrics if metric.when == when for ask in metric.asks)
+    asks = (_at_state(ask) for metric in metrics if metric.when == when for ask in metric.asks)
+    return frozenset(ask for ask in asks if ask in STEP_ASKS)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
-from memscan.scanner.metrics.plan import plan_calls
-from memscan.scanner.results.schema import SCORE_COLUMNS
+from memscan.scanner.metrics.plan import is_free, is_given, plan_calls
+from memscan.scanner.results.schema import SCORE_COLUMNS, SUMMARIES
 from memscan.scanner.settings import Derivative
 
 GROUPS = ("all", "free")
@@ -46,12 +46,13 @@ def choose(
     score_name = score_name or f"{mask_map}_mean"
     if score_name not in SCORE_COLUMNS:
         raise UsageError(
-            f"--score {score_name}: expected one of {', '.join(SCORES)}, or NAME_mean, NAME_max or NAME_q99 of a map: "
-            + ", ".join(MAPS)
+            f"--score {score_name}: expected one of {', '.join(SCORES)}, or {_summaries()} of a map: {', '.join(MAPS)}"
         )
     score = SCORE_COLUMNS[score_name]
-    if score.needs_step_before and 0 in steps:
-        raise UsageError(f"--score {score_name}: there is none at step 0, before which no step was taken")
+    if steps and min(steps) < score.since:
+        raise UsageError(
+            f"--score {score_name}: there is none before step {score.since}, and step {min(steps)} is measured"
+        )
     named = [name for name in asked if name not in GROUPS]
     for name in named:
         if name not in METRICS:
@@ -59,16 +60,21 @@ def choose(
     for option, name in (("--mask-map", mask_map), ("--score", score.name), *(("--metrics", name) for name in named)):
         if METRICS[name].needs_baseline and not bundle.has_baseline:
             raise UsageError(f"{option} {name} needs a less-trained baseline, which {bundle.path} does not have")
-    wanted = {mask_map, score.name, *named, *_of_groups(bundle, asked)}
+    wanted = {mask_map, score.name, *named, *_of_groups(bundle, asked, derivative)}
     metrics = tuple(name for name in METRICS if name in wanted)
     plan_calls([METRICS[name] for name in metrics], bundle.gives, derivative)
     return Chosen(metrics, mask_map, score_name)
 
 
-def _of_groups(bundle: Bundle, asked: Sequence[str]) -> list[str]:
+def _summaries() -> str:
+    names = [f"NAME_{summary}" for summary in SUMMARIES]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _of_groups(bundle: Bundle, asked: Sequence[str], derivative: Derivative) -> list[str]:
     possible = [metric for metric in METRICS.values() if bundle.has_baseline or not metric.needs_baseline]
     if not asked:
         return [metric.name for metric in possible if metric.default]
     if "all" in asked:
-        return [metric.name for metric in possible]
-    return [metric.name for metric in possible if metric.when != "measured" and "free" in asked]
+        return [metric.name for metric in possible if is_given(metric, bundle.gives, derivative)]
+    return [metric.name for metric in possible if "free" in asked and is_free(metric)]

@@ -95,6 +95,7 @@ def matching_calibrations(bundle: Bundle, measurement: Measurement) -> list[Cali
 def measured_steps(bundle: Bundle, measurement: Measurement) -> tuple[MeasuredStep, ...]:
     """The measured steps with their noise levels and thresholds, in order."""
     timesteps = _timesteps(bundle, measurement)
+    calibrations = matching_calibrations(bundle, measurement)
     return tuple(
         MeasuredStep(
             step.index,
@@ -103,6 +104,7 @@ def measured_steps(bundle: Bundle, measurement: Measurement) -> tuple[MeasuredSt
             step.threshold,
             step.calibrated,
             measurement.derivative,
+            {one.map: one.threshold for one in calibrations if one.timestep == timesteps[step.index]},
         )
         for step in measurement.steps
     )

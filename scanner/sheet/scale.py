@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from memscan.scanner.metrics import score_difference
 
 LOW, HIGH = 0.0, 1.0
-_SQUARES = {score_difference.DS_UNCOND.name, score_difference.DS_BASE.name}
+_SQUARES = {metric.name for metric in (score_difference.DS_UNCOND, score_difference.DS_BASE, score_difference.PATH)}
 
 
 def share(values: ArrayLike, metric: str) -> NDArray[np.float64]:

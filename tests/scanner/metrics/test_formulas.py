@@ -111,6 +111,11 @@ def flipd(way: Way, i: int) -> float:
     return float(x_0.size + sigma**2 * (trace + (s**2).sum()))
 
 
+def ds_path(way: Way, i: int) -> NDArray[np.float64]:
+    """Eq. 5 at every step so far, in the collapse unit: the mean."""
+    return np.mean([ds_uncond(way, j) for j in range(i + 1)], axis=0)
+
+
 @pytest.fixture(scope="module")
 def bundle(analytic: Path) -> Bundle:
     return open_bundle(analytic)

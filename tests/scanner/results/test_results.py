@@ -121,7 +121,9 @@ def test_score_is_the_chosen_column_and_the_mask_stays(score_name: str, expected
 
 
 def test_columns_follow_the_catalogue() -> None:
-    measured = [f"{name}_{summary}" for name in MAPS for summary in ("mean", "max", "q99")] + list(SCORES)
+    measured = [f"{name}_{summary}" for name in MAPS for summary in ("mean", "max", "q90", "q99", "share")] + list(
+        SCORES
+    )
     assert list(SCORE_COLUMNS) == measured
     assert [name for name in COLUMNS.names if name in SCORE_COLUMNS] == measured
     assert all(COLUMNS.field(name).type == pa.float32() for name in measured)
@@ -166,7 +168,7 @@ def test_carried_column_may_not_hide_a_result_column() -> None:
 
 def test_metadata_names_the_schema_version_and_the_features_of_hugging_face() -> None:
     metadata = result_schema({"n": pa.float64()}, {"fingerprint": "abc"}).metadata
-    assert metadata[b"memscan.schema_version"] == b"3"
+    assert metadata[b"memscan.schema_version"] == b"4"
     assert metadata[b"memscan.fingerprint"] == b"abc"
     features = json.loads(metadata[b"huggingface"])["info"]["features"]
     assert list(features) == [*COLUMNS.names, "n"]

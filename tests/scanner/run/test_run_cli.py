@@ -18,9 +18,9 @@ from PIL import Image
 from memscan.scanner import embedded
 from memscan.scanner.cli import invoke
 from memscan.scanner.commands.run import command
-from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.results.reader import open_results
 from memscan.scanner.results.schema import COLUMNS
+from tests.default_maps import MAPS
 from tests.scanner.run.run_command import error, results, run, write
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from memscan.scanner.bundle import Bundle, open_bundle
-from memscan.scanner.metrics.catalogue import MAPS, METRICS
+from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.samples import Sample
+from tests.default_maps import MAPS
 from tests.scanner.scanning.closed_form import FLOAT32, SAMPLES, SETTINGS, at_steps, run, scanned
 from tests.scanner.scanning.one_by_one import Image
 from tests.scanner.scanning.test_scan_given_images import given_image_sample
