@@ -168,7 +168,7 @@ class Bundle:
     def gives(self, quantity: Quantity, of: Condition) -> tuple[str, ...]:
         """The graphs that can be asked for a quantity, in the order of `bundle.json`; none where there is no such one.
 
-        Every graph that gives a diagonal or a product of a condition gives its eps as well.
+        Every graph that gives a diagonal of a condition gives its eps as well.
         """
         return tuple(name for name, given in self.graphs.items() if of in given.get(quantity, ()))
 

@@ -50,7 +50,7 @@ GIVES: dict[str, Gives] = {
     **{measure(kind): {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")} for kind in SLOPES},
     **{of_baseline(measure(kind)): {"eps": ("baseline",), "diagonal": ("baseline",)} for kind in SLOPES},
     OBSERVE: dict.fromkeys(("last_token_attention", "token_attention", "bottleneck"), ("prompt", "none")),
-    CONDITION: {"eps": ("prompt",), "condition_product": ("prompt",)},
+    CONDITION: {"condition_product": ("prompt",)},
 }
 
 

@@ -20,7 +20,7 @@ GIVES: dict[str, Gives] = {
     STEP: {"eps": ("prompt", "none"), "denoised": ("prompt",)},
     **{measure(kind): {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")} for kind in CUTS},
     **{of_baseline(measure(kind)): {"eps": ("baseline",), "diagonal": ("baseline",)} for kind in CUTS},
-    CONDITION: {"eps": ("prompt",), "condition_product": ("prompt",)},
+    CONDITION: {"condition_product": ("prompt",)},
 }
 """What the graphs of `denoiser_graphs` can be asked for, but for `observe.onnx`. The denoised estimate is the guided
 one."""
