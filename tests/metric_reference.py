@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from memscan.scanner.bundle import open_bundle
-from memscan.scanner.embedded import BUNDLE
+from memscan.scanner.bundle import Condition, Quantity
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.metric import Metric
 from memscan.scanner.metrics.plan import GUIDED_PASSES, plan_calls
+from tests.analytic_bundle import GIVES
 
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
 
@@ -24,11 +24,20 @@ images (`flipd`) is turned there: a high `score` means memorized. A null says th
 needs a less-trained baseline where the bundle has none, what is of sampling where the row brings its own image. What is
 not finite makes an error row.
 
-Maps are in the collapse unit: 1 where the model leaves a pixel no freedom. Calls are those for each measured step if
-the metric were alone; metrics share them, and scores of sampling are made of what the steps answer anyway. A call of
-the measuring graph, for one condition and a group of probes, costs as many forward passes as the bundle's export
-counted for the kind of derivative; a guided step is {GUIDED_PASSES}. `memscan run --dry-run` prints the price of a
-scan.
+Maps are in the collapse unit: 1 where the model leaves a pixel no freedom; but for `bright_ending`, a weight of
+attention, which is the mean over heads and over the cross-attention layers on the way down at their finest resolution,
+enlarged bilinearly to the latent's.
+
+Calls are those for each measured step if the metric were alone; metrics share them, and scores of sampling are made of
+what the steps answer anyway. A call of the measuring graph, for one condition and a group of probes, costs as many
+forward passes as the bundle's export counted for the kind of derivative; a guided step is {GUIDED_PASSES}. To observe
+costs one, the derivative by the text one and what a tangent of the exact derivative costs. `memscan run --dry-run`
+prints the price of a scan. A model that does not attend to text, or has no middle block, lacks the metrics of these,
+and so does a bundle that was exported before there were any.
+
+The baseline of `dh_pad`, condition *padded*, is the prompt with the encodings of no prompt at all positions behind its
+first end token. No attention is masked, so that no other graph is needed; the end token itself and the pooled encoding
+of Stable Diffusion XL stay. A prompt that fills all positions has no padding, and a map of zeros.
 """
 
 
@@ -48,9 +57,19 @@ def _rows() -> Iterator[tuple[str, ...]]:
 
 
 def _calls(metric: Metric) -> str:
-    calls = plan_calls([metric], open_bundle(BUNDLE, verify=False).gives, "exact")
-    measured = [*calls.measured, *(f"{condition}, at the denoised image" for condition in calls.denoised)]
+    calls = plan_calls([metric], _given, "exact")
+    measured = [
+        *calls.measured,
+        *(f"{condition}, at the denoised image" for condition in calls.denoised),
+        *(f"{condition}, observed" for condition in calls.observed),
+        *(["prompt, differentiated by the text"] if calls.condition else []),
+    ]
     return "; ".join([*measured, *(["a guided step"] if calls.guided else [])]) or "none"
+
+
+def _given(quantity: Quantity, of: Condition) -> tuple[str, ...]:
+    """The graphs that give a quantity in a bundle of a model that attends to text."""
+    return tuple(name for name, gives in GIVES.items() if of in gives.get(quantity, ()))
 
 
 if __name__ == "__main__":
