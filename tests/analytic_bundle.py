@@ -190,8 +190,8 @@ class _Graph:
         alpha, sigma = (self.add("Reshape", name, shape) for name in ("alpha", "sigma"))
         return alpha, sigma
 
-    def denoiser(self, model: Analytic, hidden_states: str, alpha: str, sigma: str) -> tuple[str, str]:
-        """eps and d eps / d sample, each [N, C, h, w]."""
+    def denoiser(self, model: Analytic, hidden_states: str, alpha: str, sigma: str) -> tuple[str, str, str]:
+        """eps, d eps / d sample and alpha^2 s^2, each [N, C, h, w]."""
         features = self.add("ReduceSum", hidden_states, self.constant([1], np.int64), keepdims=0)
         flat = len(FEATURE_NAMES), -1
         shape = self.constant([-1, *LATENT], np.int64)
@@ -203,7 +203,7 @@ class _Graph:
         signal = self.add("Mul", self.add("Mul", alpha, alpha), self.add("Exp", log_variance))
         jacobian = self.add("Div", sigma, self.add("Add", signal, self.add("Mul", sigma, sigma)))
         centred = self.add("Sub", "sample", self.add("Mul", alpha, mean))
-        return self.add("Mul", jacobian, centred), jacobian
+        return self.add("Mul", jacobian, centred), jacobian, signal
 
 
 def _states() -> list[str | int]:
@@ -232,8 +232,8 @@ def _text_encoder(model: Analytic) -> onnx.ModelProto:
 def _step(model: Analytic) -> onnx.ModelProto:
     graph = _Graph()
     alpha, sigma = graph.noise_level()
-    eps_c, _ = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
-    eps_0, _ = graph.denoiser(model, "uncond_encoder_hidden_states", alpha, sigma)
+    eps_c, *_ = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
+    eps_0, *_ = graph.denoiser(model, "uncond_encoder_hidden_states", alpha, sigma)
     graph.add("Identity", eps_c, output="eps")
     graph.add("Identity", eps_0, output="uncond_eps")
     eps = graph.add("Add", eps_0, graph.add("Mul", "guidance_scale", graph.add("Sub", eps_c, eps_0)))
@@ -256,7 +256,7 @@ def _step(model: Analytic) -> onnx.ModelProto:
 def _measure(model: Analytic, tangents_per_call: int, slope: float) -> onnx.ModelProto:
     graph = _Graph()
     alpha, sigma = graph.noise_level()
-    eps, jacobian = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
+    eps, jacobian, _ = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
     graph.add("Identity", eps, output="eps")
     tangents_dot = graph.add("Mul", graph.add("Mul", jacobian, graph.constant(slope)), "tangents")
     products = graph.add("Mul", "tangents", tangents_dot)
@@ -298,11 +298,11 @@ def _observe() -> onnx.ModelProto:
 def _condition(model: Analytic) -> onnx.ModelProto:
     """With f the features, J = sigma / (alpha^2 s^2 + sigma^2) and eps = J (x - alpha m), s^2 = exp(b + f d), m = f u:
 
-    eps' = - J alpha f' u - (1 - sigma J) eps (f' d)
+    eps' = - J alpha f' u - (J / sigma) alpha^2 s^2 eps (f' d)
     """
     graph = _Graph()
     alpha, sigma = graph.noise_level()
-    eps, jacobian = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
+    eps, jacobian, signal = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
     graph.add("Identity", eps, output="eps")
     direction = graph.add("Sub", "encoder_hidden_states", "uncond_encoder_hidden_states")
     features = graph.add("ReduceSum", direction, graph.constant([1], np.int64), keepdims=0)
@@ -311,7 +311,7 @@ def _condition(model: Analytic) -> onnx.ModelProto:
         graph.add("Reshape", graph.add("MatMul", features, graph.constant(table.reshape(flat))), shape)
         for table in (model.directions, model.means)
     )
-    free = graph.add("Sub", graph.constant(1.0), graph.add("Mul", sigma, jacobian))
+    free = graph.add("Mul", graph.add("Div", jacobian, sigma), signal)
     of_variance = graph.add("Mul", graph.add("Mul", free, eps), log_variance)
     of_mean = graph.add("Mul", graph.add("Mul", jacobian, alpha), mean)
     graph.add("Neg", graph.add("Add", of_variance, of_mean), output="condition_product")

@@ -43,7 +43,8 @@ OBSERVED = ("last_token_attention", "token_attention", "bottleneck")
 
 _STATES = ("state", "next_state")
 _EARLIER = ("before", "first")
-_EPS = Ask("eps", "prompt")
+_EPS, _DENOISED = Ask("eps", "prompt"), Ask("denoised")
+_OF_STATE = frozenset({Ask("state")})
 _AT_MEASURED = STEP_ASKS - {Ask("next_state")}
 
 
@@ -81,12 +82,15 @@ class Calls:
         return self.guided or {"prompt", "none"} <= set(self.measured)
 
 
-def plan_calls(metrics: Sequence[Metric], gives: GivenBy, derivative: Derivative) -> Calls:
+def plan_calls(
+    metrics: Sequence[Metric], gives: GivenBy, derivative: Derivative, *, first_measured: bool = True
+) -> Calls:
     """The calls that give all that the metrics ask.
 
     Args:
         gives: which graphs of the bundle give a quantity.
         derivative: the kind whose measuring graphs are called.
+        first_measured: whether the path's first state is measured, which then has to answer for its first step.
 
     Raises:
         UsageError: no graph of the bundle gives what a metric asks, or not where it is asked.
@@ -94,21 +98,24 @@ def plan_calls(metrics: Sequence[Metric], gives: GivenBy, derivative: Derivative
     for metric in metrics:
         for ask in metric.asks:
             _check(ask, metric, gives, derivative)
-    asked_here = {_at_state(ask) for metric in metrics if not metric.of_steps_before for ask in metric.asks}
-    products = tuple(sorted(ask for ask in asked_here if ask.quantity == "product"))
-    here = {ask for ask in asked_here if ask.at in ("state", "denoised") and ask.quantity != "product"}
-    here.update(GUIDANCE_ASKS if products else ())
+    asked = {ask for metric in metrics for ask in metric.asks}
+    products = tuple(sorted(ask for ask in asked if ask.quantity == "product"))
+    there = (metric for metric in metrics if not metric.of_steps_before and (metric.when != "first" or first_measured))
+    here = {_at_state(ask) for metric in there for ask in metric.asks if ask.at != "late" and ask not in products}
+    here.update(GUIDANCE_ASKS if products and first_measured else ())
     if any(ask.at == "denoised" for ask in here):
         here.add(_EPS)
     not_of_step = {ask for ask in here if ask.quantity == "eps" and graph_names.STEP not in _graphs(ask, gives)}
     diagonals = {ask for ask in here if ask.quantity == "diagonal"}
     measured = _conditions(diagonals | not_of_step, ("diagonal", "eps"), "state")
-    from_step = {ask for ask in here & _AT_MEASURED if ask.of not in measured and ask.quantity != "state"}
+    known = {*_OF_STATE, *(ask for ask in GUIDANCE_ASKS if ask.of in measured)}
+    known.update((_DENOISED,) if known.issuperset(GUIDANCE_ASKS) else ())
+    from_step = here & _AT_MEASURED - known
     return Calls(
         measured=measured,
         denoised=_conditions(here, ("diagonal", "eps"), "denoised"),
         guided=bool(from_step),
-        late=any(ask.at == "late" for ask in asked_here),
+        late=any(ask.at == "late" for ask in asked),
         products=products,
         here=frozenset(here),
         first=_asks(metrics, "first").union(GUIDANCE_ASKS if products else ()),
@@ -126,6 +133,19 @@ def is_free(metric: Metric) -> bool:
 def is_given(metric: Metric, gives: GivenBy, derivative: Derivative) -> bool:
     """Whether a bundle's graphs answer all that a metric asks."""
     return all(_called(ask, metric, derivative) & set(_graphs(ask, gives)) for ask in metric.asks)
+
+
+def price_in_words(metric: Metric, gives: GivenBy) -> str:
+    """What a metric alone costs beyond sampling: conditions with K probes at each measured state, or calls once."""
+    if is_free(metric):
+        return "free"
+    calls = plan_calls([metric], gives, "exact", first_measured=False)
+    each, once = len(calls.measured + calls.denoised), len(calls.products)
+    parts = [f"{each} x K" if each else "", f"{once} calls once" if once else ""]
+    parts.append("2 passes once" if calls.late else "")
+    parts.append(f"{len(calls.observed)} to observe" if calls.observed else "")
+    parts.append("1 x the text" if calls.condition else "")
+    return ", ".join(part for part in parts if part)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,9 @@ from memscan.scanner.bundle import Bundle, file_digest
 from memscan.scanner.input.manifest import Manifest
 from memscan.scanner.local_path import local_path
 from memscan.scanner.metrics.catalogue import METRICS
+from memscan.scanner.metrics.metric import Metric
 from memscan.scanner.metrics.plan import Price, plan_calls, price
+from memscan.scanner.metrics.shares import price_shares
 from memscan.scanner.results.run_record import RunRecord
 from memscan.scanner.results.schema import SCHEMA_VERSION, result_schema
 from memscan.scanner.run.measurement import build_measurement, matching_calibrations
@@ -87,7 +89,7 @@ class Job:
         measurement = self.measurement
         last = measurement.num_inference_steps if measurement.save_images else measurement.steps[-1].index
         return price(
-            plan_calls([METRICS[name] for name in measurement.metrics], self.bundle.gives, measurement.derivative),
+            plan_calls(self._metrics, self.bundle.gives, measurement.derivative, first_measured=self._first_measured),
             steps_taken=last,
             states_measured=len(measurement.steps),
             states_left=sum(step.index < last for step in measurement.steps),
@@ -96,6 +98,29 @@ class Job:
             passes_per_call=self.bundle.passes[measurement.derivative],
             condition_passes=self.bundle.condition_passes,
         )
+
+    def price_shares(self) -> dict[str, float]:
+        """What each metric adds to the price, in forward passes beyond sampling."""
+        measurement = self.measurement
+        passes = self.bundle.passes[measurement.derivative]
+        return price_shares(
+            self._metrics,
+            self.bundle.gives,
+            measurement.derivative,
+            first_measured=self._first_measured,
+            states_measured=len(measurement.steps),
+            passes_per_condition=-(-measurement.probes.count // self.bundle.tangents_per_call) * passes,
+            passes_per_call=passes,
+            condition_passes=self.bundle.condition_passes,
+        )
+
+    @property
+    def _metrics(self) -> list[Metric]:
+        return [METRICS[name] for name in self.measurement.metrics]
+
+    @property
+    def _first_measured(self) -> bool:
+        return self.measurement.steps[0].index == 0
 
 
 def make_job(

@@ -10,14 +10,15 @@ from typing import TypeVar
 
 from memscan.scanner.bundle import Bundle, Calibration
 from memscan.scanner.errors import UsageError
+from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.probes import default_probes, make_probes
-from memscan.scanner.run.choice import choose
+from memscan.scanner.run.choice import FREE_MAP, choose
 from memscan.scanner.run.derivative import choose_derivative
 from memscan.scanner.run.request import Request
 from memscan.scanner.samples import MeasuredStep
 from memscan.scanner.sampling.samplers import DEFAULT_STEPS, moves, sampler_timesteps
 from memscan.scanner.sampling.schedule import noise_level
-from memscan.scanner.settings import Measurement, Move, Probes, Sampler, Step
+from memscan.scanner.settings import Measurement, Move, Probes, Reference, Sampler, Step
 
 _THRESHOLDS = (-1.0, 2.0)
 """Where a threshold can lie: in the collapse unit, 0 and 1 and what estimates of them scatter about."""
@@ -25,8 +26,13 @@ _THRESHOLDS = (-1.0, 2.0)
 T = TypeVar("T")
 
 
-def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tuple[str, ...]]:
+def build_measurement(
+    bundle: Bundle, request: Request, references: tuple[Reference, ...] = ()
+) -> tuple[Measurement, tuple[str, ...]]:
     """The measurement to make, and notes on what the user should know about it, one line each.
+
+    Args:
+        references: those that there are of this model and guidance; one that lacks a step of the sampler is not used.
 
     Raises:
         UsageError: a step, metric, number of probes or value that this bundle does not have.
@@ -48,8 +54,11 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
         raise UsageError(f"--guidance {guidance_scale}: expected a finite number")
     _check_threshold(request.threshold)
     derivative = choose_derivative(bundle, request.derivative)
-    mask_map = _first(request.mask_map, defaults.mask_map)
-    chosen = choose(bundle, request.metrics, mask_map, request.score_name, steps, derivative)
+    _check_smooth(request.smooth, bundle)
+    mask_map = _first(request.mask_map, FREE_MAP if request.metrics == ("free",) else defaults.mask_map)
+    needed = sampler_timesteps(bundle.schedule, sampler, num_inference_steps, moved)[: steps[-1]]
+    known = {reference.metric: reference for reference in references if {*needed} <= {*reference.timesteps}}
+    chosen = choose(bundle, request.metrics, mask_map, request.score_name, steps, derivative, known)
     measurement = Measurement(
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
@@ -66,6 +75,8 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
         moved=moved,
         fit=request.fit,
         derivative=derivative,
+        smooth=request.smooth,
+        references=tuple(known[name] for name in chosen.metrics if METRICS[name].needs_reference),
     )
     if request.threshold is None:
         measurement = _calibrated(bundle, measurement, notes)
@@ -89,6 +100,7 @@ def matching_calibrations(bundle: Bundle, measurement: Measurement) -> list[Cali
         and calibration.guidance_scale == measurement.guidance_scale
         and calibration.probes == measurement.probes
         and calibration.derivative == measurement.derivative
+        and calibration.smooth == measurement.smooth
     ]
 
 
@@ -122,6 +134,12 @@ def _check_threshold(threshold: float | None) -> None:
         raise UsageError(
             f"--threshold {threshold}: expected {low:g} to {high:g}, in the collapse unit, where 1 is a full collapse"
         )
+
+
+def _check_smooth(smooth: int, bundle: Bundle) -> None:
+    height, width = bundle.latent_shape[1:]
+    if smooth < 1 or smooth % 2 == 0 or smooth > min(height, width):
+        raise UsageError(f"--smooth {smooth}: expected an odd number of cells, 1 to those of a map, {height} x {width}")
 
 
 def _first(asked: T | None, default: T) -> T:

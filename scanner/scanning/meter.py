@@ -16,6 +16,7 @@ from memscan.scanner.metrics.hutchinson import estimate, probe_groups
 from memscan.scanner.metrics.metric import Answers, Ask, Condition, Place
 from memscan.scanner.metrics.plan import GUIDANCE_ASKS, OBSERVED, Calls
 from memscan.scanner.metrics.probes import make_probes
+from memscan.scanner.metrics.smoothing import smoothed
 from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Scores, StepMaps
@@ -46,6 +47,7 @@ class Meter:
         self._calls = calls
         self._guidance_scale = measurement.applied_guidance
         self._derivative = measurement.derivative
+        self._smooth = measurement.smooth
         self._count = measurement.probes.count
         self._probes = probe_groups(make_probes(measurement.probes, bundle.latent_shape), bundle.tangents_per_call)
         self._tangents = functools.lru_cache(1)(self._upload_tangents)
@@ -79,7 +81,7 @@ class Meter:
             else:
                 continue
             if METRICS[name].kind == "map":
-                maps[name] = values
+                maps[name] = smoothed(values, self._smooth)
             else:
                 scores[name] = Scores(values, has)
         return StepMaps(maps, _errors(maps, scores, level), scores, exist), self._guidance(answers)
@@ -103,6 +105,10 @@ class Meter:
         if self._calls.condition:
             _, product = self._graphs.condition(x, step.level, texts["prompt"], texts["none"])
             answers[Ask("condition_product", "prompt")] = self._graphs.download(product)
+        if Ask("denoised") in self._calls.here and Ask("denoised") not in answers:
+            guidance = (answers[ask] for ask in GUIDANCE_ASKS)
+            x_host = self._graphs.download(x)
+            answers[Ask("denoised")] = step.take(x_host, *guidance, np.zeros_like(x_host), self._guidance_scale)[1]
         if self._calls.denoised:
             noiseless = self._graphs.download(x) - np.float32(step.level.sigma) * answers[Ask("eps", "prompt")]
             image = self._graphs.upload(noiseless)

@@ -56,7 +56,7 @@ class Scanner:
         metrics = [METRICS[name] for name in measurement.metrics]
         self._path_metrics = [metric for metric in metrics if metric.when != "measured"]
         self._references = {reference.metric: reference for reference in measurement.references}
-        self._calls = plan_calls(metrics, bundle.gives, measurement.derivative)
+        self._calls = plan_calls(metrics, bundle.gives, measurement.derivative, first_measured=0 in self._measured)
         self._first_state = FirstState(bundle, graphs, measurement, self._calls, self._steps[0].level)
         self._meter = Meter(bundle, graphs, measurement, self._calls)
         self.prepare = Preparer(bundle, measurement)

@@ -74,7 +74,7 @@ def test_a_bundle_of_format_4_is_one_without_the_graphs_that_look_into_the_denoi
     opened = open_bundle(rewritten(bundle, format_version=4, graphs=older, files=files))
     assert opened.gives("token_attention", "prompt") == opened.gives("condition_product", "prompt") == ()
     settings = {"mask_map": "dh_uncond", "score_name": None, "steps": (), "derivative": "exact"}
-    chosen = functools.partial(choose, opened, **settings)
+    chosen = functools.partial(choose, opened, **settings, references={"update_z"})
     lacking = {"bright_ending", "attention_entropy", "bottleneck_spread", "condition_jacobian"}
     assert catalogue.METRICS.keys() - chosen(["all"]).metrics == lacking
     with pytest.raises(

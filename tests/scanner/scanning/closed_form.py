@@ -34,6 +34,8 @@ SETTINGS = Measurement(
     mask_map="dh_uncond",
     score_name="dh_uncond_mean",
 )
+TIMESTEPS = (901, 801, 701, 601, 501, 401, 301, 201, 101, 1)
+"""Of `SETTINGS`."""
 SAMPLES = [
     Sample(row, seed, prompt)
     for row, (prompt, seed) in enumerate(
