@@ -135,17 +135,23 @@ def is_given(metric: Metric, gives: GivenBy, derivative: Derivative) -> bool:
     return all(_called(ask, metric, derivative) & set(_graphs(ask, gives)) for ask in metric.asks)
 
 
-def price_in_words(metric: Metric, gives: GivenBy) -> str:
+def price_in_words(metric: Metric) -> str:
     """What a metric alone costs beyond sampling: conditions with K probes at each measured state, or calls once."""
     if is_free(metric):
         return "free"
-    calls = plan_calls([metric], gives, "exact", first_measured=False)
+    calls = plan_calls([metric], _given_by_any_model, "exact", first_measured=False)
     each, once = len(calls.measured + calls.denoised), len(calls.products)
     parts = [f"{each} x K" if each else "", f"{once} calls once" if once else ""]
     parts.append("2 passes once" if calls.late else "")
     parts.append(f"{len(calls.observed)} to observe" if calls.observed else "")
     parts.append("1 x the text" if calls.condition else "")
     return ", ".join(part for part in parts if part)
+
+
+def _given_by_any_model(quantity: Quantity, of: Condition) -> Sequence[str]:
+    if of == "baseline":
+        return (graph_names.of_baseline(graph_names.MEASURE),)
+    return graph_names.STEP, graph_names.MEASURE, graph_names.OBSERVE, graph_names.CONDITION
 
 
 @dataclasses.dataclass(frozen=True)

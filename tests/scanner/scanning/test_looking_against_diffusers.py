@@ -141,5 +141,5 @@ def test_a_scan_that_looks_into_the_denoiser_equals_torch(family: str, request: 
                 wanted = values[index].numpy()
                 scale = max(np.abs(values.numpy()).max(), 1e-2)
                 np.testing.assert_allclose(found[name], wanted, rtol=0, atol=ROUNDING * scale, err_msg=name)
-    assert np.abs(results[0].steps[0].maps["dh_pad"]).max() > 1e-3  # padding says something
+    assert np.abs(results[0].steps[0].maps["dh_pad"]).max() > 1e-4  # padding says something
     assert not results[1].steps[0].maps["dh_pad"].any()  # a prompt that was cut has none
