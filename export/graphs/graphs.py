@@ -15,6 +15,7 @@ from memscan.export.passes.sliced_attention import SliceAttention
 from memscan.export.passes.written_out_attention import WriteOutAttention
 from memscan.scanner.bundle import Gives
 from memscan.scanner.graph_names import CONDITION, OBSERVE, STEP, measure, of_baseline, sliced
+from memscan.scanner.metrics.plan import OBSERVED
 
 GIVES: dict[str, Gives] = {
     STEP: {"eps": ("prompt", "none"), "denoised": ("prompt",)},
@@ -28,9 +29,8 @@ one."""
 
 def given_by(graphs: Mapping[str, ir.Model]) -> dict[str, Gives]:
     """What a denoiser's graphs, and its baseline's, can be asked for: what is observed depends on the denoiser."""
-    observe = graphs.get(OBSERVE)
-    observed: Gives = {value.name: ("prompt", "none") for value in observe.graph.outputs} if observe else {}
-    return {**GIVES, OBSERVE: observed}
+    outputs = {value.name for value in graphs[OBSERVE].graph.outputs} if OBSERVE in graphs else set()
+    return {**GIVES, OBSERVE: {quantity: ("prompt", "none") for quantity in OBSERVED if quantity in outputs}}
 
 
 def denoiser_graphs(

@@ -148,6 +148,6 @@ def _interpolation(emitter: Emitter, few: int, many: int, *, transposed: bool = 
     matrix = np.maximum(1 - abs(centres[:, None] - np.arange(few)), 0).astype(np.float32)
     name = f"interpolation_{few}_{many}" + "_transposed" * transposed
     tensor = ir.tensor(np.ascontiguousarray(matrix.T if transposed else matrix), name=name)
-    value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    value = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     emitter.graph.register_initializer(value)
     return value

@@ -38,7 +38,7 @@ STEP_ASKS = frozenset(
 GUIDANCE_ASKS = (Ask("eps", "prompt"), Ask("eps", "none"))
 """What a guided step asks the denoiser, in the order of `Guidance`."""
 
-OBSERVED = ("last_token_attention", "token_attention", "bottleneck")
+OBSERVED: tuple[Quantity, ...] = ("last_token_attention", "token_attention", "bottleneck")
 """What the observing graph can answer."""
 
 _STATES = ("state", "next_state")

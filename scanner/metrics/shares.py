@@ -26,7 +26,7 @@ def price_shares(
         passes_per_call: of one.
         condition_passes: of a derivative with respect to the text.
     """
-    cost = {"guided": GUIDED_PASSES * states_measured, "late": GUIDED_PASSES}
+    cost: dict[str, float] = {"guided": GUIDED_PASSES * states_measured, "late": GUIDED_PASSES}
     cost = {"condition": states_measured * passes_per_condition, "product": passes_per_call, **cost}
     cost |= {"observed": states_measured, "text": states_measured * condition_passes}
     made = _items(plan_calls(metrics, gives, derivative, first_measured=first_measured))
