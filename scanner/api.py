@@ -42,6 +42,7 @@ def scan(
     score: str | None = None,
     mask_map: str | None = None,
     threshold: float | None = None,
+    smooth: int = Request.smooth,
     fit: Fit = Request.fit,
     engine: Engine = Execution.engine,
     provider: Provider = Execution.provider,
@@ -66,7 +67,7 @@ def scan(
         steps, timesteps: where to measure, by index or by training timestep; none leaves it to the bundle.
         derivative: the kind to measure by, one of the bundle's; None is its default.
         rng: the generator whose latents a seed gives, as in diffusers.
-        metrics, score, mask_map, threshold, fit: as the options of `memscan run`.
+        metrics, score, mask_map, threshold, smooth, fit: as the options of `memscan run`.
         max_errors: stop when more images than this have failed.
         retry_errors: scan those images anew that failed before, in `out`; all others are kept.
         progress: is called with the numbers of images that are done and of all images, first and after every batch.
@@ -98,6 +99,7 @@ def scan(
         score_name=score,
         mask_map=mask_map,
         threshold=threshold,
+        smooth=smooth,
         save_maps=maps,
         save_images=images,
         carry=columns.carry,
