@@ -5,7 +5,7 @@ VENV := .venv
 DEMO_VENV := .venv-demo
 RELEASE_VENV := .venv-release
 
-.PHONY: demo test slow lint types proof bench release audit clean
+.PHONY: demo test slow browser spark lint types proof bench release audit clean
 
 demo: $(DEMO_VENV)/installed
 	$(DEMO_VENV)/bin/memscan demo --out memscan-demo
@@ -16,6 +16,15 @@ test: $(VENV)/installed
 
 slow: $(VENV)/installed
 	$(VENV)/bin/python -m pytest -m slow
+
+# Needs Chromium and its driver, as the distribution has them.
+browser: $(VENV)/installed
+	$(VENV)/bin/python -m pytest -m browser
+
+# Needs Java; brings Spark, half a gigabyte.
+spark: $(VENV)/installed
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt pyspark
+	$(VENV)/bin/python -m pytest -m spark
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

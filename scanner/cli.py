@@ -1,6 +1,7 @@
 """The command line: finds the command, and turns every error into one line and an exit code.
 
-Exit codes: 0 all rows ok; 1 environment or device failed; 2 usage or input; 3 done, but some rows have status error;
+Exit codes: 0 all rows ok; 1 environment or device failed; 2 usage or input; 3 done, but some rows have status error, or
+more images are newly flagged than `diff --fail-on-new` allows;
 70 a bug of memscan, whose trace is in a file that is named; 130 and 143 stopped by SIGINT and SIGTERM, to be resumed by
 the same command. A second signal, a second after the first or later, ends the process at once.
 """
@@ -24,6 +25,10 @@ COMMANDS = {
     "eval": "Compare results with ground truth, or two results with one another",
     "verify": "Compare generated images with training images",
     "show": "Draw a contact sheet of results",
+    "report": "Write a page on results, to be read in a browser",
+    "top": "Print the images with the highest scores",
+    "table": "Write results as CSV or for a spreadsheet",
+    "diff": "Compare two results: what is newly flagged, and what no longer",
     "demo": "Scan, evaluate and draw with the embedded model",
     "export": "Turn a diffusers checkpoint into a bundle",
     "build": "Build a bundle's TensorRT plans before a run needs them",
@@ -63,7 +68,7 @@ def cli() -> None:
       0    done
       1    environment, disk or device failed: mend it, and run the same command again
       2    options or input are wrong
-      3    done, but some rows have status error
+      3    done, but some rows have status error, or more are newly flagged than diff --fail-on-new allows
       70   a bug of memscan: the line on standard error names a file to report
       130, 143   stopped by SIGINT or SIGTERM; a second signal ends the process at once
     """

@@ -17,6 +17,7 @@ HEAVY = (
     "onnxruntime",
     "tokenizers",
     "tqdm",
+    "jinja2",
     "torch",
     "diffusers",
     "transformers",
@@ -33,7 +34,16 @@ def run(code: str, cwd: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["eval", "--help"], ["export", "--help"], ["build", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["eval", "--help"],
+        ["export", "--help"],
+        ["build", "--help"],
+        ["report", "--help"],
+        ["diff", "--help"],
+    ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     code = f"""
@@ -94,6 +104,9 @@ def test_the_wheel_holds_every_module_and_the_embedded_model(tmp_path: Path) -> 
         assert f"memscan/{part}/py.typed" in names
     assert "memscan/scanner/embedded/MODEL_CARD.md" in names
     assert "memscan/scanner/embedded/bundle/bundle.json" in names
+    assert {
+        f"memscan/scanner/report/page/{name}" for name in ("page.html.j2", "card.html.j2", "page.css", "page.js")
+    } <= names
     assert "memscan/scanner/embedded/bundle/baseline/weights.bin" in names
     assert not any(name.startswith(("testbed/", "tests/", "benchmarks/")) for name in names)
     embedded = sum(info.file_size for info in ZipFile(wheel).infolist() if "/embedded/" in info.filename)

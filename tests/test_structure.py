@@ -32,6 +32,7 @@ SCANNER = (
     ("api",),
     ("calibration", "evaluation"),
     ("sheet",),
+    ("report",),
     ("demo",),
     ("commands",),
     ("cli",),
@@ -144,7 +145,7 @@ def test_what_is_pure_is_free_of_any_device(pure: str) -> None:
 
 def test_readers_of_results_never_reach_the_scan() -> None:
     for module in modules():
-        if wing(module, "scanner") in ("evaluation", "sheet", "calibration"):
+        if wing(module, "scanner") in ("evaluation", "sheet", "calibration", "report"):
             for name in imports(module):
                 assert wing(name, "scanner") not in ("run", "scanning", "model", "runtimes"), f"{module} imports {name}"
 

@@ -15,8 +15,8 @@ SUCCESS = "results/_SUCCESS"
 RECORD = "_memscan/run.json"
 DAMAGED = "_memscan/damaged/"
 
-PROMPTS, FIGURES, SHEET = "prompts.parquet", "figures.json", "sheet.png"
-"""What `memscan demo` and `memscan show` lay beside the results."""
+PROMPTS, FIGURES, SHEET, REPORT = "prompts.parquet", "figures.json", "sheet.png", "report.html"
+"""What `memscan demo`, `memscan show` and `memscan report` lay beside the results."""
 
 _PART = re.compile(r"(?:results|maps)/part-(\d{5,})\.parquet")
 _IMAGE = re.compile(r"images/(\d{5,})/\d{8,}-\d+\.png")

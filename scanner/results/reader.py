@@ -38,6 +38,7 @@ from memscan.scanner.samples import Key
 if TYPE_CHECKING:
     import pandas
 
+_ROWS_AT_ONCE = 4096
 _ORDER = [("row", "ascending"), ("seed", "ascending"), ("step_index", "ascending")]
 
 
@@ -55,7 +56,8 @@ class Results:
     """An opened results folder.
 
     `thresholds` holds, for (map, timestep), the calibrated threshold in the collapse unit, where there is one.
-    `finished` says that no part is missing.
+    `finished` says that no part is missing. `columns` are those of the results: a table of an earlier version lacks
+    some of `COLUMNS`, and those carried from the manifest follow.
     """
 
     path: Path
@@ -65,6 +67,7 @@ class Results:
     thresholds: Mapping[tuple[str, int], float]
     origin: Origin
     finished: bool
+    columns: tuple[str, ...]
     _store: Store = dataclasses.field(repr=False)
     _kept: object = dataclasses.field(default=None, repr=False)
 
@@ -154,6 +157,28 @@ class Results:
         in_order = np.array_equal(order.to_numpy(), np.arange(len(order)))
         return table if in_order else table.take(order)
 
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The columns that were carried from the manifest."""
+        return tuple(name for name in self.columns if name not in COLUMNS.names)
+
+    def batches(self, columns: Sequence[str], where: ds.Expression | None = None) -> Iterator[pa.Table]:
+        """The rows for which `where` holds, a few thousand at a time, part by part: memory does not grow with them.
+
+        Args:
+            columns: include `status`, and those that `where` asks for; what the results lack is left out.
+
+        Raises:
+            UsageError: a part is damaged.
+        """
+        present = [name for name in columns if name in self.columns]
+        for name in _tables(self._store, layout.RESULTS):
+            with _readable(self.path / name), parquet(self._store, name) as file:
+                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=present, use_threads=False):
+                    table = pa.Table.from_batches([batch])
+                    check_table(table, COLUMNS)
+                    yield table if where is None else table.filter(where)
+
     def masks(self, table: pa.Table) -> list[NDArray[np.bool_]]:
         """The masks bool [h, w] of the rows of a table that holds them, each of which has one.
 
@@ -206,7 +231,15 @@ class Results:
         Raises:
             UsageError: it is missing, or is not what the run saved.
         """
-        saved = self._images.get(layout.image_name(*key))
+        return self._content(self._images.get(layout.image_name(*key)))
+
+    def image_files(self, keys: Sequence[Key]) -> list[bytes | None]:
+        """The image file of each of `keys`, as `image_file`; nothing is held of the other images of the run."""
+        names = [layout.image_name(*key) for key in keys]
+        saved = self._saved(set(names))
+        return [self._content(saved.get(name)) for name in names]
+
+    def _content(self, saved: tuple[str, str] | None) -> bytes | None:
         if saved is None:
             return None
         name, digest = saved
@@ -221,7 +254,10 @@ class Results:
 
     @functools.cached_property
     def _images(self) -> dict[str, tuple[str, str]]:
-        """Name in the store, and digest, of every image that was saved, by its file name."""
+        return self._saved(None)
+
+    def _saved(self, wanted: set[str] | None) -> dict[str, tuple[str, str]]:
+        """Name in the store, and digest, of the saved images with the `wanted` file names, or of all, by these."""
         found = {}
         for file in _tables(self._store, layout.RESULTS):
             number = layout.part_number(file)
@@ -232,7 +268,8 @@ class Results:
                     images = PartRecord.images_of(metadata)
                 except RecordError as error:
                     raise _damaged(self.path / file, str(error)) from error
-                found.update({name: (layout.image(number, name), digest) for name, digest in images.items()})
+                chosen = images if wanted is None else wanted & images.keys()
+                found.update({name: (layout.image(number, name), images[name]) for name in chosen})
         return found
 
     def _read(self, name: str, columns: Sequence[str] | None, where: ds.Expression | None) -> pa.Table:
@@ -271,7 +308,8 @@ def open_results(path: str | Path, *, kept: object = None) -> Results:
     if not files:
         raise UsageError(f"no results in {path}: give the folder that `memscan run` wrote (its --out)")
     with _readable(path / files[0]), parquet(store, files[0]) as file:
-        found = file.schema_arrow.metadata or {}
+        schema = file.schema_arrow
+    found = schema.metadata or {}
     try:
         said = read_run_metadata(found)
     except KeyError as error:
@@ -288,6 +326,7 @@ def open_results(path: str | Path, *, kept: object = None) -> Results:
         thresholds={(one.map, one.timestep): one.threshold for one in said.thresholds},
         origin=Origin(said.version, said.settings, said.date),
         finished=layout.SUCCESS in store.names(layout.SUCCESS),
+        columns=tuple(schema.names),
         _store=store,
         _kept=kept,
     )
