@@ -29,6 +29,8 @@ NAMES = ("bright_ending", "attention_entropy", "bottleneck_spread", "condition_j
 LOOKING = dataclasses.replace(SETTINGS, metrics=("dh_uncond", *NAMES))
 ROUNDING = 2e-5
 """Of the largest value: float32 in two orders of summation, at states that differ by as much."""
+SMALLEST = 1e-2
+"""The least value that rounding is relative to: a difference errs as what it is the difference of."""
 
 FINEST = {"sd1": "down_blocks.0", "sdxl": "down_blocks.1"}
 """Where the way down attends to text, in the tiny pipelines."""
@@ -139,7 +141,8 @@ def test_a_scan_that_looks_into_the_denoiser_equals_torch(family: str, request: 
             found = {**result.steps[position].maps, **result.steps[position].scores}
             for name, values in expected.items():
                 wanted = values[index].numpy()
-                scale = max(np.abs(values.numpy()).max(), 1e-2)
+                scale = max(np.abs(values.numpy()).max(), SMALLEST)
                 np.testing.assert_allclose(found[name], wanted, rtol=0, atol=ROUNDING * scale, err_msg=name)
-    assert np.abs(results[0].steps[0].maps["dh_pad"]).max() > 1e-4  # padding says something
+    found = np.abs(results[0].steps[0].maps["dh_pad"]).max()
+    assert found > 100 * ROUNDING * SMALLEST  # padding says something: a hundred times what is allowed
     assert not results[1].steps[0].maps["dh_pad"].any()  # a prompt that was cut has none
