@@ -146,8 +146,10 @@ def _interpolation(emitter: Emitter, few: int, many: int, *, transposed: bool = 
     """The matrix [many, few] of linear interpolation between the centres of pixels, its edges held."""
     centres = np.clip((np.arange(many) + 0.5) * few / many - 0.5, 0, few - 1)
     matrix = np.maximum(1 - abs(centres[:, None] - np.arange(few)), 0).astype(np.float32)
+    if transposed:
+        matrix = np.ascontiguousarray(matrix.T)
     name = f"interpolation_{few}_{many}" + "_transposed" * transposed
-    tensor = ir.tensor(np.ascontiguousarray(matrix.T if transposed else matrix), name=name)
-    value = ir.Value(name=name, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+    tensor = ir.tensor(matrix, name=name)
+    value = ir.Value(name=name, shape=ir.Shape(matrix.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     emitter.graph.register_initializer(value)
     return value
