@@ -68,15 +68,12 @@ def _distinct(context: click.Context, parameter: click.Parameter, value: tuple[s
 def _list_metrics(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if not value or context.resilient_parsing:
         return
-    from memscan.scanner.bundle import open_bundle
-    from memscan.scanner.embedded import BUNDLE
     from memscan.scanner.metrics.catalogue import METRICS
     from memscan.scanner.metrics.plan import price_in_words
 
-    gives = open_bundle(BUNDLE, verify=False).gives
     for metric in METRICS.values():
         mark = "*" if metric.default else " "
-        click.echo(f"{mark} {metric.name:<16}{metric.kind:<6}{price_in_words(metric, gives):<21}{metric.says}")
+        click.echo(f"{mark} {metric.name:<20}{metric.kind:<6}{price_in_words(metric):<21}{metric.says}")
     context.exit()
 
 

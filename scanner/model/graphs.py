@@ -115,6 +115,19 @@ class Graphs:
         outputs = self._runtime.run(graph_names.of_baseline(graph) if baseline else graph, inputs)
         return outputs["eps"], outputs["v_dot_jv"]
 
+    def observe(self, sample: Value, level: Level, cond: Mapping[str, Value]) -> dict[str, Value]:
+        """What the denoiser attends to in the text, and its bottleneck: by the quantity's name, those that it has."""
+        return dict(self._runtime.run(graph_names.OBSERVE, {"sample": sample, **self._level(level, sample), **cond}))
+
+    def condition(
+        self, sample: Value, level: Level, cond: Mapping[str, Value], uncond: Mapping[str, Value]
+    ) -> tuple[Value, Value]:
+        """eps given `cond`, and its derivative with respect to the text along `cond` less `uncond`, [N, C, h, w]."""
+        texts = {**cond, **{graph_names.uncond(name): value for name, value in uncond.items()}}
+        inputs = {"sample": sample, **self._level(level, sample), **texts}
+        outputs = self._runtime.run(graph_names.CONDITION, inputs)
+        return outputs["eps"], outputs["condition_product"]
+
     def decode(self, latents: Value) -> Array:
         """Latents [N, C, h, w] -> images [N, 3, H, W], nominally in [-1, 1]."""
         return self.download(self._runtime.run(graph_names.VAE_DECODER, {"latents": latents})["image"])

@@ -139,8 +139,8 @@ class _Gathered:
 
     def _add_scored(self, scored: pa.Table) -> None:
         if not self._common:
-            self._common = scored.slice(0, 1).select([name for name in _SAME if name in scored.column_names])
-            self._common = self._common.to_pylist()[0]
+            first = scored.slice(0, 1).select([name for name in _SAME if name in scored.column_names])
+            self._common = first.to_pylist()[0]
         flagged = flags.flagged(scored, self._rate)
         self._flagged += int(flagged.sum())
         self._masked += len(scored) - scored["mask_share"].null_count

@@ -95,6 +95,7 @@ class Job:
             num_probes=measurement.probes.count,
             tangents_per_call=self.bundle.tangents_per_call,
             passes_per_call=self.bundle.passes[measurement.derivative],
+            condition_passes=self.bundle.condition_passes,
         )
 
     def price_shares(self) -> dict[str, float]:
@@ -109,6 +110,7 @@ class Job:
             states_measured=len(measurement.steps),
             passes_per_condition=-(-measurement.probes.count // self.bundle.tangents_per_call) * passes,
             passes_per_call=passes,
+            condition_passes=self.bundle.condition_passes,
         )
 
     @property
