@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": "Compare results with ground truth, or two results with one another",
     "verify": "Compare generated images with training images",
     "show": "Draw a contact sheet of results",
+    "calibrate": "Find a model's thresholds from prompts of which it memorizes nothing",
     "demo": "Scan, evaluate and draw with the embedded model",
     "export": "Turn a diffusers checkpoint into a bundle",
     "build": "Build a bundle's TensorRT plans before a run needs them",

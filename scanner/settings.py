@@ -52,7 +52,8 @@ class Measurement:
     """Everything that a result depends on, besides the bundle and the row.
 
     `steps` ascend. `metrics` are names of the catalogue, in its order; the mask is made of the map `mask_map`, the
-    score is the column `score_name`. `moved` are the steps that are taken elsewhere than at the sampler's own timestep.
+    score is the column `score_name`. `moved` are the steps that are taken elsewhere than at the sampler's own timestep;
+    `calibration` is the SHA-256 of the calibration that thresholds and p-values are taken from.
     """
 
     num_inference_steps: int
@@ -70,6 +71,7 @@ class Measurement:
     moved: tuple[Move, ...] = ()
     fit: Fit = "crop"
     derivative: Derivative = "exact"
+    calibration: str | None = None
 
     @property
     def applied_guidance(self) -> float:

@@ -39,6 +39,7 @@ def command(
     require_model: bool,
     no_verify: bool,
     request: Request,
+    calibration: str | None,
     out: Path | None,
     part_rows: int | None,
     execution: Execution,
@@ -62,6 +63,7 @@ def command(
         click.echo(_NOTHING_TO_SCAN, err=True)
         return 2
 
+    from memscan.scanner.calibration.record import find_calibration
     from memscan.scanner.model_choice import choose_model
     from memscan.scanner.run.job import make_job
     from memscan.scanner.run.runner import run
@@ -74,6 +76,9 @@ def command(
     for text in manifest.remarks:
         note(text)
     bundle = chosen.open(verify=not no_verify)
+    calibrated = find_calibration(bundle, calibration)
+    if calibrated is not None:
+        note(calibrated.record.line())
     job = make_job(
         manifest,
         bundle,
@@ -84,6 +89,7 @@ def command(
         verified=not no_verify,
         max_errors=max_errors,
         retry_errors=retry_errors,
+        calibration=calibrated,
         warn=warn,
     )
     if dry_run:

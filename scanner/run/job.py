@@ -10,13 +10,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from memscan.scanner.bundle import Bundle, file_digest
+from memscan.scanner.calibration.record import Calibrated
 from memscan.scanner.input.manifest import Manifest
 from memscan.scanner.local_path import local_path
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.plan import Price, plan_calls, price
+from memscan.scanner.results.p_values import CleanScores
 from memscan.scanner.results.run_record import RunRecord
 from memscan.scanner.results.schema import SCHEMA_VERSION, result_schema
-from memscan.scanner.run.measurement import build_measurement, matching_calibrations
+from memscan.scanner.run.measurement import build_measurement, matching_calibrations, measured_steps
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.share import WHOLE, Share
 from memscan.scanner.settings import Execution, Measurement, fingerprint, fingerprint_parts
@@ -35,6 +37,7 @@ class Job:
     `part_rows` bounds the parts of a new run, in rows, and at four times as much in images; a resumed run keeps its
     own. `share` is what this process does of it. `verified` says that the bundle's files were compared with their
     digests. With more than `max_errors` failed images the run stops. `retry_errors` scans anew what failed before.
+    `bundle` is as the `calibration` would have it, if there is one.
     """
 
     manifest: Manifest
@@ -47,6 +50,7 @@ class Job:
     verified: bool = True
     max_errors: int | None = None
     retry_errors: bool = False
+    calibration: Calibrated | None = None
 
     @functools.cached_property
     def record(self) -> RunRecord:
@@ -82,6 +86,14 @@ class Job:
         }
         return result_schema(self.manifest.carried, metadata)
 
+    def clean_scores(self) -> dict[int, CleanScores]:
+        """By the index of a measured step, what p-values are ranks among; only where the settings are calibrated."""
+        if self.calibration is None:
+            return {}
+        steps = measured_steps(self.bundle, self.measurement)
+        found = {step.index: self.calibration.clean_scores(self.measurement, step.timestep) for step in steps}
+        return {index: clean for index, clean in found.items() if clean is not None}
+
     def price(self) -> Price:
         """What an image costs that is sampled, by estimate."""
         measurement = self.measurement
@@ -108,18 +120,22 @@ def make_job(
     verified: bool = True,
     max_errors: int | None = None,
     retry_errors: bool = False,
+    calibration: Calibrated | None = None,
     warn: Callable[[str], None],
 ) -> Job:
     """The job that a caller asks for, from Python or from the command line.
 
     Args:
         out: the folder of the results; None is named after the manifest, in the working folder.
+        calibration: of the bundle: its settings are the defaults.
         warn: is given what the user should know about the measurement.
 
     Raises:
         UsageError: what is asked for is nothing that this bundle can measure, or `out` is a URL.
     """
-    measurement, notes = build_measurement(bundle, request)
+    if calibration is not None:
+        bundle = calibration.bundle(bundle)
+    measurement, notes = build_measurement(bundle, request, calibration)
     for text in notes:
         warn(text)
     return Job(
@@ -132,4 +148,5 @@ def make_job(
         verified=verified,
         max_errors=max_errors,
         retry_errors=retry_errors,
+        calibration=calibration,
     )

@@ -6,9 +6,11 @@ is none and hence no mask: thresholds do not carry over between models, noise le
 
 import dataclasses
 import math
+import shlex
 from typing import TypeVar
 
 from memscan.scanner.bundle import Bundle, Calibration
+from memscan.scanner.calibration.record import Calibrated
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.probes import default_probes, make_probes
 from memscan.scanner.run.choice import choose
@@ -25,8 +27,13 @@ _THRESHOLDS = (-1.0, 2.0)
 T = TypeVar("T")
 
 
-def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tuple[str, ...]]:
+def build_measurement(
+    bundle: Bundle, request: Request, calibration: Calibrated | None = None
+) -> tuple[Measurement, tuple[str, ...]]:
     """The measurement to make, and notes on what the user should know about it, one line each.
+
+    Args:
+        bundle: as its calibration would have it, if there is one (`Calibrated.bundle`).
 
     Raises:
         UsageError: a step, metric, number of probes or value that this bundle does not have.
@@ -49,7 +56,10 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
     _check_threshold(request.threshold)
     derivative = choose_derivative(bundle, request.derivative)
     mask_map = _first(request.mask_map, defaults.mask_map)
-    chosen = choose(bundle, request.metrics, mask_map, request.score_name, steps, derivative)
+    score_name = request.score_name
+    if score_name is None and request.mask_map is None and calibration is not None:
+        score_name = calibration.record.recommended.score_name
+    chosen = choose(bundle, request.metrics, mask_map, score_name, steps, derivative)
     measurement = Measurement(
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
@@ -66,6 +76,7 @@ def build_measurement(bundle: Bundle, request: Request) -> tuple[Measurement, tu
         moved=moved,
         fit=request.fit,
         derivative=derivative,
+        calibration=None if calibration is None else calibration.digest,
     )
     if request.threshold is None:
         measurement = _calibrated(bundle, measurement, notes)
@@ -190,7 +201,9 @@ def _calibrated(bundle: Bundle, measurement: Measurement, notes: list[str]) -> M
     if unknown:
         notes.append(
             f"no threshold of {measurement.mask_map} is calibrated at timestep {', '.join(unknown)} for these settings:"
-            " masks there are null, scores are not; --threshold VALUE gives one, and it is marked as uncalibrated"
+            " masks there are null, scores are not; "
+            f"`memscan calibrate {shlex.quote(str(bundle.path))}` finds thresholds for this model, "
+            "--threshold VALUE gives one, and it is marked as uncalibrated"
         )
     steps = (
         Step(step.index, known[timesteps[step.index]], True) if timesteps[step.index] in known else step

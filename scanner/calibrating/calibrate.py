@@ -1,0 +1,70 @@
+"""A calibration of a bundle from prompts that are not memorized: scan them, look at every timestep, recommend one."""
+
+import dataclasses
+import hashlib
+import json
+from importlib.metadata import version
+
+from memscan.scanner.calibrating.grid import grid
+from memscan.scanner.calibrating.scans import Scans
+from memscan.scanner.calibration.clean import CleanScan, check_support, clean_scan
+from memscan.scanner.calibration.recommend import recommend
+from memscan.scanner.calibration.record import FORMAT_VERSION, CalibrationRecord, Clean, settings_of
+from memscan.scanner.errors import UsageError
+from memscan.scanner.input.manifest import prompt_manifest
+from memscan.scanner.run.request import Request
+
+DEFAULT_RATE = 0.01
+"""Of false positives: what papers report detection at."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What is to be calibrated: the settings of `request`, on clean `prompts` with these `seeds` each, at `rate`.
+
+    No timesteps in the request are those of `grid`.
+    """
+
+    request: Request
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    rate: float
+
+
+def calibrate(scans: Scans, order: Order) -> tuple[CalibrationRecord, CleanScan]:
+    """The calibration, and the scan of the clean prompts that it was made of.
+
+    Raises:
+        UsageError: the prompts are too few for the rate, or settings that the bundle does not have.
+        EnvironmentFailed: the device failed.
+    """
+    prompts = tuple(dict.fromkeys(order.prompts))
+    check_support(len(prompts), order.rate)
+    bundle = scans.bundle
+    timesteps = order.request.timesteps or grid(bundle, order.request)
+    request = dataclasses.replace(order.request, timesteps=timesteps, save_maps=True)
+    results, measurement = scans.scan("clean", prompt_manifest(prompts, order.seeds), request)
+    if len(measurement.moved) > 1 or (measurement.moved and len(measurement.steps) > 1):
+        raise UsageError(
+            "the sampler would have to move its own steps to measure at several of these timesteps: "
+            "give one --timestep, or none"
+        )
+    scan = clean_scan(results, order.rate)
+    levels = scan.levels(bundle.schedule, order.rate)
+    record = CalibrationRecord(
+        format_version=FORMAT_VERSION,
+        bundle=bundle.digest,
+        version=version("memscan"),
+        rate=order.rate,
+        settings=settings_of(measurement),
+        clean=Clean(len(scan.prompts), scan.images_a_prompt, _digest(scan.prompts)),
+        recommended=recommend(
+            levels, measurement.mask_map, order.request.score_name, bundle.defaults.timesteps, order.rate
+        ),
+        levels=levels,
+    )
+    return record, scan
+
+
+def _digest(prompts: tuple[str, ...]) -> str:
+    return hashlib.sha256(json.dumps(list(prompts)).encode()).hexdigest()

@@ -1,0 +1,40 @@
+"""The scans that a calibration is made of, by the job that `memscan run` makes of the same request."""
+
+import dataclasses
+from pathlib import Path
+
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.input.manifest import Manifest
+from memscan.scanner.notes import Note
+from memscan.scanner.results.reader import Results, open_results
+from memscan.scanner.run.job import make_job
+from memscan.scanner.run.request import Request
+from memscan.scanner.run.runner import run
+from memscan.scanner.settings import Execution, Measurement
+
+
+@dataclasses.dataclass(frozen=True)
+class Scans:
+    """Scans of a bundle into folders below `folder`, in which a scan that was stopped goes on."""
+
+    bundle: Bundle
+    execution: Execution
+    folder: Path
+    note: Note
+
+    def scan(self, name: str, manifest: Manifest, request: Request) -> tuple[Results, Measurement]:
+        """The results of a scan, and what it measured.
+
+        Raises:
+            UsageError: as `make_job` and `run`.
+            EnvironmentFailed: as `run`.
+        """
+        job = make_job(manifest, self.bundle, request, self.execution, self.folder / name, warn=_unheard)
+        price = job.price()
+        self.note(f"{name}: {manifest.census().images} images, each of {price.total:.0f} forward passes")
+        run(job, note=_unheard, warn=_unheard)
+        return open_results(job.out), job.measurement
+
+
+def _unheard(line: str) -> None:
+    """What a scan says to its user is of no use here: thresholds are what is being made."""
