@@ -11,7 +11,6 @@ from memscan.scanner.calibration.clean import CleanScan, check_support, clean_sc
 from memscan.scanner.calibration.recommend import recommend
 from memscan.scanner.calibration.record import FORMAT_VERSION, CalibrationRecord, Clean, settings_of
 from memscan.scanner.errors import UsageError
-from memscan.scanner.input.manifest import prompt_manifest
 from memscan.scanner.run.request import Request
 
 DEFAULT_RATE = 0.01
@@ -20,14 +19,14 @@ DEFAULT_RATE = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """What is to be calibrated: the settings of `request`, on clean `prompts` with these `seeds` each, at `rate`.
+    """What is to be calibrated: the settings of `request`, on clean `prompts` with so many `seeds` each, at `rate`.
 
     No timesteps in the request are those of `grid`.
     """
 
     request: Request
     prompts: tuple[str, ...]
-    seeds: tuple[int, ...]
+    seeds: int
     rate: float
 
 
@@ -43,7 +42,7 @@ def calibrate(scans: Scans, order: Order) -> tuple[CalibrationRecord, CleanScan]
     bundle = scans.bundle
     timesteps = order.request.timesteps or grid(bundle, order.request)
     request = dataclasses.replace(order.request, timesteps=timesteps, save_maps=True)
-    results, measurement = scans.scan("clean", prompt_manifest(prompts, order.seeds), request)
+    results, measurement = scans.scan("clean", scans.manifest("clean", prompts, order.seeds), request)
     if len(measurement.moved) > 1 or (measurement.moved and len(measurement.steps) > 1):
         raise UsageError(
             "the sampler would have to move its own steps to measure at several of these timesteps: "

@@ -1,12 +1,17 @@
 """The scans that a calibration is made of, by the job that `memscan run` makes of the same request."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.input.manifest import Manifest
+from memscan.scanner.input.manifest import Manifest, open_manifest
 from memscan.scanner.notes import Note
 from memscan.scanner.results.reader import Results, open_results
+from memscan.scanner.results.store import LocalStore
 from memscan.scanner.run.job import make_job
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import run
@@ -21,6 +26,19 @@ class Scans:
     execution: Execution
     folder: Path
     note: Note
+
+    def manifest(self, name: str, prompts: Sequence[str], seeds: int) -> Manifest:
+        """A manifest of prompts with so many seeds each, every one its own: noise must not be what they share."""
+        table = pa.table(
+            {
+                "prompt": pa.array(prompts, pa.string()),
+                "seed": [list(range(row * seeds, (row + 1) * seeds)) for row in range(len(prompts))],
+            }
+        )
+        file = f"{name}.parquet"
+        with LocalStore(self.folder).writing(file) as stream:
+            pq.write_table(table, stream)
+        return open_manifest(str(self.folder / file))
 
     def scan(self, name: str, manifest: Manifest, request: Request) -> tuple[Results, Measurement]:
         """The results of a scan, and what it measured.

@@ -90,7 +90,7 @@ class MapLimit:
     labelled: Overlap | None = None
 
     def __post_init__(self) -> None:
-        check_range("threshold", self.threshold, -1e3, 1e3)
+        check_range("threshold", self.threshold, -1e6, 1e6)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,16 +18,6 @@ from memscan.scanner.settings import Derivative, Execution, ProbeKind, Sampler, 
 _prompts, _output = grouped("Prompts"), grouped("Output")
 
 
-def _seeds(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
-    try:
-        seeds = tuple(int(seed) for seed in value.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is no list of integers", context, parameter) from None
-    if len(set(seeds)) != len(seeds):
-        raise click.BadParameter(f"{value!r} names a seed twice", context, parameter)
-    return seeds
-
-
 def _request(
     timesteps: tuple[int, ...],
     sampler: Sampler | None,
@@ -65,7 +55,14 @@ _ASKED = all_of(
         help="Prompts of which nothing is memorized, best those that the model is used with, as a manifest in any form "
         " [default: some 300 everyday ones]",
     ),
-    _prompts("--seeds", default="0", metavar="N,...", callback=_seeds, help="Of every clean prompt  [default: 0]"),
+    _prompts(
+        "--seeds",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Of every clean prompt; no two images have the same one",
+    ),
     _prompts(
         "--rate",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -92,7 +89,7 @@ _ASKED = all_of(
 def command(
     model: str,
     clean: str | None,
-    seeds: tuple[int, ...],
+    seeds: int,
     rate: float,
     request: Request,
     out: Path | None,
