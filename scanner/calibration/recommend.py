@@ -6,7 +6,7 @@ from memscan.scanner.calibration.record import AtTimestep, Recommended
 
 
 def recommend(
-    levels: Sequence[AtTimestep], mask_map: str, score_name: str | None, defaults: Sequence[int], rate: float
+    levels: Sequence[AtTimestep], mask_map: str, score_name: str | None, defaults: Sequence[int]
 ) -> Recommended:
     """The timestep of the greatest power of the mask's map; where power is not defined, the one nearest to the first
     default.

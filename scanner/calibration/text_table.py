@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from memscan.scanner.calibration.order_statistics import Limit
-from memscan.scanner.calibration.record import CalibrationRecord
+from memscan.scanner.calibration.record import CalibrationRecord, MapLimit
 from memscan.scanner.terminal import brief
 
 _OUTSTANDING = 3
@@ -31,8 +31,15 @@ def _levels(record: CalibrationRecord) -> Iterator[str]:
         of_map, of_score = level.maps[chosen.mask_map], level.scores[chosen.score_name]
         power = "" if of_map.power is None else f"{of_map.power:.2f}"
         mark = "  *" if level.timestep == chosen.timestep else ""
-        limits = f"{_limit(of_map.threshold, of_map.limit):28}{_limit(of_score.limit.threshold, of_score.limit):28}"
+        limits = f"{_mask_limit(of_map):28}{_limit(of_score.limit.threshold, of_score.limit):28}"
         yield f"{level.timestep:>8}  {limits}{power:>6}{mark}"
+
+
+def _mask_limit(of_map: MapLimit) -> str:
+    if of_map.labelled is None:
+        return _limit(of_map.threshold, of_map.limit)
+    held_out = "-" if of_map.labelled.held_out is None else f"{of_map.labelled.held_out:.3f}"
+    return f"{of_map.threshold:.4g}, IoU {of_map.labelled.chosen_on:.3f}, {held_out}"
 
 
 def _limit(threshold: float, limit: Limit) -> str:

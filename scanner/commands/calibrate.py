@@ -64,6 +64,13 @@ _ASKED = all_of(
         help="Of every clean prompt; no two images have the same one",
     ),
     _prompts(
+        "--labelled",
+        metavar="MANIFEST",
+        help="Prompts of which --ground-truth knows what is memorized and where: they choose timestep, map, "
+        "derivative, number of probes, score and the masks' threshold, unless it is said here",
+    ),
+    _prompts("--ground-truth", metavar="FILE|testbed", help="Of --labelled; forms: docs/ground-truth.md"),
+    _prompts(
         "--rate",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
         default=0.01,
@@ -89,6 +96,8 @@ _ASKED = all_of(
 def command(
     model: str,
     clean: str | None,
+    labelled: str | None,
+    ground_truth: str | None,
     seeds: int,
     rate: float,
     request: Request,
@@ -109,13 +118,19 @@ def command(
     It is written beside the bundle's files, which stay as they are; `memscan run` takes it from there. What is
     calibrated are the settings given here, or the bundle's defaults.
     """
+    if (labelled is None) != (ground_truth is None):
+        raise click.UsageError("--labelled and --ground-truth belong together: give both")
+
     from memscan.scanner.calibrating.calibrate import Order, calibrate
+    from memscan.scanner.calibrating.labelled import Labelled
     from memscan.scanner.calibrating.scans import Scans
     from memscan.scanner.calibration.files import check_free, write_calibration
     from memscan.scanner.calibration.prompts import everyday_prompts
     from memscan.scanner.calibration.record import FILE
     from memscan.scanner.calibration.text_table import outstanding, summary, table
+    from memscan.scanner.evaluation.ground_truth import read_ground_truth
     from memscan.scanner.evaluation.write import write_file
+    from memscan.scanner.input.manifest import open_manifest
     from memscan.scanner.input.prompts import read_prompts
     from memscan.scanner.model_choice import choose_model
 
@@ -123,8 +138,11 @@ def command(
     file = out or bundle.path / FILE
     check_free(file, replace=replace)
     prompts = everyday_prompts() if clean is None else read_prompts(clean)
+    known = None
+    if labelled is not None and ground_truth is not None:
+        known = Labelled(open_manifest(labelled), read_ground_truth(ground_truth))
     with _folder(scans) as folder:
-        order = Order(request, prompts, seeds, rate)
+        order = Order(request, prompts, seeds, rate, known)
         record, scan = calibrate(Scans(bundle, execution, folder, note), order)
         highest = outstanding(scan.prompts, scan.highest(record))
     click.echo(table(record))
