@@ -65,7 +65,10 @@ _LARGEST_RECORD = 64 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """A threshold of `map`, in the collapse unit, found on calibration prompts at exactly these settings."""
+    """A threshold of `map`, in the collapse unit, found on calibration prompts at exactly these settings.
+
+    `smooth` is the side of the mean filter that the maps had passed.
+    """
 
     map: str
     timestep: int
@@ -75,6 +78,7 @@ class Calibration:
     probes: Probes
     sampler: Sampler = "ddim"
     derivative: Derivative = "exact"
+    smooth: int = 1
 
     def __post_init__(self) -> None:
         check_map("map", self.map)

@@ -69,12 +69,18 @@ class Scores(NamedTuple):
 class StepMaps:
     """The maps of N images at one measured step: name -> float32 [N, h, w] in the collapse unit, channel means.
 
-    `errors` says of each image why its maps and scores are of no use (one was not finite), or None.
+    `errors` says of each image why its maps and scores are of no use (one was not finite), or None. `exist` says of a
+    map that not all images have which have it, bool [N]: an image that a row brings has none of the sampler's path.
     """
 
     maps: Mapping[str, NDArray[np.float32]]
     errors: tuple[str | None, ...]
     scores: Mapping[str, Scores] = dataclasses.field(default_factory=dict)
+    exist: Mapping[str, NDArray[np.bool_]] = dataclasses.field(default_factory=dict)
+
+    def has(self, name: str) -> NDArray[np.bool_]:
+        """Which of the N images have the map, bool [N]."""
+        return self.exist.get(name, np.ones(len(self.errors), np.bool_))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +102,7 @@ class Scanned:
 class MeasuredStep:
     """What the rows of one measured step have in common; without a `threshold` they have no masks.
 
-    `derivative` is the kind that was measured by.
+    `derivative` is the kind that was measured by; `thresholds` are the calibrated ones of all maps.
     """
 
     index: int
@@ -105,3 +111,4 @@ class MeasuredStep:
     threshold: float | None
     calibrated: bool
     derivative: Derivative = "exact"
+    thresholds: Mapping[str, float] = dataclasses.field(default_factory=dict)

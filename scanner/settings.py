@@ -48,12 +48,32 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True)
+class Reference:
+    """What a metric is at each step of the sampler for clean prompts: mean and standard deviation over their images.
+
+    `timesteps` are training timesteps, descending; the metric is one number an image and step, before `over`.
+    """
+
+    metric: str
+    timesteps: tuple[int, ...]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.timesteps) == len(self.mean) == len(self.deviation):
+            raise ValueError(f"the reference of {self.metric} has not one mean and deviation for each timestep")
+        if not all(deviation > 0 for deviation in self.deviation):
+            raise ValueError(f"the reference of {self.metric} has a deviation that is not positive")
+
+
+@dataclasses.dataclass(frozen=True)
 class Measurement:
     """Everything that a result depends on, besides the bundle and the row.
 
     `steps` ascend. `metrics` are names of the catalogue, in its order; the mask is made of the map `mask_map`, the
-    score is the column `score_name`. `moved` are the steps that are taken elsewhere than at the sampler's own timestep;
-    `calibration` is the SHA-256 of the calibration that thresholds and p-values are taken from.
+    score is the column `score_name`. `moved` are the steps that are taken elsewhere than at the sampler's own timestep.
+    `smooth` is the side of the mean filter that all maps pass, in cells, 1 for none; `references` are of the metrics
+    that need one; `calibration` is the SHA-256 of the calibration that thresholds and p-values are taken from.
     """
 
     num_inference_steps: int
@@ -72,6 +92,8 @@ class Measurement:
     fit: Fit = "crop"
     derivative: Derivative = "exact"
     calibration: str | None = None
+    smooth: int = 1
+    references: tuple[Reference, ...] = ()
 
     @property
     def applied_guidance(self) -> float:

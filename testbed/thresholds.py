@@ -45,6 +45,7 @@ def calibrations(guidance_scale: float) -> list[Calibration]:
                 num_inference_steps=NUM_INFERENCE_STEPS,
                 guidance_scale=guidance_scale,
                 derivative=derivative,
+                metrics=MAPS,
             )
             best = thresholds_of(scan(open_bundle(bundle), manifest, Path(work) / derivative, request))
             print_ious(f"{derivative} derivative", best)

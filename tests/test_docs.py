@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from memscan.scanner.metrics.catalogue import MAPS
 from tests import metric_reference
 from tests.cli_reference import PAGE, reference
+from tests.default_maps import MAPS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from memscan.scanner.calibrating.grid import grid
 from memscan.scanner.calibrating.labelled import Labelled, MaskChoice
+from memscan.scanner.calibrating.reference import make_reference
 from memscan.scanner.calibrating.scans import Scans
 from memscan.scanner.calibration.clean import CleanScan, check_support, clean_scan
 from memscan.scanner.calibration.recommend import recommend
@@ -55,6 +56,8 @@ def calibrate(scans: Scans, order: Order) -> tuple[CalibrationRecord, CleanScan]
     choice = None if order.labelled is None else order.labelled.choose(scans, request)
     if choice is not None:
         request = choice.request
+    reference = make_reference(scans, prompts, request)
+    scans = dataclasses.replace(scans, references=(reference,))
     results, measurement = scans.scan("clean", scans.manifest("clean", prompts, order.seeds), request)
     if len(measurement.moved) > 1 or (measurement.moved and len(measurement.steps) > 1):
         raise UsageError(
@@ -64,6 +67,7 @@ def calibrate(scans: Scans, order: Order) -> tuple[CalibrationRecord, CleanScan]
     scan = clean_scan(results, order.rate)
     levels = scan.levels(bundle.schedule, order.rate)
     record = CalibrationRecord(
+        references=(reference,),
         format_version=FORMAT_VERSION,
         bundle=bundle.digest,
         version=version("memscan"),

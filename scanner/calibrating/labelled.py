@@ -28,7 +28,7 @@ from memscan.scanner.input.manifest import Manifest
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.probes import hadamard_counts
 from memscan.scanner.results.reader import Results
-from memscan.scanner.results.schema import SCORE_COLUMNS
+from memscan.scanner.results.schema import SCORE_COLUMNS, SHARE
 from memscan.scanner.run.request import Request
 from memscan.scanner.settings import DERIVATIVES, Derivative
 
@@ -197,7 +197,7 @@ def _best_score(step: LabelledStep, mask_map: str, asked: str | None) -> tuple[s
     found = {
         name: _auc(SCORE_COLUMNS[name].sign * table[name].to_numpy().astype(np.float64), memorized)
         for name in names
-        if not table[name].null_count
+        if not table[name].null_count and not name.endswith(f"_{SHARE}")
     }
     best = max(found, key=lambda name: found[name])
     return best, found[best]

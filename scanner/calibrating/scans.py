@@ -15,17 +15,21 @@ from memscan.scanner.results.store import LocalStore
 from memscan.scanner.run.job import make_job
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import run
-from memscan.scanner.settings import Execution, Measurement
+from memscan.scanner.settings import Execution, Measurement, Reference
 
 
 @dataclasses.dataclass(frozen=True)
 class Scans:
-    """Scans of a bundle into folders below `folder`, in which a scan that was stopped goes on."""
+    """Scans of a bundle into folders below `folder`, in which a scan that was stopped goes on.
+
+    `references` are known to them.
+    """
 
     bundle: Bundle
     execution: Execution
     folder: Path
     note: Note
+    references: tuple[Reference, ...] = ()
 
     def manifest(self, name: str, prompts: Sequence[str], seeds: int) -> Manifest:
         """A manifest of prompts with so many seeds each, every one its own: noise must not be what they share."""
@@ -47,7 +51,15 @@ class Scans:
             UsageError: as `make_job` and `run`.
             EnvironmentFailed: as `run`.
         """
-        job = make_job(manifest, self.bundle, request, self.execution, self.folder / name, warn=_unheard)
+        job = make_job(
+            manifest,
+            self.bundle,
+            request,
+            self.execution,
+            self.folder / name,
+            references=self.references,
+            warn=_unheard,
+        )
         price = job.price()
         self.note(f"{name}: {manifest.census().images} images, each of {price.total:.0f} forward passes")
         run(job, note=_unheard, warn=_unheard)

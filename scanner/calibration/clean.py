@@ -14,7 +14,7 @@ from memscan.scanner.calibration.record import AtTimestep, CalibrationRecord, Ma
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import MAPS, METRICS
 from memscan.scanner.results.reader import Results
-from memscan.scanner.results.schema import SCORE_COLUMNS
+from memscan.scanner.results.schema import SCORE_COLUMNS, SHARE
 from memscan.scanner.samples import Key
 from memscan.scanner.sampling.schedule import Level, noise_level
 from memscan.scanner.terminal import listed
@@ -46,7 +46,10 @@ class CleanScan:
         return [float(value) for value in values.reshape(len(self.prompts), -1).max(axis=1)]
 
     def _columns(self, index: int) -> dict[str, NDArray[np.float32]]:
-        """Every score column that all images have at a step, in the order of `keys`, where high means memorized."""
+        """Every score column that all images have at a step, in the order of `keys`, where high means memorized.
+
+        Shares of masks are none: they depend on the very thresholds that are being made.
+        """
         columns = ["row", "seed", "step_index", *SCORE_COLUMNS]
         table = self.results.rows(columns, (ds.field("step_index") == index) & (ds.field("status") == "ok"))
         place = {key: at for at, key in enumerate(zip(*(table[n].to_pylist() for n in ("row", "seed")), strict=True))}
@@ -54,7 +57,7 @@ class CleanScan:
         return {
             name: metric.sign * table[name].to_numpy()
             for name, metric in SCORE_COLUMNS.items()
-            if not table[name].null_count
+            if not table[name].null_count and not name.endswith(f"_{SHARE}")
         }
 
     def _level(self, index: int, timestep: int, noise: Level, rate: float) -> AtTimestep:

@@ -21,7 +21,7 @@ from memscan.scanner.local_path import local_path
 from memscan.scanner.records import RecordError, check_range, parse_json, read_record, shown
 from memscan.scanner.results.p_values import CleanScores
 from memscan.scanner.results.schema import SCORE_COLUMNS
-from memscan.scanner.settings import Derivative, Measurement, Probes, Sampler
+from memscan.scanner.settings import Derivative, Measurement, Probes, Reference, Sampler
 
 FILE = "calibration.json"
 FORMAT_VERSION = 1
@@ -41,6 +41,7 @@ class Settings:
     sampler: Sampler
     probes: Probes
     derivative: Derivative
+    smooth: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Recommended:
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationRecord:
-    """The content of a calibration's file; `levels` descend."""
+    """The content of a calibration's file; `levels` descend, `references` are of the metrics that need one."""
 
     format_version: int
     bundle: str
@@ -131,6 +132,7 @@ class CalibrationRecord:
     clean: Clean
     recommended: Recommended
     levels: tuple[AtTimestep, ...]
+    references: tuple[Reference, ...] = ()
 
     def __post_init__(self) -> None:
         check_digest("bundle", self.bundle)
@@ -196,11 +198,23 @@ class Calibrated:
                 settings.probes,
                 settings.sampler,
                 settings.derivative,
+                settings.smooth,
             )
             for level in record.levels
             for name, of_map in level.maps.items()
         )
         return dataclasses.replace(bundle, defaults=defaults, calibrations=(*bundle.calibrations, *thresholds))
+
+    def is_same_path(
+        self, sampler: Sampler | None, num_inference_steps: int | None, guidance_scale: float | None
+    ) -> bool:
+        """Whether images are sampled as those of the calibration, with None for its own: what a reference is of."""
+        settings = self.record.settings
+        return (
+            sampler in (None, settings.sampler)
+            and num_inference_steps in (None, settings.num_inference_steps)
+            and guidance_scale in (None, settings.guidance_scale)
+        )
 
     def clean_scores(self, measurement: Measurement, timestep: int) -> CleanScores | None:
         """The clean scores of a measurement's score column at a timestep; None where the settings are not these."""
@@ -222,6 +236,7 @@ def settings_of(measurement: Measurement) -> Settings:
         measurement.sampler,
         measurement.probes,
         measurement.derivative,
+        measurement.smooth,
     )
 
 

@@ -31,6 +31,7 @@ def _request(
     metrics: tuple[str, ...],
     score_name: str | None,
     mask_map: str | None,
+    smooth: int,
 ) -> Request:
     return Request(
         timesteps=timesteps,
@@ -45,6 +46,7 @@ def _request(
         metrics=metrics,
         score_name=score_name,
         mask_map=mask_map,
+        smooth=smooth,
     )
 
 

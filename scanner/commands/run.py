@@ -124,6 +124,11 @@ def _describe(job: "Job") -> None:
     timesteps = [step.timestep for step in measured_steps(job.bundle, measurement)]
     note(f"derivative: {describe(job.bundle, measurement.derivative, measurement.mask_map, timesteps)}")
     note(f"price of an image in forward passes: {job.price()}")
+    shares = job.price_shares()
+    paid = [f"{name} {passes:.3g}" for name, passes in shares.items() if passes]
+    free = [name for name, passes in shares.items() if not passes]
+    said = [*([f"for {', '.join(paid)}"] if paid else []), *([f"for nothing {', '.join(free)}"] if free else [])]
+    note(f"of the measuring, {'; '.join(said)}")
     note(f"would {'continue the run in' if outlook.resumes else 'write to'} {job.out}, by {outlook.device}")
 
 

@@ -68,11 +68,15 @@ def _distinct(context: click.Context, parameter: click.Parameter, value: tuple[s
 def _list_metrics(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if not value or context.resilient_parsing:
         return
+    from memscan.scanner.bundle import open_bundle
+    from memscan.scanner.embedded import BUNDLE
     from memscan.scanner.metrics.catalogue import METRICS
+    from memscan.scanner.metrics.plan import price_in_words
 
+    gives = open_bundle(BUNDLE, verify=False).gives
     for metric in METRICS.values():
         mark = "*" if metric.default else " "
-        click.echo(f"{mark} {metric.name:<15}{metric.kind:<7}{metric.says}")
+        click.echo(f"{mark} {metric.name:<16}{metric.kind:<6}{price_in_words(metric, gives):<21}{metric.says}")
     context.exit()
 
 
@@ -150,7 +154,7 @@ SETTINGS: Decorator = all_of(
         "--metrics",
         metavar="NAME,...|all|free",
         callback=_names,
-        help="What to measure; free is what sampling gives for nothing  [default: those marked in --list-metrics]",
+        help="What to measure; free is what guided steps answer anyway  [default: those marked in --list-metrics]",
     ),
     _measurement(
         "--list-metrics",
@@ -161,10 +165,17 @@ SETTINGS: Decorator = all_of(
         help="List them, stop",
     ),
     _measurement(
-        "--score", "score_name", metavar="NAME", help="Metric that the score is, or MAP_mean, MAP_max, MAP_q99 of a map"
+        "--score", "score_name", metavar="NAME", help="Metric that the score is, or MAP_mean, _max, _q90, _q99, _share"
     ),
     _measurement(
         "--mask-map", metavar="MAP", help="Map that the mask is made of, and the score, unless --score is given"
+    ),
+    _measurement(
+        "--smooth",
+        type=int,
+        default=Request.smooth,
+        metavar="N",
+        help="Mean of N x N cells in place of each, N odd: thresholds do not carry over  [default: 1, as it is]",
     ),
 )
 """What a calibration can speak for, and a run be told."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from memscan.scanner.evaluation.figures import DetectionRecord, Difference, Record
 from memscan.scanner.metrics.catalogue import METRICS
+from memscan.scanner.results.schema import SCORE_COLUMNS
 from memscan.scanner.terminal import printable_lines
 
 EXPLANATIONS = {
@@ -12,7 +13,7 @@ EXPLANATIONS = {
 }
 _DETECTION = "detection: images of the kind against images of kind none"
 _NAME = max(map(len, METRICS)) + 1
-_SCORE = max(len(f"{name}_mask_share") for name in METRICS if METRICS[name].kind == "map") + 1
+_SCORE = max(map(len, SCORE_COLUMNS)) + 1
 _KIND = 10
 _LOCALIZED = (
     f"{'metric':<{_NAME}}{'kind':<{_KIND}}{'images':>6}  {'IoU [95%]':<17} {'at value':>8}  {'mIoU':>5} {'acc.':>5}"

@@ -1,6 +1,16 @@
 """All metrics by name, in the order of their columns: schema, evaluation, sheet and reference follow from here."""
 
-from memscan.scanner.metrics import curvature, flipd, guidance_norm, score_difference, update_norm
+from memscan.scanner.metrics import (
+    alignment,
+    curvature,
+    evolution,
+    flipd,
+    guidance_norm,
+    one_step,
+    score_difference,
+    sharpness,
+    update_norm,
+)
 from memscan.scanner.metrics.metric import Metric
 
 METRICS: dict[str, Metric] = {
@@ -11,9 +21,20 @@ METRICS: dict[str, Metric] = {
         score_difference.DS_UNCOND,
         score_difference.DS_BASE,
         curvature.H_COND,
+        score_difference.PATH,
+        alignment.MAP,
         guidance_norm.MEAN,
         guidance_norm.FIRST,
         update_norm.METRIC,
+        update_norm.LAST,
+        update_norm.STANDARDIZED,
+        alignment.LATE,
+        alignment.BOTH,
+        evolution.METRIC,
+        one_step.CONFIDENCE,
+        one_step.ERROR,
+        sharpness.GUIDANCE,
+        sharpness.OWN,
         flipd.METRIC,
     )
 }

@@ -4,6 +4,9 @@ A measuring call gives the diagonal and, for nothing, eps of the same condition.
 of the prompt and of none, the denoised estimate and both states: on the sampler's way it is taken anyway; at a measured
 state it is taken for its answers if no measuring call gives them, since it is cheaper. Where a measured state has eps
 of the prompt and of none, by either, the sampler's step from there needs no run of the denoiser.
+
+At the path's first state a guided step can be told that it is late, and a measuring call gives a product J v along a
+direction that is made of eps: whoever knows v knows J v from v * (J v).
 """
 
 import dataclasses
@@ -36,7 +39,9 @@ GUIDANCE_ASKS = (Ask("eps", "prompt"), Ask("eps", "none"))
 """What a guided step asks the denoiser, in the order of `Guidance`."""
 
 _STATES = ("state", "next_state")
-_EPS = Ask("eps", "prompt")
+_EARLIER = ("before", "first")
+_EPS, _DENOISED = Ask("eps", "prompt"), Ask("denoised")
+_OF_STATE = frozenset({Ask("state")})
 _AT_MEASURED = STEP_ASKS - {Ask("next_state")}
 
 
@@ -45,13 +50,16 @@ class Calls:
     """The calls of a scan, and which of their answers are wanted on the host.
 
     `measured` and `denoised` are the conditions of the measuring calls at a measured state, and at its denoised image;
-    `guided` says that a guided step is taken at a measured state, for its answers. `first` and `every` are wanted of
-    the sampler's first step and of every step, `here` of the measured state.
+    `guided` says that a guided step is taken at a measured state, for its answers. Once, at the path's first state,
+    `late` is a guided step that is told to be late, and each of `products` is a measuring call. `first` and `every` are
+    wanted of the sampler's first step and of every step, `here` of the measured state.
     """
 
     measured: tuple[Condition, ...]
     denoised: tuple[Condition, ...]
     guided: bool
+    late: bool
+    products: tuple[Ask, ...]
     here: frozenset[Ask]
     first: frozenset[Ask]
     every: frozenset[Ask]
@@ -62,12 +70,15 @@ class Calls:
         return self.guided or {"prompt", "none"} <= set(self.measured)
 
 
-def plan_calls(metrics: Sequence[Metric], gives: GivenBy, derivative: Derivative) -> Calls:
+def plan_calls(
+    metrics: Sequence[Metric], gives: GivenBy, derivative: Derivative, *, first_measured: bool = True
+) -> Calls:
     """The calls that give all that the metrics ask.
 
     Args:
         gives: which graphs of the bundle give a quantity.
         derivative: the kind whose measuring graphs are called.
+        first_measured: whether the path's first state is measured, which then has to answer for its first step.
 
     Raises:
         UsageError: no graph of the bundle gives what a metric asks, or not where it is asked.
@@ -75,21 +86,45 @@ def plan_calls(metrics: Sequence[Metric], gives: GivenBy, derivative: Derivative
     for metric in metrics:
         for ask in metric.asks:
             _check(ask, metric, gives, derivative)
-    here = {ask for metric in metrics if not metric.needs_step_before for ask in metric.asks}
+    asked = {ask for metric in metrics for ask in metric.asks}
+    products = tuple(sorted(ask for ask in asked if ask.quantity == "product"))
+    there = (metric for metric in metrics if not metric.of_steps_before and (metric.when != "first" or first_measured))
+    here = {_at_state(ask) for metric in there for ask in metric.asks if ask.at != "late" and ask not in products}
+    here.update(GUIDANCE_ASKS if products and first_measured else ())
     if any(ask.at == "denoised" for ask in here):
         here.add(_EPS)
     not_of_step = {ask for ask in here if ask.quantity == "eps" and graph_names.STEP not in _graphs(ask, gives)}
     diagonals = {ask for ask in here if ask.quantity == "diagonal"}
     measured = _conditions(diagonals | not_of_step, ("diagonal", "eps"), "state")
-    from_step = {ask for ask in here & _AT_MEASURED if ask.of not in measured and ask.quantity != "state"}
+    known = {*_OF_STATE, *(ask for ask in GUIDANCE_ASKS if ask.of in measured)}
+    known.update((_DENOISED,) if known.issuperset(GUIDANCE_ASKS) else ())
+    from_step = here & _AT_MEASURED - known
     return Calls(
         measured=measured,
         denoised=_conditions(here, ("diagonal", "eps"), "denoised"),
         guided=bool(from_step),
+        late=any(ask.at == "late" for ask in asked),
+        products=products,
         here=frozenset(here),
-        first=_asks(metrics, "first"),
+        first=_asks(metrics, "first").union(GUIDANCE_ASKS if products else ()),
         every=_asks(metrics, "every"),
     )
+
+
+def is_free(metric: Metric) -> bool:
+    """Whether guided steps alone answer all that a metric asks, so that it costs nothing beyond sampling."""
+    return all(_at_state(ask) in STEP_ASKS for ask in metric.asks)
+
+
+def price_in_words(metric: Metric, gives: GivenBy) -> str:
+    """What a metric alone costs beyond sampling: conditions with K probes at each measured state, or calls once."""
+    if is_free(metric):
+        return "free"
+    calls = plan_calls([metric], gives, "exact", first_measured=False)
+    each, once = len(calls.measured + calls.denoised), len(calls.products)
+    parts = [f"{each} x K" if each else "", f"{once} calls once" if once else ""]
+    parts.append("2 passes once" if calls.late else "")
+    return ", ".join(part for part in parts if part)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +159,7 @@ def price(
     tangents_per_call: int,
     passes_per_call: float,
 ) -> Price:
-    """What an image costs that is sampled; one that is given costs the measuring alone.
+    """What an image costs that is sampled; one that is given costs the measuring at its states alone.
 
     Args:
         steps_taken: guided steps on the way to the last state that is needed.
@@ -134,8 +169,9 @@ def price(
     """
     groups = -(-num_probes // tangents_per_call)
     here = len(calls.measured + calls.denoised) * groups * passes_per_call + GUIDED_PASSES * calls.guided
+    once = GUIDED_PASSES * calls.late + len(calls.products) * passes_per_call
     steps_run = steps_taken - states_left * calls.give_guidance
-    return Price(GUIDED_PASSES * steps_run, states_measured * here, tangents_per_call, passes_per_call)
+    return Price(GUIDED_PASSES * steps_run, states_measured * here + once, tangents_per_call, passes_per_call)
 
 
 def _check(ask: Ask, metric: Metric, gives: GivenBy, derivative: Derivative) -> None:
@@ -151,7 +187,7 @@ def _graphs(ask: Ask, gives: GivenBy) -> Sequence[str]:
     """The graphs that give what is asked; of a guided step, all that belongs to no single condition."""
     if ask.quantity in _STATES:
         return (graph_names.STEP,)
-    return gives(ask.quantity, ask.of or "prompt")
+    return gives("diagonal" if ask.quantity == "product" else ask.quantity, ask.of or "prompt")
 
 
 def _called(ask: Ask, metric: Metric, derivative: Derivative) -> set[str]:
@@ -159,10 +195,24 @@ def _called(ask: Ask, metric: Metric, derivative: Derivative) -> set[str]:
     measuring = graph_names.measure(derivative)
     if ask.of == "baseline":
         measuring = graph_names.of_baseline(measuring)
-    if metric.when != "measured":
-        return {graph_names.STEP} if ask in STEP_ASKS else set()
-    of_step = {graph_names.STEP} if ask in _AT_MEASURED else set()
-    return of_step | ({measuring} if ask.of is not None and ask.quantity in ("eps", "diagonal") else set())
+    if metric.when == "measured":
+        of_step = {graph_names.STEP} if ask in _AT_MEASURED else set()
+        return of_step | ({measuring} if _is_measured(ask) else set())
+    if metric.when == "first" and ask.quantity == "product" and ask.at == "state" and ask.along:
+        return {measuring} if ask.of in ("prompt", "none") else set()
+    if metric.when == "first" and ask.at == "late":
+        return {graph_names.STEP} if ask._replace(at="state") in GUIDANCE_ASKS else set()
+    earlier = _EARLIER if metric.when == "every" else ()
+    return {graph_names.STEP} if ask in STEP_ASKS or (ask.at in earlier and _at_state(ask) in STEP_ASKS) else set()
+
+
+def _is_measured(ask: Ask) -> bool:
+    return ask.of is not None and ask.quantity in ("eps", "diagonal") and ask.at in ("state", "denoised")
+
+
+def _at_state(ask: Ask) -> Ask:
+    """An ask of an earlier step as that step is asked; any other as it is."""
+    return ask._replace(at="state") if ask.at in _EARLIER else ask
 
 
 def _conditions(asks: Iterable[Ask], quantities: tuple[str, ...], at: str) -> tuple[Condition, ...]:
@@ -172,4 +222,5 @@ def _conditions(asks: Iterable[Ask], quantities: tuple[str, ...], at: str) -> tu
 
 
 def _asks(metrics: Iterable[Metric], when: str) -> frozenset[Ask]:
-    return frozenset(ask for metric in metrics if metric.when == when for ask in metric.asks)
+    asks = (_at_state(ask) for metric in metrics if metric.when == when for ask in metric.asks)
+    return frozenset(ask for ask in asks if ask in STEP_ASKS)

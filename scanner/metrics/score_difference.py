@@ -5,7 +5,8 @@ In the collapse unit (their value times sigma^2), channel means:
     ds_uncond  (eps_c - eps_0)^2       (Eq. 5)
     ds_base    (eps_c - eps_base)^2    (Eq. 6)
 
-where c is the prompt, 0 the unconditional prompt, and base the less-trained checkpoint given the prompt.
+where c is the prompt, 0 the unconditional prompt, and base the less-trained checkpoint given the prompt. Every guided
+step has both terms of the first, so that its mean over the path, ds_path, costs nothing.
 """
 
 import functools
@@ -43,3 +44,15 @@ def _metric(name: str, less: Condition, says: str, source: str) -> Metric:
 
 DS_UNCOND = _metric("ds_uncond", "none", "score change by the prompt, squared", f"{_PAPER}, Eq. 5")
 DS_BASE = _metric("ds_base", "baseline", "score change by training, squared", f"{_PAPER}, Eq. 6")
+
+PATH = Metric(
+    name="ds_path",
+    kind="map",
+    when="every",
+    asks=(Ask("eps", "prompt"), Ask("eps", "none")),
+    compute=functools.partial(_squared_difference, less="none"),
+    says="ds_uncond, mean over the steps so far",
+    source=f"{_PAPER}, Eq. 5, at every step",
+    unit=_paper_unit,
+    default=False,
+)

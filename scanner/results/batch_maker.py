@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from memscan.scanner.results.masks import mask_of, shares, summarize
 from memscan.scanner.results.p_values import CleanScores
 from memscan.scanner.results.rle import encode
-from memscan.scanner.results.schema import COLUMNS, SCORE_COLUMNS
+from memscan.scanner.results.schema import COLUMNS, SCORE_COLUMNS, SHARE
 from memscan.scanner.samples import GIVEN, SAMPLED, MeasuredStep, Rejected, Sample, Scanned, StepMaps
 
 _SOURCES = {True: GIVEN, False: SAMPLED, None: None}
@@ -70,7 +70,7 @@ class BatchMaker:
         return own | {name: [item.carried.get(name) for item in items] for name in carried}
 
     def _scored(self, step: MeasuredStep, measured: StepMaps, sources: Sequence[str]) -> dict[str, Any]:
-        columns = self._measured(measured, step.threshold)
+        columns = self._measured(measured, step)
         clean = self._clean.get(step.index)
         if clean is None:
             return columns
@@ -79,28 +79,30 @@ class BatchMaker:
         p_values = clean.p_values(score.fill_null(0.0).to_numpy())
         return columns | {"p_value": pa.array(p_values, pa.float64(), mask=unknown)}
 
-    def _measured(self, measured: StepMaps, threshold: float | None) -> dict[str, Any]:
+    def _measured(self, measured: StepMaps, step: MeasuredStep) -> dict[str, Any]:
         failed = np.array([error is not None for error in measured.errors])
-        summaries = summarize(np.stack(list(measured.maps.values())))
-        columns = {
-            f"{name}_{summary}": pa.array(values, pa.float32(), mask=failed)
-            for summary, of_maps in summaries._asdict().items()
-            for name, values in zip(measured.maps, of_maps, strict=True)
+        columns: dict[str, Any] = {
+            f"{name}_{summary}": pa.array(values, pa.float32(), mask=failed | ~measured.has(name))
+            for name, maps in measured.maps.items()
+            for summary, values in _summaries(maps, step.thresholds.get(name)).items()
         } | {
             name: pa.array(scores.values, pa.float32(), mask=failed | ~scores.exist)
             for name, scores in measured.scores.items()
         }
-        found = {} if threshold is None else _masks(mask_of(measured.maps[self._mask_map], threshold), failed)
+        found = {}
+        if step.threshold is not None:
+            lacking = failed | ~measured.has(self._mask_map)
+            found = _masks(mask_of(measured.maps[self._mask_map], step.threshold), lacking)
         return {
             "status": np.where(failed, "error", "ok"),
             "error": measured.errors,
             **columns,
-            "score": self._score(columns),
+            "score": self._score(columns, len(failed)),
             **found,
         }
 
-    def _score(self, columns: Mapping[str, pa.Array]) -> pa.Array:
-        chosen = columns[self._score_name]
+    def _score(self, columns: Mapping[str, pa.Array], count: int) -> pa.Array:
+        chosen = columns.get(self._score_name, pa.nulls(count, pa.float32()))
         return chosen if SCORE_COLUMNS[self._score_name].sign > 0 else pc.negate(chosen)
 
     def _batch(self, step: MeasuredStep, columns: Mapping[str, Any]) -> pa.RecordBatch:
@@ -125,11 +127,16 @@ class BatchMaker:
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
 
-def _masks(masks: NDArray[np.bool_], failed: NDArray[np.bool_]) -> dict[str, pa.Array]:
+def _summaries(maps: NDArray[np.float32], threshold: float | None) -> dict[str, NDArray[np.floating[Any]]]:
+    found = summarize(maps)._asdict()
+    return found if threshold is None else found | {SHARE: shares(mask_of(maps, threshold))}
+
+
+def _masks(masks: NDArray[np.bool_], lacking: NDArray[np.bool_]) -> dict[str, pa.Array]:
     height, width = masks.shape[1:]
     return {
-        "mask": pa.array(encode(masks), pa.binary(), mask=failed),
-        "mask_height": pa.array(np.full(len(masks), height), pa.int32(), mask=failed),
-        "mask_width": pa.array(np.full(len(masks), width), pa.int32(), mask=failed),
-        "mask_share": pa.array(shares(masks), pa.float32(), mask=failed),
+        "mask": pa.array(encode(masks), pa.binary(), mask=lacking),
+        "mask_height": pa.array(np.full(len(masks), height), pa.int32(), mask=lacking),
+        "mask_width": pa.array(np.full(len(masks), width), pa.int32(), mask=lacking),
+        "mask_share": pa.array(shares(masks), pa.float32(), mask=lacking),
     }

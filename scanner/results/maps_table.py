@@ -71,6 +71,8 @@ class MapsWriter:
             for index, step, maps in zip(self._step_indices, scanned.steps, halves, strict=True):
                 if step.errors[i] is None and wanted((sample.row, sample.seed, index)):
                     for name, values in maps.items():
+                        if not step.has(name)[i]:
+                            continue
                         self._add((sample.row, sample.seed, index, name, *values.shape[1:], values[i].tobytes()))
         if self._bytes >= _GROUP_BYTES:
             self._flush()

@@ -5,14 +5,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-QUANTILE = 0.99
+QUANTILES = (0.9, 0.99)
 
 
 class Summaries(NamedTuple):
-    """Mean, maximum and high quantile of maps."""
+    """Mean, maximum and high quantiles of maps: the mean of a small copy is low, a quantile is not."""
 
     mean: NDArray[np.float64]
     max: NDArray[np.float32]
+    q90: NDArray[np.float32]
     q99: NDArray[np.float32]
 
 
@@ -30,4 +31,6 @@ def summarize(maps: NDArray[np.float32]) -> Summaries:
     """The summaries of each of the maps [..., h, w]; what is not finite gives nonsense, without a warning."""
     flat = maps.reshape(*maps.shape[:-2], -1)
     with np.errstate(invalid="ignore"):
-        return Summaries(flat.mean(axis=-1, dtype=np.float64), flat.max(axis=-1), np.quantile(flat, QUANTILE, axis=-1))
+        return Summaries(
+            flat.mean(axis=-1, dtype=np.float64), flat.max(axis=-1), *np.quantile(flat, QUANTILES, axis=-1)
+        )

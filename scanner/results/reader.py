@@ -236,16 +236,23 @@ class Results:
         return found
 
     def _read(self, name: str, columns: Sequence[str] | None, where: ds.Expression | None) -> pa.Table:
+        """The rows of one file; a column of ours that its version did not have yet is null."""
         with _readable(self.path / name), self._store.open(name) as stream, told_apart():
+            there = set(pq.read_schema(stream).names)
+            lacking = [column for column in columns or () if column not in there and column in COLUMNS.names]
+            stream.seek(0)
             table = pq.read_table(
                 stream,
-                columns=None if columns is None else list(columns),
+                columns=None if columns is None else [column for column in columns if column not in lacking],
                 filters=where,
                 use_threads=False,
                 pre_buffer=False,
                 page_checksum_verification=True,
             )
             check_table(table, MAPS_SCHEMA if name.startswith(layout.MAPS) else COLUMNS)
+            for column in lacking:
+                field = COLUMNS.field(column)
+                table = table.append_column(field, pa.nulls(len(table), field.type))
             return table
 
 

@@ -2,8 +2,9 @@
 
 One row for each (row, seed, step_index), always; `status` is "ok" or "error". Maps are summarised in the collapse unit
 (see docs/metrics.md). A metric is null that was not chosen or that the image does not have; everything measured is null
-in error rows. Mask and threshold are null where there is no threshold: neither given nor calibrated. A p-value is there
-if the run has a calibration at exactly its settings.
+in error rows. Mask and threshold are null where there is no threshold: neither given nor calibrated. `<map>_share` is
+the share of the pixels of a map that reach its own calibrated threshold, null where none is calibrated. A p-value is
+there if the run has a calibration at exactly its settings.
 """
 
 import json
@@ -20,8 +21,12 @@ from memscan.scanner.results.masks import Summaries
 SCHEMA_VERSION = 4
 """Rises whenever a column is added, removed or changes its meaning: a run is not resumed by another version."""
 
+SHARE = "share"
+SUMMARIES = (*Summaries._fields, SHARE)
+"""What is kept of a map, each in a column `<map>_<summary>`."""
+
 SCORE_COLUMNS: dict[str, Metric] = {
-    **{f"{name}_{summary}": METRICS[name] for name in MAPS for summary in Summaries._fields},
+    **{f"{name}_{summary}": METRICS[name] for name in MAPS for summary in SUMMARIES},
     **{name: METRICS[name] for name in SCORES},
 }
 """Columns that the score can be, in order, and the metric of each."""

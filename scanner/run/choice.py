@@ -1,17 +1,20 @@
 """Which metrics a run measures, which map its masks are made of, and which column its score is."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
-from memscan.scanner.metrics.plan import plan_calls
-from memscan.scanner.results.schema import SCORE_COLUMNS
+from memscan.scanner.metrics.plan import is_free, plan_calls
+from memscan.scanner.results.schema import SCORE_COLUMNS, SUMMARIES
 from memscan.scanner.settings import Derivative
 
 GROUPS = ("all", "free")
-"""Words for more than one metric: all that the bundle can give, and those that sampling gives for nothing."""
+"""Words for more than one metric: all that the bundle can give, and those that guided steps answer."""
+
+FREE_MAP = "ds_path"
+"""What masks are made of where nothing is measured that is not free."""
 
 
 class Chosen(NamedTuple):
@@ -29,6 +32,7 @@ def choose(
     score_name: str | None,
     steps: Sequence[int],
     derivative: Derivative,
+    references: Collection[str] = (),
 ) -> Chosen:
     """What to measure; the metrics of mask and score are measured whether they are among the others or not.
 
@@ -37,6 +41,7 @@ def choose(
         score_name: None for the mean of the mask's map.
         steps: indices of the measured steps.
         derivative: a kind that the bundle has.
+        references: the metrics of which there is a reference.
 
     Raises:
         UsageError: an unknown name, or a metric that the bundle cannot give or that a step does not have.
@@ -46,12 +51,13 @@ def choose(
     score_name = score_name or f"{mask_map}_mean"
     if score_name not in SCORE_COLUMNS:
         raise UsageError(
-            f"--score {score_name}: expected one of {', '.join(SCORES)}, or NAME_mean, NAME_max or NAME_q99 of a map: "
-            + ", ".join(MAPS)
+            f"--score {score_name}: expected one of {', '.join(SCORES)}, or {_summaries()} of a map: {', '.join(MAPS)}"
         )
     score = SCORE_COLUMNS[score_name]
-    if score.needs_step_before and 0 in steps:
-        raise UsageError(f"--score {score_name}: there is none at step 0, before which no step was taken")
+    if steps and min(steps) < score.since:
+        raise UsageError(
+            f"--score {score_name}: there is none before step {score.since}, and step {min(steps)} is measured"
+        )
     named = [name for name in asked if name not in GROUPS]
     for name in named:
         if name not in METRICS:
@@ -59,16 +65,28 @@ def choose(
     for option, name in (("--mask-map", mask_map), ("--score", score.name), *(("--metrics", name) for name in named)):
         if METRICS[name].needs_baseline and not bundle.has_baseline:
             raise UsageError(f"{option} {name} needs a less-trained baseline, which {bundle.path} does not have")
-    wanted = {mask_map, score.name, *named, *_of_groups(bundle, asked)}
+        if METRICS[name].needs_reference and name not in references:
+            raise UsageError(f"{option} {name} needs a reference of clean prompts, which this model does not have")
+    wanted = {mask_map, score.name, *named, *_of_groups(bundle, asked, references)}
     metrics = tuple(name for name in METRICS if name in wanted)
     plan_calls([METRICS[name] for name in metrics], bundle.gives, derivative)
     return Chosen(metrics, mask_map, score_name)
 
 
-def _of_groups(bundle: Bundle, asked: Sequence[str]) -> list[str]:
-    possible = [metric for metric in METRICS.values() if bundle.has_baseline or not metric.needs_baseline]
+def _summaries() -> str:
+    names = [f"NAME_{summary}" for summary in SUMMARIES]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _of_groups(bundle: Bundle, asked: Sequence[str], references: Collection[str]) -> list[str]:
+    possible = [
+        metric
+        for metric in METRICS.values()
+        if (bundle.has_baseline or not metric.needs_baseline)
+        and (metric.name in references or not metric.needs_reference)
+    ]
     if not asked:
         return [metric.name for metric in possible if metric.default]
     if "all" in asked:
         return [metric.name for metric in possible]
-    return [metric.name for metric in possible if metric.when != "measured" and "free" in asked]
+    return [metric.name for metric in possible if "free" in asked and is_free(metric)]

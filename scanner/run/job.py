@@ -14,14 +14,16 @@ from memscan.scanner.calibration.record import Calibrated
 from memscan.scanner.input.manifest import Manifest
 from memscan.scanner.local_path import local_path
 from memscan.scanner.metrics.catalogue import METRICS
+from memscan.scanner.metrics.metric import Metric
 from memscan.scanner.metrics.plan import Price, plan_calls, price
+from memscan.scanner.metrics.shares import price_shares
 from memscan.scanner.results.p_values import CleanScores
 from memscan.scanner.results.run_record import RunRecord
 from memscan.scanner.results.schema import SCHEMA_VERSION, result_schema
 from memscan.scanner.run.measurement import build_measurement, matching_calibrations, measured_steps
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.share import WHOLE, Share
-from memscan.scanner.settings import Execution, Measurement, fingerprint, fingerprint_parts
+from memscan.scanner.settings import Execution, Measurement, Reference, fingerprint, fingerprint_parts
 
 PART_ROWS = 256
 """Rows of a part by default: minutes of work on a GPU, and few enough files for a million rows."""
@@ -99,7 +101,7 @@ class Job:
         measurement = self.measurement
         last = measurement.num_inference_steps if measurement.save_images else measurement.steps[-1].index
         return price(
-            plan_calls([METRICS[name] for name in measurement.metrics], self.bundle.gives, measurement.derivative),
+            plan_calls(self._metrics, self.bundle.gives, measurement.derivative, first_measured=self._first_measured),
             steps_taken=last,
             states_measured=len(measurement.steps),
             states_left=sum(step.index < last for step in measurement.steps),
@@ -107,6 +109,28 @@ class Job:
             tangents_per_call=self.bundle.tangents_per_call,
             passes_per_call=self.bundle.passes[measurement.derivative],
         )
+
+    def price_shares(self) -> dict[str, float]:
+        """What each metric adds to the price, in forward passes beyond sampling."""
+        measurement = self.measurement
+        passes = self.bundle.passes[measurement.derivative]
+        return price_shares(
+            self._metrics,
+            self.bundle.gives,
+            measurement.derivative,
+            first_measured=self._first_measured,
+            states_measured=len(measurement.steps),
+            passes_per_condition=-(-measurement.probes.count // self.bundle.tangents_per_call) * passes,
+            passes_per_call=passes,
+        )
+
+    @property
+    def _metrics(self) -> list[Metric]:
+        return [METRICS[name] for name in self.measurement.metrics]
+
+    @property
+    def _first_measured(self) -> bool:
+        return self.measurement.steps[0].index == 0
 
 
 def make_job(
@@ -121,13 +145,15 @@ def make_job(
     max_errors: int | None = None,
     retry_errors: bool = False,
     calibration: Calibrated | None = None,
+    references: tuple[Reference, ...] = (),
     warn: Callable[[str], None],
 ) -> Job:
     """The job that a caller asks for, from Python or from the command line.
 
     Args:
         out: the folder of the results; None is named after the manifest, in the working folder.
-        calibration: of the bundle: its settings are the defaults.
+        calibration: of the bundle: its settings are the defaults, and its references are known.
+        references: others that are known.
         warn: is given what the user should know about the measurement.
 
     Raises:
@@ -135,7 +161,9 @@ def make_job(
     """
     if calibration is not None:
         bundle = calibration.bundle(bundle)
-    measurement, notes = build_measurement(bundle, request, calibration)
+        same_path = calibration.is_same_path(request.sampler, request.num_inference_steps, request.guidance_scale)
+        references = (*references, *(calibration.record.references if same_path else ()))
+    measurement, notes = build_measurement(bundle, request, references, calibration)
     for text in notes:
         warn(text)
     return Job(

@@ -12,14 +12,15 @@ from typing import TypeVar
 from memscan.scanner.bundle import Bundle, Calibration
 from memscan.scanner.calibration.record import Calibrated
 from memscan.scanner.errors import UsageError
+from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.probes import default_probes, make_probes
-from memscan.scanner.run.choice import choose
+from memscan.scanner.run.choice import FREE_MAP, choose
 from memscan.scanner.run.derivative import choose_derivative
 from memscan.scanner.run.request import Request
 from memscan.scanner.samples import MeasuredStep
 from memscan.scanner.sampling.samplers import DEFAULT_STEPS, moves, sampler_timesteps
 from memscan.scanner.sampling.schedule import noise_level
-from memscan.scanner.settings import Measurement, Move, Probes, Sampler, Step
+from memscan.scanner.settings import Measurement, Move, Probes, Reference, Sampler, Step
 
 _THRESHOLDS = (-1.0, 2.0)
 """Where a threshold can lie: in the collapse unit, 0 and 1 and what estimates of them scatter about."""
@@ -28,12 +29,17 @@ T = TypeVar("T")
 
 
 def build_measurement(
-    bundle: Bundle, request: Request, calibration: Calibrated | None = None
+    bundle: Bundle,
+    request: Request,
+    references: tuple[Reference, ...] = (),
+    calibration: Calibrated | None = None,
 ) -> tuple[Measurement, tuple[str, ...]]:
     """The measurement to make, and notes on what the user should know about it, one line each.
 
     Args:
         bundle: as its calibration would have it, if there is one (`Calibrated.bundle`).
+        references: those that there are of this model and guidance; one that lacks a step of the sampler is not used.
+        calibration: whose score is the default, and whose digest is noted down.
 
     Raises:
         UsageError: a step, metric, number of probes or value that this bundle does not have.
@@ -55,11 +61,14 @@ def build_measurement(
         raise UsageError(f"--guidance {guidance_scale}: expected a finite number")
     _check_threshold(request.threshold)
     derivative = choose_derivative(bundle, request.derivative)
-    mask_map = _first(request.mask_map, defaults.mask_map)
+    _check_smooth(request.smooth, bundle)
+    mask_map = _first(request.mask_map, FREE_MAP if request.metrics == ("free",) else defaults.mask_map)
     score_name = request.score_name
-    if score_name is None and request.mask_map is None and calibration is not None:
+    if score_name is None and calibration is not None and mask_map == calibration.record.recommended.mask_map:
         score_name = calibration.record.recommended.score_name
-    chosen = choose(bundle, request.metrics, mask_map, score_name, steps, derivative)
+    needed = sampler_timesteps(bundle.schedule, sampler, num_inference_steps, moved)[: steps[-1]]
+    known = {reference.metric: reference for reference in references if {*needed} <= {*reference.timesteps}}
+    chosen = choose(bundle, request.metrics, mask_map, score_name, steps, derivative, known)
     measurement = Measurement(
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
@@ -77,6 +86,8 @@ def build_measurement(
         fit=request.fit,
         derivative=derivative,
         calibration=None if calibration is None else calibration.digest,
+        smooth=request.smooth,
+        references=tuple(known[name] for name in chosen.metrics if METRICS[name].needs_reference),
     )
     if request.threshold is None:
         measurement = _calibrated(bundle, measurement, notes)
@@ -100,12 +111,14 @@ def matching_calibrations(bundle: Bundle, measurement: Measurement) -> list[Cali
         and calibration.guidance_scale == measurement.guidance_scale
         and calibration.probes == measurement.probes
         and calibration.derivative == measurement.derivative
+        and calibration.smooth == measurement.smooth
     ]
 
 
 def measured_steps(bundle: Bundle, measurement: Measurement) -> tuple[MeasuredStep, ...]:
     """The measured steps with their noise levels and thresholds, in order."""
     timesteps = _timesteps(bundle, measurement)
+    calibrations = matching_calibrations(bundle, measurement)
     return tuple(
         MeasuredStep(
             step.index,
@@ -114,6 +127,7 @@ def measured_steps(bundle: Bundle, measurement: Measurement) -> tuple[MeasuredSt
             step.threshold,
             step.calibrated,
             measurement.derivative,
+            {one.map: one.threshold for one in calibrations if one.timestep == timesteps[step.index]},
         )
         for step in measurement.steps
     )
@@ -131,6 +145,12 @@ def _check_threshold(threshold: float | None) -> None:
         raise UsageError(
             f"--threshold {threshold}: expected {low:g} to {high:g}, in the collapse unit, where 1 is a full collapse"
         )
+
+
+def _check_smooth(smooth: int, bundle: Bundle) -> None:
+    height, width = bundle.latent_shape[1:]
+    if smooth < 1 or smooth % 2 == 0 or smooth > min(height, width):
+        raise UsageError(f"--smooth {smooth}: expected an odd number of cells, 1 to those of a map, {height} x {width}")
 
 
 def _first(asked: T | None, default: T) -> T:

@@ -27,3 +27,4 @@ class Request:
     carry: tuple[str, ...] = ()
     fit: Fit = "crop"
     derivative: Derivative | None = None
+    smooth: int = 1

@@ -5,6 +5,7 @@ All are measured at the same x_t with the same probes, so that the error of few 
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from memscan.scanner.metrics.hutchinson import estimate, probe_groups
 from memscan.scanner.metrics.metric import Answers, Ask, Condition, Place
 from memscan.scanner.metrics.plan import GUIDANCE_ASKS, Calls
 from memscan.scanner.metrics.probes import make_probes
+from memscan.scanner.metrics.smoothing import smoothed
 from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Scores, StepMaps
@@ -45,6 +47,7 @@ class Meter:
         self._calls = calls
         self._guidance_scale = measurement.applied_guidance
         self._derivative = measurement.derivative
+        self._smooth = measurement.smooth
         self._count = measurement.probes.count
         self._probes = probe_groups(make_probes(measurement.probes, bundle.latent_shape), bundle.tangents_per_call)
         self._tangents = functools.lru_cache(1)(self._upload_tangents)
@@ -64,27 +67,43 @@ class Meter:
         level = step.level
         with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported, image by image
             answers = self._answers(x, step, texts)
-            maps, scores = {}, path.scores(answers, level)
-            for metric in self._metrics:
-                values = metric.compute(answers, level).astype(np.float32, copy=False)
-                if metric.kind == "map":
-                    maps[metric.name] = values
-                else:
-                    scores[metric.name] = Scores(values, np.ones(len(values), np.bool_))
-        scores = {name: scores[name] for name in self._order if name in scores}
-        return StepMaps(maps, _errors(maps, scores, level), scores), self._guidance(answers)
+            found = {metric.name: metric.compute(answers, level) for metric in self._metrics}
+            of_path = path.found(answers, level)
+        maps: dict[str, Array] = {}
+        scores: dict[str, Scores] = {}
+        exist: dict[str, NDArray[np.bool_]] = {}
+        for name in self._order:
+            if name in of_path:
+                values, has = _of_all(of_path[name], path.sampled), path.sampled
+                exist |= {name: has} if METRICS[name].kind == "map" and not has.all() else {}
+            elif name in found:
+                values, has = found[name].astype(np.float32, copy=False), np.ones(x.shape[0], np.bool_)
+            else:
+                continue
+            if METRICS[name].kind == "map":
+                maps[name] = smoothed(values, self._smooth)
+            else:
+                scores[name] = Scores(values, has)
+        return StepMaps(maps, _errors(maps, scores, level), scores, exist), self._guidance(answers)
 
     def _answers(self, x: Value, step: SolverStep, texts: Texts) -> Answers:
         """What is asked of a measured state."""
         answers: dict[Ask, Array] = {}
+        if Ask("state") in self._calls.here:
+            answers[Ask("state")] = self._graphs.download(x)
         if self._calls.guided:
             nothing = self._graphs.upload(np.zeros(x.shape, np.float32))
             answer = self._graphs.step(x, step, texts["prompt"], texts["none"], nothing, self._guidance_scale)
             given = step_answers(x, answer)
             wanted = self._calls.here.union(GUIDANCE_ASKS if self._calls.give_guidance else ()) & given.keys()
+            wanted -= answers.keys()
             answers |= {ask: self._graphs.download(given[ask]) for ask in wanted}
         for condition in self._calls.measured:
             answers |= self._response(x, step.level, texts, condition, "state")
+        if Ask("denoised") in self._calls.here and Ask("denoised") not in answers:
+            guidance = (answers[ask] for ask in GUIDANCE_ASKS)
+            x_host = self._graphs.download(x)
+            answers[Ask("denoised")] = step.take(x_host, *guidance, np.zeros_like(x_host), self._guidance_scale)[1]
         if self._calls.denoised:
             noiseless = self._graphs.download(x) - np.float32(step.level.sigma) * answers[Ask("eps", "prompt")]
             image = self._graphs.upload(noiseless)
@@ -109,6 +128,15 @@ class Meter:
     def _upload_tangents(self, batch: int) -> list[Value]:
         """One value [Kg, N, C, h, w] for each group: the graph takes tangents for each image, though all are equal."""
         return [self._graphs.upload(np.repeat(group[:, None], batch, axis=1)) for group in self._probes]
+
+
+def _of_all(values: NDArray[np.floating[Any]], sampled: NDArray[np.bool_]) -> Array:
+    """Of those images that are sampled; 0 for all others."""
+    if sampled.all():
+        return values.astype(np.float32, copy=False)
+    of_all = np.zeros((len(sampled), *values.shape[1:]), np.float32)
+    of_all[sampled] = values
+    return of_all
 
 
 def _errors(maps: Mapping[str, Array], scores: Mapping[str, Scores], level: Level) -> tuple[str | None, ...]:

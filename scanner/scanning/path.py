@@ -1,33 +1,51 @@
-"""What the sampler's way to a measured state says of an image: the scores of its first step, or of every step.
+"""What the sampler's path to a measured state says of an image: metrics of its first step, or of every step.
 
-Each step's answers become one number an image and are let go; a batch never holds those of two steps.
+Each step's answers become one number or map an image and are let go, but for those that a later step is compared with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.metrics.metric import Answers, Ask, Metric
+from memscan.scanner.metrics.metric import Answers, Array, Ask, Metric, Place
 from memscan.scanner.metrics.plan import Calls
-from memscan.scanner.samples import Scores
 from memscan.scanner.sampling.schedule import Level
+from memscan.scanner.settings import Reference
+
+AtFirst = Callable[[Answers], Answers]
+"""A guided step's answers at the path's first state -> what else is asked there."""
 
 
 class Path:
-    """The way of a batch of N images.
+    """The path of a batch of N images, n of which are sampled.
 
     Args:
         metrics: those that are not of the measured state alone.
-        sampled: bool [N], which images are sampled: the others have no way.
+        sampled: bool [N], which images are sampled: the others have no path.
+        references: of the metrics that need one, by their names.
+        at_first: called once, where more is asked at the first state than a guided step from there answers.
     """
 
-    def __init__(self, metrics: Sequence[Metric], calls: Calls, sampled: NDArray[np.bool_]) -> None:
+    def __init__(
+        self,
+        metrics: Sequence[Metric],
+        calls: Calls,
+        sampled: NDArray[np.bool_],
+        references: Mapping[str, Reference],
+        at_first: AtFirst,
+    ) -> None:
         self._metrics = metrics
         self._calls = calls
-        self._sampled = sampled
+        self.sampled = sampled
+        self._references = references
+        self._at_first = at_first
         self._steps_taken = 0
-        self._values: dict[str, list[NDArray[np.float64]]] = {metric.name: [] for metric in metrics}
+        self._counted: dict[str, list[tuple[Level, Array]]] = {metric.name: [] for metric in metrics}
+        places = {ask.at for metric in metrics for ask in metric.asks}
+        self._keeps_first, self._keeps_before = "first" in places, "before" in places
+        self._earlier: dict[Ask, Array] = {}
+        self._more: Answers | None = None
 
     @property
     def wanted(self) -> frozenset[Ask]:
@@ -35,28 +53,55 @@ class Path:
         return self._calls.every if self._steps_taken else self._calls.every | self._calls.first
 
     def add(self, answers: Answers, level: Level) -> None:
-        """Take in a step's answers to what was `wanted`, of the images that are sampled."""
-        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported where it is measured
-            for metric in self._metrics:
-                if metric.when == "every" or self._steps_taken == 0:
-                    self._values[metric.name].append(metric.compute(answers, level).astype(np.float64))
+        """Take in a step's answers to what was `wanted`, [n, C, h, w]."""
+        complete = self._complete(answers)
+        for metric in self._metrics:
+            if self._counts(metric):
+                self._counted[metric.name].append((level, _computed(metric, complete, level)))
+        if self._keeps_first and not self._steps_taken:
+            self._earlier |= _placed(answers, "first")
+        if self._keeps_before:
+            self._earlier |= _placed(answers, "before")
         self._steps_taken += 1
 
-    def scores(self, here: Answers, level: Level) -> dict[str, Scores]:
-        """The scores at a measured state, whose own answers are `here`, of all N images that have them."""
-        found: dict[str, Scores] = {}
-        if not self._sampled.any():
+    def found(self, here: Answers, level: Level) -> dict[str, Array]:
+        """Values [n] and maps [n, h, w] of those metrics that a measured state has, by their names.
+
+        Args:
+            here: the state's own answers, of all N images.
+        """
+        found: dict[str, Array] = {}
+        if not self.sampled.any():
             return found
-        of_sampled = {ask: values[self._sampled] for ask, values in here.items()}
+        complete = self._complete({ask: values[self.sampled] for ask, values in here.items()})
         for metric in self._metrics:
-            values = list(self._values[metric.name])
-            if not metric.needs_step_before and (metric.when == "every" or not values):
-                values.append(metric.compute(of_sampled, level).astype(np.float64))
-            if values:
-                found[metric.name] = self._of_all(metric.over(np.stack(values)))
+            counted = list(self._counted[metric.name])
+            if self._counts(metric) and not metric.of_steps_before:
+                counted.append((level, _computed(metric, complete, level)))
+            if len(counted) >= metric.least:
+                levels, values = zip(*counted, strict=True)
+                found[metric.name] = metric.over(np.stack(values), levels, self._references.get(metric.name))
         return found
 
-    def _of_all(self, values: NDArray[np.float64]) -> Scores:
-        scores = np.zeros(len(self._sampled), np.float32)
-        scores[self._sampled] = values
-        return Scores(scores, self._sampled)
+    def _counts(self, metric: Metric) -> bool:
+        """Whether the state at which the path is counts for a metric."""
+        if metric.when == "first":
+            return self._steps_taken == 0
+        return self._steps_taken > 0 or not metric.compares
+
+    def _complete(self, answers: Answers) -> Answers:
+        """With what is asked of earlier states, or beyond the step itself at the first one."""
+        if self._steps_taken:
+            return {**answers, **self._earlier}
+        if self._more is None:
+            self._more = self._at_first(answers) if self._calls.late or self._calls.products else {}
+        return {**answers, **self._more, **_placed(answers, "first")}
+
+
+def _placed(answers: Answers, at: Place) -> Answers:
+    return {ask._replace(at=at): values for ask, values in answers.items()}
+
+
+def _computed(metric: Metric, answers: Answers, level: Level) -> Array:
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # reported where it is measured
+        return metric.compute(answers, level)

@@ -5,7 +5,7 @@ same for all, prompts are encoded one by one; a batch only shares calls.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import SAMPLED, Scanned
 from memscan.scanner.sampling.samplers import sampler_steps
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
+from memscan.scanner.scanning.first_state import FirstState
 from memscan.scanner.scanning.meter import Meter, Texts
 from memscan.scanner.scanning.path import Path
 from memscan.scanner.scanning.prepare import Prepared, Preparer
@@ -53,7 +54,9 @@ class Scanner:
             raise UsageError(f"steps {self._measured}: the sampler's indices are 0 to {len(self._steps) - 1}")
         metrics = [METRICS[name] for name in measurement.metrics]
         self._path_metrics = [metric for metric in metrics if metric.when != "measured"]
-        self._calls = plan_calls(metrics, bundle.gives, measurement.derivative)
+        self._references = {reference.metric: reference for reference in measurement.references}
+        self._calls = plan_calls(metrics, bundle.gives, measurement.derivative, first_measured=0 in self._measured)
+        self._first_state = FirstState(bundle, graphs, measurement, self._calls, self._steps[0].level)
         self._meter = Meter(bundle, graphs, measurement, self._calls)
         self.prepare = Preparer(bundle, measurement)
         self._encode = PromptEncoder(bundle, graphs)
@@ -81,9 +84,12 @@ class Scanner:
     def _scan(self, batch: Sequence[Prepared]) -> Scanned:
         encoded = [self._encode(item.tokens) for item in batch]
         sampled = np.array([item.image is None for item in batch])
-        path = Path(self._path_metrics, self._calls, sampled)
         texts = self._texts(encoded)
-        source = self._source(batch, encoded, texts, sampled, path)
+        guiding = self._guiding(encoded, texts, sampled)
+        noise = np.stack([item.noise for item in batch])
+        at_first = functools.partial(self._first_state.answers, noise[sampled], *guiding)
+        path = Path(self._path_metrics, self._calls, sampled, self._references, at_first)
+        source = self._source(batch, noise, guiding, sampled, path)
         measured = []
         for index in self._measured:
             maps, guidance = self._meter.measure(source.at(index), self._steps[index], texts, path)
@@ -101,22 +107,19 @@ class Scanner:
     def _source(
         self,
         batch: Sequence[Prepared],
-        encoded: Sequence[Encoded],
-        texts: Texts,
+        noise: NDArray[np.float32],
+        guiding: tuple[Mapping[str, Value], Mapping[str, Value]],
         sampled: NDArray[np.bool_],
         path: Path,
     ) -> Source:
-        noise = np.stack([item.noise for item in batch])
         images = [item.image.pixels for item in batch if item.image is not None]
         if not sampled.any():
             return Given(self._graphs, self._steps, images, noise)
-        of_sampled = [text.cond for text, is_sampled in zip(encoded, sampled, strict=True) if is_sampled]
         trajectory = Trajectory(
             self._graphs,
             self._steps,
             noise[sampled],
-            self._stack(of_sampled) if images else texts["prompt"],
-            self._uncond(len(of_sampled)),
+            *guiding,
             self._measurement.applied_guidance,
             path,
             watched=max(self._measured),
@@ -125,6 +128,15 @@ class Scanner:
         if not images:
             return drawn
         return Mixed(self._graphs, drawn, Given(self._graphs, self._steps, images, noise[~sampled]), sampled)
+
+    def _guiding(
+        self, encoded: Sequence[Encoded], texts: Texts, sampled: NDArray[np.bool_]
+    ) -> tuple[Mapping[str, Value], Mapping[str, Value]]:
+        """Text encodings of the images that are sampled, and of no prompt for each of them."""
+        if sampled.all() or not sampled.any():
+            return texts["prompt"], texts["none"]
+        of_sampled = [text.cond for text, is_sampled in zip(encoded, sampled, strict=True) if is_sampled]
+        return self._stack(of_sampled), self._uncond(len(of_sampled))
 
     def _texts(self, encoded: Sequence[Encoded]) -> Texts:
         cond = self._stack([text.cond for text in encoded])

@@ -64,10 +64,14 @@ class Model:
         return cls(work, START_NAME, seed)
 
     def bundle(self, baseline: str) -> Path:
-        """The exported bundle with a baseline, a pipeline folder of the work folder; made if it is not there."""
+        """The exported bundle with a baseline, a pipeline folder of the work folder; made if it is not there.
+
+        What is its own baseline has none.
+        """
         bundle = self.work / f"{self.name}+{baseline}.bundle"
         if not bundle.exists():
-            export(self.work / self.name, self.work / baseline, bundle, ExportOptions(certify=()))
+            early = None if baseline == self.name else self.work / baseline
+            export(self.work / self.name, early, bundle, ExportOptions(certify=()))
         return bundle
 
 

@@ -15,7 +15,7 @@ from memscan.kernels.torch_runtime.fused_attention import fuse_attention
 from memscan.kernels.torch_runtime.graph_file import read_graph
 from memscan.kernels.torch_runtime.plan import Plan
 from memscan.scanner.cli import invoke
-from memscan.scanner.metrics.catalogue import MAPS
+from tests.default_maps import MAPS
 from tests.export.graphs.families import FAMILIES, graphs
 from tests.kernels.torch_graphs import PARITY, assert_parity, draw, run_onnx_runtime, run_torch
 

@@ -18,8 +18,8 @@ from memscan.scanner import open_bundle, open_results, scan
 from memscan.scanner.cli import invoke
 from memscan.scanner.errors import ManifestError, UsageError
 from memscan.scanner.input.columns import Columns
-from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.results.reader import Results
+from tests.default_maps import MAPS
 
 DOCS = Path(__file__).parents[2] / "docs"
 SETTINGS: dict[str, Any] = {"num_inference_steps": 10, "steps": [7, 9], "threads": 1, "provider": "cpu"}

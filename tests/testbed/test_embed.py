@@ -11,13 +11,13 @@ from memscan.export.certificate.agreement import certified
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
-from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.model.graphs import open_graphs
 from memscan.scanner.sampling.schedule import noise_level
 from memscan.scanner.settings import DERIVATIVES
 from testbed.embed import calibrated_options
 from testbed.scanning import EXECUTION, export
 from testbed.tables import HOME
+from tests.default_maps import MAPS
 
 LIMIT = 16e6  # bytes of package data that the wheel may carry
 

@@ -53,7 +53,7 @@ def test_a_row_for_each_image(results: Path, truth: Path, tmp_path: Path, name: 
         (2, 0, "none", 0.0),
     ]
     assert [one["dh_uncond_iou_fixed"] for one in rows] == [1.0, 0.5, 1.0]
-    assert [one["dh_uncond_mask_share"] for one in rows] == [0.5, 0.25, 0.0]
+    assert [one["dh_uncond_share"] for one in rows] == [0.5, 0.25, 0.0]
     assert [one["dh_uncond_mean"] for one in rows] == [0.375, 0.1875, 0.0]
     assert all(0.4 < one["dh_uncond_iou_oracle"] <= 1 for one in rows)
 
@@ -104,7 +104,7 @@ def test_json_has_curves_and_the_three_rules(results: Path, truth: Path, tmp_pat
     assert invoke(["eval", str(results), "--ground-truth", str(truth), "--json", str(file)]) == 0
     records = json.loads(file.read_text())["detection"]
     names = [one["score"] for one in records if one["kind"] == "all"]
-    assert names == [f"dh_uncond_{what}" for what in ("mean", "max", "q99", "mask_share")]
+    assert names == [f"dh_uncond_{what}" for what in ("mean", "max", "q90", "q99", "share")]
     assert records[0]["roc"] == {"fpr": [0.0, 0.0, 1.0], "tpr": [0.0, 1.0, 1.0], "thresholds": [None, 0.1875, 0.0]}
     rate = {"limit": 0.01, "captions": 1, "needed": 100, "below": None, "low": None, "high": None}
     assert records[0]["rates"][0] == rate | {"nearest": None, "flipped": None}

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
 from memscan.scanner.metrics.distances import distances
+from memscan.scanner.settings import Reference
 from tests.scanner.metrics.way import Way, way_of
-from tests.scanner.scanning.closed_form import SAMPLES, SETTINGS, at_steps, run, scanned
+from tests.scanner.scanning.closed_form import SAMPLES, SETTINGS, TIMESTEPS, at_steps, run, scanned
 from tests.scanner.scanning.one_by_one import Image
 
-STEPS = (0, 1, 7, 9)
+STEPS = (0, 1, 2, 7, 9)
 ROUNDING = 1e-5
 """Of float32, relative to a map's largest value: of eps after at most ten steps, and of sums over 256 coordinates."""
 
@@ -79,6 +81,81 @@ def flipd(way: Way, i: int) -> float:
     return float(x_0.size + sigma**2 * (trace + (s**2).sum()))
 
 
+def ds_path(way: Way, i: int) -> NDArray[np.float64]:
+    """Eq. 5 at every step so far, in the collapse unit: the mean."""
+    return np.mean([ds_uncond(way, j) for j in range(i + 1)], axis=0)
+
+
+def cosine_uncond(way: Way, i: int) -> NDArray[np.float64]:
+    """Asthana: torch's cosine over channels of eps_0 and eps_c - eps_0, as in their code."""
+    return cosine(way.eps(i, ""), way.eps(i, way.prompt))
+
+
+def late_cosine(way: Way, i: int) -> float:
+    """Asthana: its mean over cells at x_T, told the last but two of fifty timesteps, 41 of 1000."""
+    return float(cosine(*(way.model.eps(way.z[0], text, *way.late) for text in ("", way.prompt))).mean())
+
+
+def anisotropy(way: Way, i: int) -> float:
+    """Asthana: gamma_1 norm + gamma_2 cosine with (1, 2), theirs for Stable Diffusion 1."""
+    return guidance_first(way, i) + 2 * late_cosine(way, i)
+
+
+def update_last(way: Way, i: int) -> float | None:
+    """Huang et al.: d_t of the last step taken."""
+    return float(np.linalg.norm((way.z[i - 1] - way.z[i]).ravel())) if i else None
+
+
+def update_z(way: Way, i: int) -> float | None:
+    """Huang et al.: max over the steps of | |d_t| - mu_t | / sd_t."""
+    norms = [float(np.linalg.norm((way.z[j] - way.z[j + 1]).ravel())) for j in range(i)]
+    return max((abs(norm - MU[j]) / SD[j] for j, norm in enumerate(norms)), default=None)
+
+
+def dsm(way: Way, i: int) -> float | None:
+    """DSM (1 -> 2): the change of eps_c - eps_0 from the sampler's second step to its third."""
+    gaps = [torch.from_numpy(way.eps(j, way.prompt) - way.eps(j, "")) for j in range(3)]
+    return float(torch.linalg.vector_norm(gaps[2] - gaps[1])) if i >= 2 else None
+
+
+def dcs(way: Way, i: int) -> float:
+    """Webster: ((z0 - latents)^2).mean(), z0 the noise of k-diffusion, x_T / alpha, and latents its guided denoised."""
+    alpha, _ = way.levels[0]
+    return float(((way.z[0] / alpha - way.denoised(0)) ** 2).mean())
+
+
+def one_step_error(way: Way, i: int) -> float | None:
+    """The root mean square of the difference of two guided denoised estimates."""
+    return float(((way.denoised(0) - way.denoised(i)) ** 2).mean() ** 0.5) if i else None
+
+
+def sharpness(way: Way, i: int) -> float:
+    """Jeon et al.: |(H_c - H_0)(s_c - s_0)| at the first step, in the unit of eps: by torch's forward mode."""
+    guidance = torch.from_numpy(way.eps(0, way.prompt) - way.eps(0, ""))
+    return float(torch.linalg.vector_norm(product(way, way.prompt, guidance) - product(way, "", guidance)))
+
+
+def hessian_score(way: Way, i: int) -> float:
+    """Metric 2: |H_c s_c - H_0 s_0|, each the gradient of half the squared norm of its eps."""
+    own = [product(way, text, torch.from_numpy(way.eps(0, text))) for text in (way.prompt, "")]
+    return float(torch.linalg.vector_norm(own[0] - own[1]))
+
+
+def cosine(uncond: NDArray[np.float64], cond: NDArray[np.float64]) -> NDArray[np.float64]:
+    zero, full = torch.from_numpy(uncond), torch.from_numpy(cond)
+    return torch.nn.functional.cosine_similarity(zero, full - zero, dim=0).numpy()
+
+
+def product(way: Way, text: str, v: torch.Tensor) -> torch.Tensor:
+    """J v at x_T; eps is affine in x, so that torch differentiates it through its slope and offset."""
+    offset, beside = (torch.from_numpy(way.eps(0, text, x)) for x in (np.zeros_like(way.z[0]), np.ones_like(way.z[0])))
+    return torch.func.jvp(lambda x: offset + (beside - offset) * x, (torch.from_numpy(way.z[0]),), (v,))[1]
+
+
+MU, SD = np.linspace(2.0, 5.0, 9), np.linspace(0.5, 2.0, 9)
+"""A reference of `update_z`, at the nine steps that lead to the last measured state."""
+
+
 @pytest.fixture(scope="module")
 def bundle(analytic: Path) -> Bundle:
     return open_bundle(analytic)
@@ -86,7 +163,8 @@ def bundle(analytic: Path) -> Bundle:
 
 @pytest.fixture(scope="module")
 def images(bundle: Bundle) -> list[Image]:
-    settings = dataclasses.replace(SETTINGS, steps=at_steps(*STEPS), metrics=tuple(METRICS))
+    reference = Reference("update_z", TIMESTEPS[:9], tuple(MU.tolist()), tuple(SD.tolist()))
+    settings = dataclasses.replace(SETTINGS, steps=at_steps(*STEPS), metrics=tuple(METRICS), references=(reference,))
     return [scanned(result) for result in run(bundle, SAMPLES, settings)]
 
 

@@ -109,13 +109,24 @@ NOWHERE, UNDERWAY, THERE = (
     "on the way of the sampler, where no call of a scan gives it",
     "at a measured state, where no call of a scan gives it",
 )
+LATE = f" at noise that is told to be late {UNDERWAY}"
 
 
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
         (other(when="measured", asks=(Ask("attention", "prompt"),)), f"attention of prompt, {NOWHERE}"),
-        (other(when="measured", asks=(Ask("product", "none"),)), f"product of none, {NOWHERE}"),
+        (
+            other(when="first", asks=(Ask("product", "baseline", along="own"),)),
+            f"product along own of baseline {UNDERWAY}",
+        ),
+        (other(when="first", asks=(Ask("product", "none"),)), f"product of none {UNDERWAY}"),
+        (other(when="measured", asks=(Ask("product", "none", along="own"),)), f"product along own of none {THERE}"),
+        (
+            other(when="every", asks=(Ask("eps", "prompt", "late"),)),
+            f"eps of prompt at noise that is told to be late {UNDERWAY}",
+        ),
+        (other(when="measured", asks=(Ask("eps", "prompt", "before"),)), f"eps of prompt at the state before {THERE}"),
         (other(when="every", asks=(Ask("diagonal", "prompt"),)), f"diagonal of prompt {UNDERWAY}"),
         (other(when="measured", asks=(Ask("next_state"),)), f"next_state {THERE}"),
         (other(when="first", asks=(Ask("eps", "baseline"),)), f"eps of baseline {UNDERWAY}"),

@@ -16,17 +16,27 @@ Latents = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """States z[0], z[1], ... of an image, [C, h, w] each, with alpha and sigma of the first ones."""
+    """States z[0], z[1], ... of an image, [C, h, w] each, with alpha and sigma of the first ones.
+
+    `late` are those of timestep 41.
+    """
 
     prompt: str
     z: list[Latents]
     levels: list[tuple[float, float]]
     model: Analytic
     early: Analytic
+    late: tuple[float, float]
 
     def eps(self, j: int, prompt: str, x: Latents | None = None) -> Latents:
         """eps at z[j], or at another x of the same noise level."""
         return self.model.eps(self.z[j] if x is None else x, prompt, *self.levels[j])
+
+    def denoised(self, j: int) -> Latents:
+        """The guided estimate of x_0 at z[j]."""
+        (alpha, sigma), uncond = self.levels[j], self.eps(j, "")
+        guided = uncond + SETTINGS.guidance_scale * (self.eps(j, self.prompt) - uncond)
+        return (self.z[j] - sigma * guided) / alpha
 
     def score(self, denoiser: Analytic, j: int, prompt: str, x: Latents | None = None) -> Latents:
         """s = -eps / sigma."""
@@ -47,4 +57,5 @@ def way_of(bundle: Bundle, sample: Sample) -> Way:
         [level(bundle, timestep) for timestep in timesteps],
         analytic_model(),
         analytic_model("baseline"),
+        level(bundle, 41),
     )

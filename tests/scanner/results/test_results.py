@@ -121,11 +121,13 @@ def test_score_is_the_chosen_column_and_the_mask_stays(score_name: str, expected
 
 
 def test_columns_follow_the_catalogue() -> None:
-    measured = [f"{name}_{summary}" for name in MAPS for summary in ("mean", "max", "q99")] + list(SCORES)
+    measured = [f"{name}_{summary}" for name in MAPS for summary in ("mean", "max", "q90", "q99", "share")] + list(
+        SCORES
+    )
     assert list(SCORE_COLUMNS) == measured
     assert [name for name in COLUMNS.names if name in SCORE_COLUMNS] == measured
     assert all(COLUMNS.field(name).type == pa.float32() for name in measured)
-    assert Summaries._fields == ("mean", "max", "q99")
+    assert (*Summaries._fields, "share") == ("mean", "max", "q90", "q99", "share")
 
 
 def test_a_threshold_belongs_to_its_mask_in_float32_whatever_the_precision() -> None:
@@ -166,7 +168,7 @@ def test_carried_column_may_not_hide_a_result_column() -> None:
 
 def test_metadata_names_the_schema_version_and_the_features_of_hugging_face() -> None:
     metadata = result_schema({"n": pa.float64()}, {"fingerprint": "abc"}).metadata
-    assert metadata[b"memscan.schema_version"] == b"3"
+    assert metadata[b"memscan.schema_version"] == b"4"
     assert metadata[b"memscan.fingerprint"] == b"abc"
     features = json.loads(metadata[b"huggingface"])["info"]["features"]
     assert list(features) == [*COLUMNS.names, "n"]
@@ -233,3 +235,31 @@ def test_maps_are_stored_as_little_endian_float16_and_saturate() -> None:
     stored = np.frombuffer(row["data"], "<f2").reshape(row["height"], row["width"])
     assert stored[0, :3].tolist() == [65504, -65504, -65504]  # the largest float16, not infinity
     np.testing.assert_array_equal(stored.ravel()[3:], values.ravel()[3:].astype(np.float16))
+
+
+def test_a_map_that_an_image_lacks_is_null_and_so_is_its_mask_and_it_is_not_kept() -> None:
+    has = np.array([True, False])
+    maps = StepMaps({"dh_uncond": np.stack([ramp(0.0)] * 2)}, (None, None), exist={"dh_uncond": has})
+    samples = (Sample(0, 1, "sampled"), Sample(1, 2, "given"))
+    scanned = Scanned(samples, (False, False), (maps, maps), ("sampled", "given"))
+    first, second = maker(score_name="guidance_norm").scanned(scanned)[0].to_pylist()
+    assert first["dh_uncond_mean"] is not None
+    assert first["mask"] is not None
+    assert second["status"] == "ok"
+    assert [second[name] for name in ("dh_uncond_mean", "dh_uncond_q90", "mask", "mask_share")] == [None] * 4
+    stream = io.BytesIO()
+    with MapsWriter(stream, {}, (3, 9)) as writer:
+        writer.add(scanned)
+    assert pq.read_table(stream)["row"].to_pylist() == [0, 0]
+
+
+def test_share_is_that_of_the_calibrated_threshold_whatever_the_mask_is_made_at() -> None:
+    step = MeasuredStep(3, 101, 0.5, 0.25, False, thresholds={"h_cond": 0.5})
+    values = {"dh_uncond": ramp(0.0)[None], "h_cond": ramp(0.0)[None]}
+    made = BatchMaker(result_schema({}, {}), "some-model", "dh_uncond", "dh_uncond_mean", (step,))
+    scanned = Scanned((Sample(0, 1, "x"),), (False,), (StepMaps(values, (None,)),), ("sampled",))
+    (row,) = made.scanned(scanned)[0].to_pylist()
+    assert row["mask_share"] == 30 / 40
+    assert row["h_cond_share"] == 20 / 40
+    assert row["dh_uncond_share"] is None  # 0.25 was given, not calibrated
+    assert row["dh_uncond_q90"] == np.float32(np.quantile(ramp(0.0), 0.9))

@@ -7,10 +7,12 @@ import pytest
 
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.errors import UsageError
-from memscan.scanner.metrics.catalogue import MAPS, METRICS
+from memscan.scanner.metrics.catalogue import MAPS as ALL_MAPS
+from memscan.scanner.metrics.catalogue import METRICS, SCORES
 from memscan.scanner.run.measurement import build_measurement, matching_calibrations, measured_steps
 from memscan.scanner.run.request import Request
-from memscan.scanner.settings import Measurement, Probes, fingerprint, fingerprint_parts
+from memscan.scanner.settings import Measurement, Probes, Reference, fingerprint, fingerprint_parts
+from tests.default_maps import MAPS
 
 # The analytic bundle: 10 steps at timesteps 901, 801, ... 1; defaults 201, 101, 1; guidance 2.5; 8 Hadamard probes;
 # dh_uncond calibrated at 0.1 there.
@@ -147,9 +149,7 @@ def test_an_unknown_sampler_is_said(bundle: Bundle) -> None:
 
 
 def test_map_that_does_not_exist_or_needs_a_baseline_is_said(bundle: Bundle, analytic_without_baseline: Path) -> None:
-    assert refusal(bundle, Request(mask_map="dh")) == (
-        "--mask-map dh: expected one of dh_uncond, dh_base, ds_uncond, ds_base, h_cond"
-    )
+    assert refusal(bundle, Request(mask_map="dh")) == (f"--mask-map dh: expected one of {', '.join(ALL_MAPS)}")
     assert refusal(open_bundle(analytic_without_baseline), Request(mask_map="ds_base")) == (
         f"--mask-map ds_base needs a less-trained baseline, which {analytic_without_baseline} does not have"
     )
@@ -213,8 +213,14 @@ def test_metrics_are_the_default_ones_and_the_score_is_the_mean_of_the_masks_map
 @pytest.mark.parametrize(
     ("request_", "metrics"),
     [
-        (Request(metrics=("all",)), tuple(METRICS)),
-        (Request(metrics=("free",)), ("dh_uncond", "guidance_norm", "guidance_first", "update_norm")),
+        (Request(metrics=("all",)), tuple(name for name in METRICS if name != "update_z")),
+        (
+            Request(metrics=("free",)),
+            (
+                *("ds_uncond", "ds_path", "cosine_uncond", "guidance_norm", "guidance_first"),
+                *("update_norm", "update_last", "dsm", "dcs", "one_step_error"),
+            ),
+        ),
         (Request(metrics=("flipd", "h_cond")), ("dh_uncond", "h_cond", "flipd")),
         (Request(metrics=("h_cond",), mask_map="ds_base", score_name="flipd"), ("ds_base", "h_cond", "flipd")),
     ],
@@ -243,21 +249,50 @@ def test_metrics_of_a_bundle_without_a_baseline(analytic_without_baseline: Path)
 
 def test_metric_or_score_that_does_not_exist_is_said(bundle: Bundle) -> None:
     assert refusal(bundle, Request(metrics=("wen",))) == (
-        "--metrics wen: expected all, free, or some of dh_uncond, dh_base, ds_uncond, ds_base, h_cond, "
-        "guidance_norm, guidance_first, update_norm, flipd"
+        f"--metrics wen: expected all, free, or some of {', '.join(METRICS)}"
     )
     for name in ("dh_uncond", "flipd_mean"):
         assert refusal(bundle, Request(score_name=name)) == (
-            f"--score {name}: expected one of guidance_norm, guidance_first, update_norm, flipd, or NAME_mean, "
-            "NAME_max or NAME_q99 of a map: dh_uncond, dh_base, ds_uncond, ds_base, h_cond"
+            f"--score {name}: expected one of {', '.join(SCORES)}, or NAME_mean, NAME_max, NAME_q90, NAME_q99 or "
+            f"NAME_share of a map: {', '.join(ALL_MAPS)}"
         )
 
 
 def test_score_of_the_steps_taken_does_not_exist_before_the_first(bundle: Bundle) -> None:
     assert refusal(bundle, Request(steps=(0, 9), score_name="update_norm")) == (
-        "--score update_norm: there is none at step 0, before which no step was taken"
+        "--score update_norm: there is none before step 1, and step 0 is measured"
     )
     assert build_measurement(bundle, Request(steps=(0, 9), score_name="guidance_norm"))
+
+
+def test_free_metrics_make_masks_of_a_free_map(bundle: Bundle) -> None:
+    assert build_measurement(bundle, Request(metrics=("free",)))[0].mask_map == "ds_path"
+    assert build_measurement(bundle, Request(metrics=("free",), mask_map="ds_uncond"))[0].mask_map == "ds_uncond"
+    assert build_measurement(bundle, Request(metrics=("free", "h_cond")))[0].mask_map == "dh_uncond"
+
+
+def test_a_metric_that_needs_a_reference_is_measured_where_there_is_one(bundle: Bundle) -> None:
+    reference = Reference("update_z", tuple(range(901, 1, -100)), (1.0,) * 9, (0.5,) * 9)
+    measurement, _ = build_measurement(bundle, Request(metrics=("all",)), (reference,))
+    assert measurement.metrics == tuple(METRICS)
+    assert measurement.references == (reference,)
+    assert build_measurement(bundle, Request(), (reference,))[0].references == ()
+    other = dataclasses.replace(reference, deviation=(0.25,) * 9)
+    assert fingerprint("", measurement) != fingerprint("", dataclasses.replace(measurement, references=(other,)))
+    elsewhere = dataclasses.replace(reference, timesteps=tuple(range(900, 0, -100)))
+    assert "update_z" not in build_measurement(bundle, Request(metrics=("all",)), (elsewhere,))[0].metrics
+
+
+def test_smoothing_is_part_of_the_fingerprint_and_of_a_calibration(bundle: Bundle) -> None:
+    plain, _ = build_measurement(bundle, Request())
+    smooth, notes = build_measurement(bundle, Request(smooth=3))
+    assert fingerprint("", plain) != fingerprint("", smooth)
+    assert [step.calibrated for step in plain.steps] == [True] * 3
+    assert [(step.threshold, step.calibrated) for step in smooth.steps] == [(None, False)] * 3
+    assert notes[0].startswith("no threshold of dh_uncond is calibrated at timestep ")
+    found = tuple(dataclasses.replace(one, smooth=3) for one in bundle.calibrations)
+    measurement, _ = build_measurement(dataclasses.replace(bundle, calibrations=found), Request(smooth=3))
+    assert [step.calibrated for step in measurement.steps] == [True] * 3
 
 
 def test_score_and_metrics_are_part_of_the_fingerprint(bundle: Bundle) -> None:

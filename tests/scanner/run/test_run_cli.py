@@ -18,9 +18,9 @@ from PIL import Image
 from memscan.scanner import embedded
 from memscan.scanner.cli import invoke
 from memscan.scanner.commands.run import command
-from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.results.reader import open_results
 from memscan.scanner.results.schema import COLUMNS
+from tests.default_maps import MAPS
 from tests.scanner.run.run_command import error, results, run, write
 
 
@@ -217,6 +217,9 @@ def test_dry_run_checks_everything_and_writes_nothing(analytic: Path, capsys: py
         "memscan: derivative: exact",
         "memscan: price of an image in forward passes: 14 to sample, about 101 to measure "
         "(by count 5.6 a call of 4 tangents)",
+        # The prompt's calls are for three metrics, those of none for one, the baseline's for two: 3 times 11.2 each.
+        "memscan: of the measuring, for dh_uncond 44.8, dh_base 28, ds_base 16.8, h_cond 11.2; "
+        "for nothing ds_uncond, guidance_norm, guidance_first, update_norm",
         "memscan: would write to m.memscan, by CPUExecutionProvider",
     ]
     assert not Path("m.memscan").exists()
@@ -234,9 +237,12 @@ def test_price_follows_what_is_measured(analytic: Path, capsys: pytest.CaptureFi
     assert price("--step", 0) == "0 to sample, about 34 to measure"
     assert price("--step", 0, "--images") == "18 to sample, about 34 to measure"  # eps of a step is measured
     assert price("--step", 0, "--step", 9) == "16 to sample, about 67 to measure"
-    assert price("--step", 9, "--metrics", "free") == "18 to sample, about 22 to measure"  # the mask's map
-    assert price("--step", 9, "--metrics", "free", "--mask-map", "ds_uncond") == "18 to sample, about 2 to measure"
-    assert price("--step", 9, "--metrics", "all") == "18 to sample, about 45 to measure"
+    # Of what is free, one guided step at the measured state, which makes the masks' map too unless another is named.
+    assert price("--step", 9, "--metrics", "free") == "18 to sample, about 2 to measure"
+    assert price("--step", 9, "--metrics", "free", "--images") == "18 to sample, about 2 to measure"
+    assert price("--step", 9, "--metrics", "free", "--mask-map", "dh_uncond") == "18 to sample, about 22 to measure"
+    # Beside the three conditions one more for flipd; once 2 for late noise, and four calls for products.
+    assert price("--step", 9, "--metrics", "all") == "18 to sample, about 69 to measure"
     # By the shallow derivative a call is 1 + 4 * 0.25 = 2 passes.
     assert price("--step", 9, "--derivative", "shallow") == "18 to sample, about 12 to measure"
 

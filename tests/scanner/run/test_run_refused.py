@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from memscan.scanner.cli import cli, invoke
 from memscan.scanner.commands.run import command
-from memscan.scanner.metrics.catalogue import METRICS
+from memscan.scanner.metrics.catalogue import MAPS, METRICS
 from memscan.scanner.results.run_record import adopt_record
 from memscan.scanner.run import runner
 from memscan.scanner.scanning.scanner import Scanner
@@ -91,8 +91,17 @@ def test_metrics_are_listed_from_the_catalogue(capsys: pytest.CaptureFixture[str
     assert invoke(["run", "--list-metrics"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line[2:].split()[0] for line in lines] == list(METRICS)
-    assert lines[0] == "* dh_uncond      map    curvature, less that without a prompt"
-    assert lines[-1] == "  flipd          score  dimension of what could be drawn here: low if memorized"
+    assert lines[0].split(None, 3) == [
+        "*",
+        "dh_uncond",
+        "map",
+        "2 x K                curvature, less that without a prompt",
+    ]
+    prices = {line[2:].split()[0]: line[24:45].strip() for line in lines}
+    assert prices["ds_path"] == prices["guidance_norm"] == prices["ds_uncond"] == "free"
+    assert prices["anisotropy"] == "2 passes once"
+    assert prices["sharpness"] == "2 calls once"
+    assert prices["flipd"] == "1 x K"
 
 
 def test_no_arguments_say_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,12 +184,15 @@ def test_altered_bundle_can_be_used_unverified(analytic: Path, capsys: pytest.Ca
     [
         (["--step", 10], "--step 10: 10 inference steps have the indices 0 to 9"),
         (["--timestep", 2], "--timestep 2 is none of the sampler's 10; near it are 301, 201, 101, 1"),
-        (["--mask-map", "h"], "--mask-map h: expected one of dh_uncond, dh_base, ds_uncond, ds_base, h_cond"),
+        (["--mask-map", "h"], f"--mask-map h: expected one of {', '.join(MAPS)}"),
+        (["--metrics", "h_cond,x"], f"--metrics x: expected all, free, or some of {', '.join(METRICS)}"),
         (
-            ["--metrics", "h_cond,x"],
-            "--metrics x: expected all, free, or some of dh_uncond, dh_base, ds_uncond, ds_base, h_cond, "
-            "guidance_norm, guidance_first, update_norm, flipd",
+            ["--metrics", "update_z"],
+            "--metrics update_z needs a reference of clean prompts, which this model does not have",
         ),
+        (["--smooth", 2], "--smooth 2: expected an odd number of cells, 1 to those of a map, 8 x 8"),
+        (["--smooth", 9], "--smooth 9: expected an odd number of cells, 1 to those of a map, 8 x 8"),
+        (["--step", 1, "--score", "dsm"], "--score dsm: there is none before step 2, and step 1 is measured"),
         (["--num-inference-steps", 0], "0 inference steps: the model has 1 to 1000"),
         (["--num-probes", 0], "0 probes: at least one is needed"),
     ],

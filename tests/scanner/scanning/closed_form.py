@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.metrics.catalogue import MAPS, METRICS
+from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.model.graphs import open_graphs
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.sampling.ddim import ddim_timesteps
@@ -16,6 +16,7 @@ from memscan.scanner.scanning.batch_ceiling import BatchCeiling
 from memscan.scanner.scanning.scanner import Scanner
 from memscan.scanner.settings import Execution, Measurement, Probes, Step
 from tests.analytic_model import LATENT, analytic_model
+from tests.default_maps import MAPS
 from tests.scanner.scanning.one_by_one import Image, scan_one_by_one
 
 
@@ -33,6 +34,8 @@ SETTINGS = Measurement(
     mask_map="dh_uncond",
     score_name="dh_uncond_mean",
 )
+TIMESTEPS = (901, 801, 701, 601, 501, 401, 301, 201, 101, 1)
+"""Of `SETTINGS`."""
 SAMPLES = [
     Sample(row, seed, prompt)
     for row, (prompt, seed) in enumerate(

@@ -37,7 +37,7 @@ def images_of(scanned: Scanned) -> Iterator[Image]:
             ImageStep({}, step.errors[i], {})
             if step.errors[i]
             else ImageStep(
-                {name: maps[i] for name, maps in step.maps.items()},
+                {name: maps[i] for name, maps in step.maps.items() if step.has(name)[i]},
                 None,
                 {name: float(scores.values[i]) for name, scores in step.scores.items() if scores.exist[i]},
             )

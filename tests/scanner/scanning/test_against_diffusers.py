@@ -15,7 +15,6 @@ from memscan.export.assemble import ExportOptions, export_bundle
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Bundle, open_bundle
-from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.model.graphs import Graphs, open_graphs
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
@@ -23,6 +22,7 @@ from memscan.scanner.samples import Sample
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
 from memscan.scanner.scanning.scanner import Scanner
 from memscan.scanner.settings import Execution, Measurement, Probes, Step
+from tests.default_maps import MAPS
 from tests.scanner.scanning.closed_form import at_steps, on_bundle
 from tests.scanner.scanning.one_by_one import Image, scan_one_by_one
 from tests.tiny_pipeline import save_pipeline

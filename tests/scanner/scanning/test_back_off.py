@@ -13,12 +13,12 @@ import pytest
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.errors import OutOfMemory
-from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime, OnnxValue
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
 from memscan.scanner.scanning.scanner import Scanner
 from memscan.scanner.settings import Execution
+from tests.default_maps import MAPS
 from tests.scanner.run.small_run import ROWS, write_manifest
 from tests.scanner.scanning.closed_form import SAMPLES, SETTINGS, at_steps, run, scanned
 from tests.scanner.scanning.one_by_one import scan_one_by_one

@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 
 from memscan.scanner.bundle import Bundle, open_bundle
-from memscan.scanner.metrics.catalogue import MAPS, METRICS
+from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.samples import Sample
-from tests.scanner.scanning.closed_form import FLOAT32, SAMPLES, SETTINGS, at_steps, run, scanned
+from memscan.scanner.settings import Reference
+from tests.default_maps import MAPS
+from tests.scanner.scanning.closed_form import FLOAT32, SAMPLES, SETTINGS, TIMESTEPS, at_steps, run, scanned
 from tests.scanner.scanning.one_by_one import Image
 from tests.scanner.scanning.test_scan_given_images import given_image_sample
 
 OF_SAMPLING = ("guidance_norm", "guidance_first", "update_norm")
-ALL = dataclasses.replace(SETTINGS, metrics=tuple(METRICS))
+REFERENCE = Reference("update_z", TIMESTEPS, (1.0,) * 10, (0.5,) * 10)
+ALL = dataclasses.replace(SETTINGS, metrics=tuple(METRICS), references=(REFERENCE,))
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,7 @@ def test_given_images_have_no_way_and_sampled_ones_beside_them_keep_theirs(bundl
     for image in (mixed[0], mixed[2], *scan(bundle, [given])):
         assert [list(step.scores) for step in image.steps] == [["flipd"]] * 3
         assert [step.error for step in image.steps] == [None] * 3
+        assert all("ds_path" not in step.maps and "ds_uncond" in step.maps for step in image.steps)
     for image, alone in zip((mixed[1], mixed[3]), scan(bundle, SAMPLES[1:3]), strict=True):
         for position in range(3):
             assert_scores_equal(image, alone, position, position)
@@ -104,6 +108,9 @@ def test_scores_of_sampling_take_no_step_more_than_the_maps(bundle: Bundle, monk
 
     assert counts(*MAPS) == counts(*MAPS, *OF_SAMPLING) == (7, 3 * 2)
     assert counts(*MAPS, "flipd") == (7, 4 * 2)
+    assert counts(*MAPS, "ds_path", "cosine_uncond", "dsm", "dcs", "one_step_error") == (7, 3 * 2)
+    assert counts(*MAPS, "late_cosine", "anisotropy") == (7 + 1, 3 * 2)
+    assert counts(*MAPS, "sharpness", "hessian_score") == (7, 3 * 2 + 4)
     assert counts("ds_uncond", mask_map="ds_uncond") == (7 + 1, 0)  # eps of both from a guided step
     assert counts("dh_base", "guidance_norm", mask_map="dh_base") == (7 + 1, 2 * 2)
 

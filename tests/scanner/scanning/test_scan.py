@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import UsageError
-from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Rejected, Sample
@@ -20,6 +19,7 @@ from memscan.scanner.sampling.schedule import SolverStep
 from memscan.scanner.settings import Probes, Sampler
 from tests.analytic_bundle import IMAGE, write_analytic_bundle
 from tests.analytic_model import analytic_model
+from tests.default_maps import MAPS
 from tests.scanner.scanning.closed_form import (
     FLOAT32,
     SAMPLES,
