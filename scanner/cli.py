@@ -23,6 +23,7 @@ COMMANDS = {
     "run": "Scan a manifest of prompts: scores and masks to Parquet",
     "eval": "Compare results with ground truth, or two results with one another",
     "verify": "Compare generated images with training images",
+    "flag": "Pick the memorized images of a sweep at a rate of false discoveries",
     "show": "Draw a contact sheet of results",
     "calibrate": "Find a model's thresholds from prompts of which it memorizes nothing",
     "demo": "Scan, evaluate and draw with the embedded model",

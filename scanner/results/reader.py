@@ -55,7 +55,7 @@ class Results:
     """An opened results folder.
 
     `thresholds` holds, for (map, timestep), the calibrated threshold in the collapse unit, where there is one.
-    `finished` says that no part is missing.
+    `finished` says that no part is missing; `clean_prompts` are those that p-values are ranks among, if there are any.
     """
 
     path: Path
@@ -65,6 +65,7 @@ class Results:
     thresholds: Mapping[tuple[str, int], float]
     origin: Origin
     finished: bool
+    clean_prompts: int | None
     _store: Store = dataclasses.field(repr=False)
     _kept: object = dataclasses.field(default=None, repr=False)
 
@@ -153,6 +154,17 @@ class Results:
         order = pc.sort_indices(table, _ORDER)
         in_order = np.array_equal(order.to_numpy(), np.arange(len(order)))
         return table if in_order else table.take(order)
+
+    def parts(self, columns: Sequence[str] | None, where: ds.Expression | None = None) -> Iterator[pa.Table]:
+        """The rows for which `where` holds, part after part: one is in memory. Arguments and errors as of `rows`."""
+        return (self._read(name, columns, where) for name in _tables(self._store, layout.RESULTS))
+
+    @functools.cached_property
+    def schema(self) -> pa.Schema:
+        """All columns and their types, without metadata, as the first part has them."""
+        name = _tables(self._store, layout.RESULTS)[0]
+        with _readable(self.path / name), parquet(self._store, name) as file:
+            return file.schema_arrow.remove_metadata()
 
     def masks(self, table: pa.Table) -> list[NDArray[np.bool_]]:
         """The masks bool [h, w] of the rows of a table that holds them, each of which has one.
@@ -287,6 +299,7 @@ def open_results(path: str | Path, *, kept: object = None) -> Results:
         score_name=said.score_name,
         thresholds={(one.map, one.timestep): one.threshold for one in said.thresholds},
         origin=Origin(said.version, said.settings, said.date),
+        clean_prompts=said.clean_prompts,
         finished=layout.SUCCESS in store.names(layout.SUCCESS),
         _store=store,
         _kept=kept,

@@ -86,6 +86,8 @@ class Job:
             "latent_channels": str(self.bundle.latent_shape[0]),
             "thresholds": json.dumps(thresholds),
         }
+        if clean := self.clean_scores():
+            metadata["clean_prompts"] = json.dumps(next(iter(clean.values())).prompts)
         return result_schema(self.manifest.carried, metadata)
 
     def clean_scores(self) -> dict[int, CleanScores]:
