@@ -73,7 +73,7 @@ class Measurement:
     `steps` ascend. `metrics` are names of the catalogue, in its order; the mask is made of the map `mask_map`, the
     score is the column `score_name`. `moved` are the steps that are taken elsewhere than at the sampler's own timestep.
     `smooth` is the side of the mean filter that all maps pass, in cells, 1 for none; `references` are of the metrics
-    that need one.
+    that need one; `calibration` is the SHA-256 of the calibration that thresholds and p-values are taken from.
     """
 
     num_inference_steps: int
@@ -91,6 +91,7 @@ class Measurement:
     moved: tuple[Move, ...] = ()
     fit: Fit = "crop"
     derivative: Derivative = "exact"
+    calibration: str | None = None
     smooth: int = 1
     references: tuple[Reference, ...] = ()
 

@@ -62,13 +62,15 @@ def command(
 
         with quiet_libraries():
             from memscan.export.assemble import ExportOptions, export_bundle
-            from memscan.export.certificate.prompts import PROMPTS, read_prompts
+            from memscan.export.certificate.prompts import PROMPTS
             from memscan.export.checkpoint.checkpoint import find_checkpoint
             from memscan.export.checkpoint.target import require_free
     except (ImportError, OSError) as error:  # OSError: a library that they load is missing
         from memscan.scanner.runtimes.failures import import_failure
 
         raise import_failure("export", "memscan.export", error, 'pip install "memscan[export]"') from error
+    from memscan.scanner.input.prompts import read_prompts
+
     require_free(out)
     if no_certify and certify_prompts is not None:
         raise UsageError("--certify-prompts and --no-certify contradict each other: give one of them")

@@ -42,6 +42,7 @@ def command(
     require_model: bool,
     no_verify: bool,
     request: Request,
+    calibration: str | None,
     out: Place | None,
     part_rows: int | None,
     execution: Execution,
@@ -69,6 +70,7 @@ def command(
         click.echo(_NOTHING_TO_SCAN, err=True)
         return 2
 
+    from memscan.scanner.calibration.record import find_calibration
     from memscan.scanner.fleet.ray import run_on_ray
     from memscan.scanner.model_choice import choose_model
     from memscan.scanner.run.job import make_job
@@ -91,12 +93,16 @@ def command(
     for text in manifest.remarks:
         note(text)
     bundle = chosen.open(verify=not no_verify)
+    calibrated = find_calibration(bundle, calibration)
+    if calibrated is not None:
+        note(calibrated.record.line())
     settings: dict[str, Any] = {
         "part_rows": part_rows,
         "share": own,
         "verified": not no_verify,
         "max_errors": max_errors,
         "retry_errors": retry_errors,
+        "calibration": calibrated,
     }
     job = make_job(manifest, bundle, request, execution, out, **settings, warn=warn)
     if dry_run:

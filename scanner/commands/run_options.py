@@ -106,6 +106,8 @@ INPUT: Decorator = all_of(
     ),
 )
 
+NO_VERIFY: Decorator = _model("--no-verify", is_flag=True, help="Take the bundle's files as they are, altered or not")
+
 MODEL: Decorator = all_of(
     _model(
         "--model",
@@ -114,20 +116,15 @@ MODEL: Decorator = all_of(
         help="Bundle made by `memscan export`  [default: MEMSCAN_MODEL, memscan.toml, else the toy model testbed]",
     ),
     _model("--require-model", is_flag=True, help="Fail where no model is named, rather than scan the toy"),
-    _model("--no-verify", is_flag=True, help="Take the bundle's files as they are, altered or not"),
+    NO_VERIFY,
+    _model(
+        "--calibration",
+        metavar="FILE|none",
+        help="Made by `memscan calibrate`  [default: calibration.json of the bundle, if there]",
+    ),
 )
 
-MEASUREMENT: Decorator = all_of(
-    gathered("request", Request),
-    _input(
-        "--carry",
-        type=UnicodeText(),
-        multiple=True,
-        callback=_distinct,
-        metavar="COLUMN",
-        help="Carry a column through to the results (repeatable)",
-    ),
-    _measurement("--step", "steps", type=int, multiple=True, metavar="N", help="Measure at this step (repeatable)"),
+SETTINGS: Decorator = all_of(
     _measurement(
         "--timestep", "timesteps", type=int, multiple=True, metavar="T", help="Or at this timestep (repeatable)"
     ),
@@ -177,6 +174,21 @@ MEASUREMENT: Decorator = all_of(
         metavar="N",
         help="Mean of N x N cells in place of each, N odd: thresholds do not carry over  [default: 1, as it is]",
     ),
+)
+"""What a calibration can speak for, and a run be told."""
+
+MEASUREMENT: Decorator = all_of(
+    gathered("request", Request),
+    _input(
+        "--carry",
+        type=UnicodeText(),
+        multiple=True,
+        callback=_distinct,
+        metavar="COLUMN",
+        help="Carry a column through to the results (repeatable)",
+    ),
+    _measurement("--step", "steps", type=int, multiple=True, metavar="N", help="Measure at this step (repeatable)"),
+    SETTINGS,
     _measurement("--threshold", type=float, metavar="VALUE", help="Where the mask begins  [default: as calibrated]"),
     _measurement(
         "--fit",
@@ -200,7 +212,7 @@ OUTPUT: Decorator = all_of(
     click.option("--shard-rows", hidden=True, expose_value=False, callback=_renamed),
 )
 
-EXECUTION: Decorator = all_of(
+DEVICE: Decorator = all_of(
     gathered("execution", Execution),
     _execution(
         "--engine", type=choice(Engine), default=Execution.engine, show_default=True, help="What runs the graphs"
@@ -218,6 +230,10 @@ EXECUTION: Decorator = all_of(
         "--provider", type=choice(Provider), default=Execution.provider, help="Device  [default: CUDA if there]"
     ),
     plans_option(_execution),
+)
+
+EXECUTION: Decorator = all_of(
+    DEVICE,
     _execution("--max-errors", type=click.IntRange(0), metavar="N", help="Stop when more than N images failed"),
     _execution("--retry-errors", is_flag=True, help="Scan those rows anew that failed before, and keep all others"),
     _execution(

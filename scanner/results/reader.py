@@ -57,7 +57,8 @@ class Results:
 
     `thresholds` holds, for (map, timestep), the calibrated threshold in the collapse unit, where there is one.
     `finished` says that no part is missing. `columns` are those of the results: a table of an earlier version lacks
-    some of `COLUMNS`, and those carried from the manifest follow.
+    some of `COLUMNS`, and those carried from the manifest follow. `clean_prompts` are those that p-values are ranks
+    among, if there are any.
     """
 
     path: Place
@@ -68,6 +69,7 @@ class Results:
     origin: Origin
     finished: bool
     columns: tuple[str, ...]
+    clean_prompts: int | None
     _store: Store = dataclasses.field(repr=False)
     _kept: object = dataclasses.field(default=None, repr=False)
 
@@ -178,6 +180,17 @@ class Results:
                     table = pa.Table.from_batches([batch])
                     check_table(table, COLUMNS)
                     yield table if where is None else table.filter(where)
+
+    def parts(self, columns: Sequence[str] | None, where: ds.Expression | None = None) -> Iterator[pa.Table]:
+        """The rows for which `where` holds, part after part: one is in memory. Arguments and errors as of `rows`."""
+        return (self._read(name, columns, where) for name in _tables(self._store, layout.RESULTS))
+
+    @functools.cached_property
+    def schema(self) -> pa.Schema:
+        """All columns and their types, without metadata, as the first part has them."""
+        name = _tables(self._store, layout.RESULTS)[0]
+        with _readable(self.path / name), parquet(self._store, name) as file:
+            return file.schema_arrow.remove_metadata()
 
     def masks(self, table: pa.Table) -> list[NDArray[np.bool_]]:
         """The masks bool [h, w] of the rows of a table that holds them, each of which has one.
@@ -325,6 +338,7 @@ def open_results(path: str | Place, *, kept: object = None) -> Results:
         score_name=said.score_name,
         thresholds={(one.map, one.timestep): one.threshold for one in said.thresholds},
         origin=Origin(said.version, said.settings, said.date),
+        clean_prompts=said.clean_prompts,
         finished=layout.SUCCESS in store.names(layout.SUCCESS),
         columns=tuple(schema.names),
         _store=store,

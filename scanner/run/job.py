@@ -9,18 +9,20 @@ from importlib.metadata import version
 import pyarrow as pa
 
 from memscan.scanner.bundle import Bundle, file_digest
+from memscan.scanner.calibration.record import Calibrated
 from memscan.scanner.input.manifest import Manifest
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.metric import Metric
 from memscan.scanner.metrics.plan import Price, plan_calls, price
 from memscan.scanner.metrics.shares import price_shares
 from memscan.scanner.place import Place, place_of
+from memscan.scanner.results.p_values import CleanScores
 from memscan.scanner.results.run_record import RunRecord
 from memscan.scanner.results.schema import SCHEMA_VERSION, result_schema
-from memscan.scanner.run.measurement import build_measurement, matching_calibrations
+from memscan.scanner.run.measurement import build_measurement, matching_calibrations, measured_steps
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.share import WHOLE, Share
-from memscan.scanner.settings import Execution, Measurement, fingerprint, fingerprint_parts
+from memscan.scanner.settings import Execution, Measurement, Reference, fingerprint, fingerprint_parts
 
 PART_ROWS = 256
 """Rows of a part by default: minutes of work on a GPU, and few enough files for a million rows."""
@@ -36,6 +38,7 @@ class Job:
     `part_rows` bounds the parts of a new run, in rows, and at four times as much in images; a resumed run keeps its
     own. `share` is what this process does of it. `verified` says that the bundle's files were compared with their
     digests. With more than `max_errors` failed images the run stops. `retry_errors` scans anew what failed before.
+    `bundle` is as the `calibration` would have it, if there is one.
     """
 
     manifest: Manifest
@@ -48,6 +51,7 @@ class Job:
     verified: bool = True
     max_errors: int | None = None
     retry_errors: bool = False
+    calibration: Calibrated | None = None
 
     @functools.cached_property
     def record(self) -> RunRecord:
@@ -81,7 +85,17 @@ class Job:
             "latent_channels": str(self.bundle.latent_shape[0]),
             "thresholds": json.dumps(thresholds),
         }
+        if clean := self.clean_scores():
+            metadata["clean_prompts"] = json.dumps(next(iter(clean.values())).prompts)
         return result_schema(self.manifest.carried, metadata)
+
+    def clean_scores(self) -> dict[int, CleanScores]:
+        """By the index of a measured step, what p-values are ranks among; only where the settings are calibrated."""
+        if self.calibration is None:
+            return {}
+        steps = measured_steps(self.bundle, self.measurement)
+        found = {step.index: self.calibration.clean_scores(self.measurement, step.timestep) for step in steps}
+        return {index: clean for index, clean in found.items() if clean is not None}
 
     def price(self) -> Price:
         """What an image costs that is sampled, by estimate."""
@@ -134,19 +148,27 @@ def make_job(
     verified: bool = True,
     max_errors: int | None = None,
     retry_errors: bool = False,
+    calibration: Calibrated | None = None,
+    references: tuple[Reference, ...] = (),
     warn: Callable[[str], None],
 ) -> Job:
     """The job that a caller asks for, from Python or from the command line.
 
     Args:
         out: the folder of the results, or its URL; None is named after the manifest, in the working folder.
+        calibration: of the bundle: its settings are the defaults, and its references are known.
+        references: others that are known.
         warn: is given what the user should know about the measurement.
 
     Raises:
         UsageError: what is asked for is nothing that this bundle can measure, or `out` is a URL of
             an unknown kind.
     """
-    measurement, notes = build_measurement(bundle, request)
+    if calibration is not None:
+        bundle = calibration.bundle(bundle)
+        same_path = calibration.is_same_path(request.sampler, request.num_inference_steps, request.guidance_scale)
+        references = (*references, *(calibration.record.references if same_path else ()))
+    measurement, notes = build_measurement(bundle, request, references, calibration)
     for text in notes:
         warn(text)
     return Job(
@@ -160,4 +182,5 @@ def make_job(
         verified=verified,
         max_errors=max_errors,
         retry_errors=retry_errors,
+        calibration=calibration,
     )
