@@ -16,7 +16,7 @@ PACKAGE = "memscan."
 # From the ground up; wings on one line may not import each other.
 SCANNER = (
     ("errors", "terminal", "telemetry", "graph_names", "records", "external_data", "embedded"),
-    ("notes", "local_path", "bundle_files"),
+    ("notes", "local_path", "bundle_files", "configuration"),
     ("settings",),
     ("samples", "bundle_parts"),
     ("bundle",),

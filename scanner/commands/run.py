@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from memscan.scanner.commands.configured import configuration_file
 from memscan.scanner.commands.options import GroupedCommand
 from memscan.scanner.commands.run_options import EXECUTION, INPUT, MEASUREMENT, MODEL, OUTPUT, InputOptions
 from memscan.scanner.notes import note, warn
@@ -66,7 +67,7 @@ def command(
     from memscan.scanner.run.job import make_job
     from memscan.scanner.run.runner import run
 
-    chosen = choose_model(model, require=require_model)
+    chosen = choose_model(model, require=require_model, file=configuration_file())
     if chosen.is_toy:
         how = "chosen" if chosen.named_by else "no --model given"
         warn(f"TOY MODEL: {how}: scanning the embedded toy, which knows only its own few captions")

@@ -50,6 +50,11 @@ class Graphs:
         return self._runtime.remark
 
     @property
+    def loaded(self) -> Mapping[str, str]:
+        """What each graph that has been run so far really runs on."""
+        return self._runtime.loaded
+
+    @property
     def usual_batch(self) -> int:
         """How many images suit the device, if they fit into its memory."""
         return self._runtime.usual_batch

@@ -1,6 +1,8 @@
 """From scanned and rejected samples to record batches of the results table, column by column."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,13 +27,20 @@ class BatchMaker:
         mask_map: the map that masks are made of.
         score_name: the column that the score is.
         steps: the measured ones, ascending.
+        constants: columns that are the same in every row of the run, by name; `scanned_at` is when a batch is made.
     """
 
     def __init__(
-        self, schema: pa.Schema, model_id: str, mask_map: str, score_name: str, steps: tuple[MeasuredStep, ...]
+        self,
+        schema: pa.Schema,
+        model_id: str,
+        mask_map: str,
+        score_name: str,
+        steps: tuple[MeasuredStep, ...],
+        constants: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._schema = schema
-        self._model_id = model_id
+        self._constants = {"model_id": model_id, **constants}
         self._mask_map = mask_map
         self._score_name = score_name
         self._steps = steps
@@ -57,7 +66,8 @@ class BatchMaker:
         names = ("row", "seed", "id", "prompt")
         own = {name: [getattr(item, name) for item in items] for name in names}
         carried = self._schema.names[len(COLUMNS) :]
-        return own | {name: [item.carried.get(name) for item in items] for name in carried}
+        now = {"scanned_at": [datetime.now(UTC)] * len(items)}
+        return own | now | {name: [item.carried.get(name) for item in items] for name in carried}
 
     def _measured(self, measured: StepMaps, threshold: float | None) -> dict[str, Any]:
         failed = np.array([error is not None for error in measured.errors])
@@ -89,7 +99,7 @@ class BatchMaker:
             "step_index": step.index,
             "timestep": step.timestep,
             "sigma": step.sigma,
-            "model_id": self._model_id,
+            **self._constants,
             "calibrated": step.calibrated,
             "threshold": step.threshold,
             "derivative": step.derivative,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -64,6 +65,18 @@ class Job:
             schema_version=SCHEMA_VERSION,
             version=version("memscan"),
         )
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The columns of results that are the same in every row of the run."""
+        return {
+            "run_id": self.record.fingerprint,
+            "model_digest": self.bundle.model_digest,
+            "guidance_scale": self.measurement.guidance_scale,
+            "sampler": self.measurement.sampler,
+            "num_inference_steps": self.measurement.num_inference_steps,
+            "memscan_version": self.record.version,
+        }
 
     def schema(self, record: RunRecord) -> pa.Schema:
         """The schema of the result files, with the metadata that all of them share.

@@ -107,7 +107,7 @@ class Part:
         self._steps = tuple(step.index for step in measurement.steps)
         steps = measured_steps(work.job.bundle, measurement)
         names = measurement.mask_map, measurement.score_name
-        self._maker = BatchMaker(work.schema, work.job.bundle.model_id, *names, steps)
+        self._maker = BatchMaker(work.schema, work.job.bundle.model_id, *names, steps, work.job.constants)
 
     def write(self, batches: Iterator[ScannedBatch]) -> Tally:
         """Take the part's batches up to its last, and commit what came out of them."""

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from memscan.scanner.notes import LOGGER, Note, note, somebody_listens
+from memscan.scanner.notes import LOGGER, Note, bars_are_welcome, note
 from memscan.scanner.terminal import is_terminal
 
 Advance = Callable[[int, int], None]
@@ -24,7 +24,7 @@ def show_progress(total: int, done: int) -> Iterator[Advance]:
         total: images of the whole run.
         done: of these, those that an earlier process has finished.
     """
-    if somebody_listens() and (is_terminal(sys.stderr) or "ipykernel" in sys.modules):
+    if bars_are_welcome() and (is_terminal(sys.stderr) or "ipykernel" in sys.modules):
         with draw_bar(total, done) as advance:
             yield advance
     else:

@@ -166,13 +166,14 @@ def test_carried_column_may_not_hide_a_result_column() -> None:
 
 def test_metadata_names_the_schema_version_and_the_features_of_hugging_face() -> None:
     metadata = result_schema({"n": pa.float64()}, {"fingerprint": "abc"}).metadata
-    assert metadata[b"memscan.schema_version"] == b"3"
+    assert metadata[b"memscan.schema_version"] == b"4"
     assert metadata[b"memscan.fingerprint"] == b"abc"
     features = json.loads(metadata[b"huggingface"])["info"]["features"]
     assert list(features) == [*COLUMNS.names, "n"]
     assert features["row"] == {"dtype": "int64", "_type": "Value"}
     assert features["sigma"]["dtype"] == "float32"
     assert features["calibrated"]["dtype"] == "bool"
+    assert features["scanned_at"]["dtype"] == "timestamp[ms, tz=UTC]"
     assert features["n"]["dtype"] == "float64"
 
 
