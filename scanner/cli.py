@@ -25,6 +25,8 @@ COMMANDS = {
     "eval": "Compare results with ground truth, or two results with one another",
     "verify": "Compare generated images with training images",
     "show": "Draw a contact sheet of results",
+    "doctor": "Say what this installation lacks, and how to get it",
+    "health": "Say by the exit code whether a run is alive",
     "demo": "Scan, evaluate and draw with the embedded model",
     "export": "Turn a diffusers checkpoint into a bundle",
     "build": "Build a bundle's TensorRT plans before a run needs them",

@@ -26,7 +26,7 @@ SCANNER = (
     ("runtimes",),
     ("process",),
     ("model",),
-    ("scanning",),
+    ("scanning", "health"),
     ("model_choice",),
     ("run",),
     ("api",),

@@ -14,6 +14,7 @@ from memscan.scanner.run.request import Request
 from memscan.scanner.settings import Execution
 
 if TYPE_CHECKING:
+    from memscan.scanner.run.estimate import Estimate
     from memscan.scanner.run.job import Job
     from memscan.scanner.run.runner import Summary
 
@@ -45,7 +46,10 @@ def command(
     execution: Execution,
     max_errors: int | None,
     retry_errors: bool,
+    openmetrics: Path | None,
+    verify_outputs: bool,
     dry_run: bool,
+    measure: bool,
 ) -> int:
     """Scan the prompts of MANIFEST, and write scores and masks to Parquet.
 
@@ -62,6 +66,9 @@ def command(
     if not manifests and not given.prompts:
         click.echo(_NOTHING_TO_SCAN, err=True)
         return 2
+
+    if measure and not dry_run:
+        raise click.UsageError("--measure is of a --dry-run")
 
     from memscan.scanner.model_choice import choose_model
     from memscan.scanner.run.job import make_job
@@ -85,10 +92,12 @@ def command(
         verified=not no_verify,
         max_errors=max_errors,
         retry_errors=retry_errors,
+        openmetrics=openmetrics,
+        verify_outputs=verify_outputs,
         warn=warn,
     )
     if dry_run:
-        _describe(job)
+        _describe(job, measure)
         code = 0
     else:
         summary = run(job, note=note)
@@ -99,18 +108,27 @@ def command(
     return code
 
 
-def _describe(job: "Job") -> None:
+def _describe(job: "Job", measure: bool) -> None:
     from memscan.scanner.run.derivative import describe
     from memscan.scanner.run.measurement import measured_steps
     from memscan.scanner.run.runner import preview
 
-    outlook, measurement = preview(job), job.measurement
+    outlook, measurement = preview(job, measure=measure), job.measurement
     indices = ", ".join(str(step.index) for step in measurement.steps)
     census = outlook.census
     if not census.rows:
         note("dry run: the manifest has no rows, so there is nothing to scan")
         return
-    note(f"dry run: {census.rows} rows, {census.images} images, {census.rejected} of them cannot be scanned")
+    which = f" ({job.manifest.selection})" if job.manifest.selection else ""
+    note(f"dry run: {census.rows} rows{which}, {census.images} images, {census.rejected} of them cannot be scanned")
+    for reason in census.reasons:
+        note(f"cannot be scanned: {reason}")
+    found = outlook.found
+    if found.images:
+        note(
+            f"done already: {found.images} images, {found.ok} ok and {found.error} with errors; "
+            f"{max(census.images - found.images, 0)} are left"
+        )
     note(
         f"model {job.bundle.model_id}, {measurement.num_inference_steps} steps of {measurement.sampler}, guidance "
         f"{measurement.guidance_scale:g}, measured at step {indices} with "
@@ -119,7 +137,27 @@ def _describe(job: "Job") -> None:
     timesteps = [step.timestep for step in measured_steps(job.bundle, measurement)]
     note(f"derivative: {describe(job.bundle, measurement.derivative, measurement.mask_map, timesteps)}")
     note(f"price of an image in forward passes: {job.price()}")
+    if outlook.estimate is not None:
+        _say_estimate(outlook.estimate, max(census.images - census.rejected - found.ok, 0))
     note(f"would {'continue the run in' if outlook.resumes else 'write to'} {job.out}, by {outlook.device}")
+
+
+def _say_estimate(estimate: "Estimate", left: int) -> None:
+    from memscan.scanner.run.progress import duration
+
+    note(
+        f"measured on {estimate.images} images at once: {estimate.time_of(1):.3g} s an image, "
+        f"{_size(estimate.memory)} of memory, {_size(estimate.disk_of(1))} on disk an image"
+    )
+    note(f"estimated for {left} images: {duration(estimate.time_of(left))}, {_size(estimate.disk_of(left))} on disk")
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
 
 
 def _report(job: "Job", summary: "Summary") -> None:

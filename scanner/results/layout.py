@@ -4,6 +4,8 @@ results/part-00000.parquet ...           the results; `results/_SUCCESS`, empty,
 maps/part-00000.parquet ...              full maps, if asked for
 images/00000/{row:08d}-{seed}.png ...    sampled images, if asked for: a folder for each part, so none grows large
 _memscan/run.json                        the record of the run
+_memscan/heartbeat-0-of-1.json           how far a share is, and since when
+_memscan/summary.json                    what came out, how fast, and by what
 _memscan/lock-0-of-1, tmp/0-of-1/        lock and temporary files of a share
 _memscan/damaged/                        what was set aside, since it is torn or no result names it
 """
@@ -13,6 +15,8 @@ import re
 RESULTS, MAPS, IMAGES = "results/", "maps/", "images/"
 SUCCESS = "results/_SUCCESS"
 RECORD = "_memscan/run.json"
+SUMMARY = "_memscan/summary.json"
+HEARTBEATS = "_memscan/heartbeat-"
 DAMAGED = "_memscan/damaged/"
 
 PROMPTS, FIGURES, SHEET = "prompts.parquet", "figures.json", "sheet.png"
@@ -69,6 +73,11 @@ def read_as_table(name: str) -> bool:
 def lock(share: str) -> str:
     """The lock of a share, by its name."""
     return f"_memscan/lock-{share}"
+
+
+def heartbeat(share: str) -> str:
+    """The heartbeat of a share, by its name."""
+    return f"{HEARTBEATS}{share}.json"
 
 
 def scratch(share: str) -> str:

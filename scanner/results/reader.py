@@ -232,7 +232,7 @@ class Results:
                     images = PartRecord.images_of(metadata)
                 except RecordError as error:
                     raise _damaged(self.path / file, str(error)) from error
-                found.update({name: (layout.image(number, name), digest) for name, digest in images.items()})
+                found.update({name: (layout.image(number, name), saved.digest) for name, saved in images.items()})
         return found
 
     def _read(self, name: str, columns: Sequence[str] | None, where: ds.Expression | None) -> pa.Table:

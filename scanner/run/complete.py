@@ -30,7 +30,8 @@ def complete(
     missing = 0
     for number, extent in enumerate(wanted.parts):
         record = part_record(folder, number, fingerprint) if number in there else None
-        if record is None or record.extent.begins(extent):
+        lacks_images = measurement.save_images and record is not None and record.images is None
+        if record is None or lacks_images or record.extent.begins(extent):
             missing += 1
         elif record.extent != extent or record.tally.images != extent.images:
             raise ResumeRefused(

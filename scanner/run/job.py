@@ -35,7 +35,9 @@ class Job:
 
     `part_rows` bounds the parts of a new run, in rows, and at four times as much in images; a resumed run keeps its
     own. `share` is what this process does of it. `verified` says that the bundle's files were compared with their
-    digests. With more than `max_errors` failed images the run stops. `retry_errors` scans anew what failed before.
+    digests. `openmetrics` is a file for those who watch.
+    `verify_outputs` reads maps and images of finished parts whole.
+    With more than `max_errors` failed images the run stops. `retry_errors` scans anew what failed before.
     """
 
     manifest: Manifest
@@ -48,6 +50,8 @@ class Job:
     verified: bool = True
     max_errors: int | None = None
     retry_errors: bool = False
+    openmetrics: Path | None = None
+    verify_outputs: bool = False
 
     @functools.cached_property
     def record(self) -> RunRecord:
@@ -64,7 +68,15 @@ class Job:
             part_images=_IMAGES_A_ROW * self.part_rows,
             schema_version=SCHEMA_VERSION,
             version=version("memscan"),
+            selection=self.manifest.selection,
+            save_maps=self.measurement.save_maps,
+            save_images=self.measurement.save_images,
         )
+
+    def keeping(self, record: RunRecord) -> "Job":
+        """The job that keeps what its run keeps: maps and images that were asked for by any command of the run."""
+        kept = dataclasses.replace(self.measurement, save_maps=record.save_maps, save_images=record.save_images)
+        return self if kept == self.measurement else dataclasses.replace(self, measurement=kept)
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -121,6 +133,8 @@ def make_job(
     verified: bool = True,
     max_errors: int | None = None,
     retry_errors: bool = False,
+    openmetrics: Path | None = None,
+    verify_outputs: bool = False,
     warn: Callable[[str], None],
 ) -> Job:
     """The job that a caller asks for, from Python or from the command line.
@@ -145,4 +159,6 @@ def make_job(
         verified=verified,
         max_errors=max_errors,
         retry_errors=retry_errors,
+        openmetrics=openmetrics,
+        verify_outputs=verify_outputs,
     )
