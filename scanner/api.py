@@ -14,7 +14,7 @@ from memscan.scanner.model_choice import choose_model
 from memscan.scanner.notes import note, warn
 from memscan.scanner.results.reader import Results, open_results
 from memscan.scanner.run.job import make_job
-from memscan.scanner.run.progress import Advance, show_progress
+from memscan.scanner.run.progress import Advance, show_progress, whole
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import Progress, run
 from memscan.scanner.settings import Derivative, Engine, Execution, Fit, ProbeKind, Provider, Sampler, Stream
@@ -156,14 +156,14 @@ def _calling(progress: Callable[[int, int], None]) -> Progress:
 
     @contextlib.contextmanager
     def calling(total: int, done: int) -> Iterator[Advance]:
-        finished = done
-        progress(finished, total)
+        finished = float(done)
+        progress(done, total)
 
-        def advance(count: int, errors: int) -> None:
+        def advance(count: float, errors: int) -> None:
             nonlocal finished
-            finished += count
-            if count:
-                progress(finished, total)
+            before, finished = whole(finished), finished + count
+            if whole(finished) != before:
+                progress(whole(finished), total)
 
         yield advance
 

@@ -121,6 +121,10 @@ class Execution:
     plans: Path | None = None
 
 
+_KEPT_BESIDE = ("save_maps", "save_images")
+"""What is kept beside the results may be asked for later: it changes no result."""
+
+
 def fingerprint_parts(bundle_digest: str, measurement: Measurement) -> dict[str, Any]:
     """The parts of a fingerprint as a flat dictionary, so that a mismatch can name its field.
 
@@ -128,6 +132,8 @@ def fingerprint_parts(bundle_digest: str, measurement: Measurement) -> dict[str,
     """
     parts: dict[str, Any] = {"bundle": bundle_digest}
     for key, value in measurement.to_json().items():
+        if key in _KEPT_BESIDE:
+            continue
         if isinstance(value, dict):
             parts.update({f"{key}.{inner}": inner_value for inner, inner_value in value.items()})
         elif value and isinstance(value, list) and isinstance(value[0], dict):

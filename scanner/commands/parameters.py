@@ -1,6 +1,8 @@
 """Types of options that click lacks."""
 
+import re
 from pathlib import Path
+from typing import ClassVar
 
 import click
 
@@ -20,6 +22,19 @@ class UnicodeText(click.ParamType):
         except UnicodeEncodeError:
             self.fail("it is not valid UTF-8", param, ctx)
         return value
+
+
+class Duration(click.ParamType):
+    """A time in seconds, or with a unit: 90, 90s, 10m, 2h."""
+
+    name = "time"
+    _UNITS: ClassVar = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smh]?)", str(value))
+        if found is None:
+            self.fail(f"{value!r} is no time: expected a number of seconds, or such as 90s, 10m, 2h", param, ctx)
+        return float(found[1]) * self._UNITS[found[2]]
 
 
 class LocalPath(click.ParamType):

@@ -34,6 +34,9 @@ class InputOptions:
     delimiter: str | None
     encoding: str | None
     image_root: Path | None
+    limit: int | None
+    sample: int | None
+    sample_seed: int | None
 
     def open(self, manifests: tuple[str, ...], carry: tuple[str, ...]) -> "Manifest":
         """The manifest, or that of the prompts given in its place.
@@ -42,6 +45,16 @@ class InputOptions:
             click.UsageError: options that do not go together.
             UsageError: as `open_manifest`.
         """
+        manifest = self._whole(manifests, carry)
+        if self.limit is not None:
+            manifest = manifest.first(self.limit)
+        if self.sample is not None:
+            manifest = manifest.sample(self.sample, self.sample_seed or 0)
+        elif self.sample_seed is not None:
+            raise click.UsageError("--sample-seed is of a --sample: say how many rows")
+        return manifest
+
+    def _whole(self, manifests: tuple[str, ...], carry: tuple[str, ...]) -> "Manifest":
         from memscan.scanner.input.columns import Columns
         from memscan.scanner.input.manifest import open_manifest, prompt_manifest
         from memscan.scanner.input.reading import Reading
@@ -104,6 +117,9 @@ INPUT: Decorator = all_of(
         metavar="DIR",
         help="Where image paths start, and what they cannot leave  [default: folder of the manifest's file]",
     ),
+    _input("--limit", type=click.IntRange(1), metavar="N", help="Scan the first N rows; with a larger N, go on"),
+    _input("--sample", type=click.IntRange(1), metavar="N", help="Scan N rows, chosen at random from all or the first"),
+    _input("--sample-seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Which of them  [default: 0]"),
 )
 
 NO_VERIFY: Decorator = _model("--no-verify", is_flag=True, help="Take the bundle's files as they are, altered or not")
@@ -243,5 +259,13 @@ EXECUTION: Decorator = all_of(
     ),
     _execution("--ray", metavar="ADDRESS", help="Let a Ray cluster do it: HOST:PORT, ray://HOST:PORT, auto, or local"),
     _execution("--workers", type=click.IntRange(1), metavar="N", help="Of --ray  [default: one for each GPU, or CPU]"),
+    _execution("--verify-outputs", is_flag=True, help="Read maps and images that are there whole: finds flipped bits"),
+    _execution(
+        "--openmetrics",
+        type=LocalPath(),
+        metavar="FILE",
+        help="Write how far the run is there, for Prometheus's textfile collector: FILE.prom",
+    ),
     _execution("--dry-run", is_flag=True, help="Check manifest and model, say what would be done, and stop"),
+    _execution("--measure", is_flag=True, help="With --dry-run: scan a batch, to estimate time, memory and disk"),
 )

@@ -86,12 +86,16 @@ class Objects:
 
     def names(self, prefix: str) -> Iterator[str]:
         """The names that begin with `prefix`, in no order."""
+        return (name for name, _ in self.sizes(prefix))
+
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """The names that begin with `prefix`, in no order, with the sizes in bytes."""
         folder = prefix.rpartition("/")[0]
         with self._told(prefix):
             for chunk in self._library.list(self._client, prefix=folder or None):
                 for found in chunk:
                     if found["path"].startswith(prefix):
-                        yield found["path"]
+                        yield found["path"], found["size"]
 
     @contextlib.contextmanager
     def _told(self, name: str) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """From scanned and rejected samples to record batches of the results table, column by column."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -28,6 +29,7 @@ class BatchMaker:
         score_name: the column that the score is.
         steps: the measured ones, ascending.
         clean: by the index of a step, the scores that p-values are ranks among.
+        constants: columns that are the same in every row of the run, by name; `scanned_at` is when a batch is made.
     """
 
     def __init__(
@@ -38,9 +40,10 @@ class BatchMaker:
         score_name: str,
         steps: tuple[MeasuredStep, ...],
         clean: Mapping[int, CleanScores] = MappingProxyType({}),
+        constants: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._schema = schema
-        self._model_id = model_id
+        self._constants = {"model_id": model_id, **constants}
         self._mask_map = mask_map
         self._score_name = score_name
         self._steps = steps
@@ -67,7 +70,8 @@ class BatchMaker:
         names = ("row", "seed", "id", "prompt")
         own = {name: [getattr(item, name) for item in items] for name in names}
         carried = self._schema.names[len(COLUMNS) :]
-        return own | {name: [item.carried.get(name) for item in items] for name in carried}
+        now = {"scanned_at": [datetime.now(UTC)] * len(items)}
+        return own | now | {name: [item.carried.get(name) for item in items] for name in carried}
 
     def _scored(self, step: MeasuredStep, measured: StepMaps, sources: Sequence[str]) -> dict[str, Any]:
         columns = self._measured(measured, step)
@@ -111,7 +115,7 @@ class BatchMaker:
             "step_index": step.index,
             "timestep": step.timestep,
             "sigma": step.sigma,
-            "model_id": self._model_id,
+            **self._constants,
             "calibrated": step.calibrated,
             "threshold": step.threshold,
             "derivative": step.derivative,

@@ -41,7 +41,9 @@ class OutputFolder:
                 yield layout.maps_part(number)
         for part, names in itertools.groupby(self.store.names(layout.IMAGES), layout.part_of_image):
             if part is not None and (part in own or part >= count):
-                named = {layout.image(part, name) for name in self.record_of(part).images} if part < count else set()
+                named = (
+                    {layout.image(part, name) for name in self.record_of(part).images or ()} if part < count else set()
+                )
                 yield from [name for name in names if name not in named]
 
     @property
@@ -52,6 +54,11 @@ class OutputFolder:
         except FileNotFoundError:
             return False
         return True
+
+    @property
+    def summarized(self) -> bool:
+        """Whether there is a summary of the run."""
+        return layout.SUMMARY in self.store.names(layout.SUMMARY)
 
     def mark_complete(self) -> None:
         """Say to readers that nothing is missing. The mark is empty: some read every file of the folder as data."""

@@ -38,6 +38,14 @@ class ObjectStore:
         """As in `Store`."""
         yield from sorted(self._objects.names(prefix))
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """As in `Store`."""
+        return dict(self._objects.sizes(prefix))
+
+    def publish(self, name: str, content: bytes) -> None:
+        """As in `Store`."""
+        self._objects.write(name, content)
+
     def open(self, name: str) -> IO[bytes]:
         """As in `Store`; the stream reads one version of the object, or fails."""
         return open_object(self._objects, name)

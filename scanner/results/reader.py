@@ -282,7 +282,7 @@ class Results:
                 except RecordError as error:
                     raise _damaged(self.path / file, str(error)) from error
                 chosen = images if wanted is None else wanted & images.keys()
-                found.update({name: (layout.image(number, name), images[name]) for name in chosen})
+                found.update({name: (layout.image(number, name), images[name].digest) for name in chosen})
         return found
 
     def _read(self, name: str, columns: Sequence[str] | None, where: ds.Expression | None) -> pa.Table:

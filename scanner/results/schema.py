@@ -55,6 +55,13 @@ COLUMNS = pa.schema(
         ("mask_width", pa.int32()),
         ("mask_share", pa.float32()),  # of the pixels
         ("threshold", pa.float32()),
+        ("run_id", pa.string()),  # the fingerprint: rows of one are comparable, those of several lie in one table
+        ("model_digest", pa.string()),  # of the checkpoint
+        ("guidance_scale", pa.float64()),
+        ("sampler", pa.string()),
+        ("num_inference_steps", pa.int32()),
+        ("memscan_version", pa.string()),
+        ("scanned_at", pa.timestamp("ms", "UTC")),  # when; the one column that is another each time
     ]
 )
 """Columns of this version; those carried from the manifest follow."""
@@ -85,7 +92,7 @@ def _huggingface_features(schema: pa.Schema) -> dict[str, Any] | None:
     for field in schema:
         if not (pa.types.is_primitive(field.type) or pa.types.is_string(field.type) or pa.types.is_binary(field.type)):
             return None
-        if pa.types.is_temporal(field.type):
+        if pa.types.is_temporal(field.type) and not pa.types.is_timestamp(field.type):
             return None
         name = {"float": "float32", "double": "float64", "halffloat": "float16"}.get(str(field.type), str(field.type))
         features[field.name] = {"dtype": name, "_type": "Value"}

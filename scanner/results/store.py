@@ -46,6 +46,9 @@ class Store(Protocol):
     def names(self, prefix: str) -> Iterator[str]:
         """The names that begin with `prefix`, sorted; those of files that are being written are not among them."""
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The sizes in bytes of the files whose names begin with `prefix`, without opening any."""
+
     def open(self, name: str) -> IO[bytes]:
         """A file, to be read in ranges; raises FileNotFoundError if there is none."""
 
@@ -57,6 +60,9 @@ class Store(Protocol):
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file if there is none of its name; of several who try at once, one is told True."""
+
+    def publish(self, name: str, content: bytes) -> None:
+        """Replace a small file that may be lost; who reads it meanwhile sees the old one or the new one, whole."""
 
     def set_aside(self, name: str) -> str:
         """Move a file to where nobody takes it for what its name says; returns its new name."""
@@ -95,6 +101,14 @@ class LocalStore:
                 name = (Path(folder) / file).relative_to(self.path).as_posix()
                 if name.startswith(prefix):
                     yield name
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """As in `Store`."""
+        found = {}
+        for name in self.names(prefix):
+            with contextlib.suppress(FileNotFoundError):
+                found[name] = (self.path / name).stat().st_size
+        return found
 
     def open(self, name: str) -> IO[bytes]:
         """As in `Store`."""
@@ -153,6 +167,15 @@ class LocalStore:
             temporary.unlink(missing_ok=True)
         _sync_folder(final.parent)
         return True
+
+    def publish(self, name: str, content: bytes) -> None:
+        """As in `Store`: nothing is flushed."""
+        temporary = self._temporary(self.path / name)
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, self.path / name)  # noqa: PTH105 - not one of the renames that a commit is made of
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def set_aside(self, name: str) -> str:
         """As in `Store`."""

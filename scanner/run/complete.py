@@ -35,7 +35,8 @@ def complete(
     look = functools.partial(part_record, folder, fingerprint=fingerprint)
     records = in_order(folder.store, look, range(len(wanted.parts)))
     for number, (extent, record) in enumerate(zip(wanted.parts, records, strict=True)):
-        if record is None or record.extent.begins(extent):
+        lacks_images = measurement.save_images and record is not None and record.images is None
+        if record is None or lacks_images or record.extent.begins(extent):
             missing += 1
         elif record.extent != extent or record.tally.images != extent.images:
             raise ResumeRefused(

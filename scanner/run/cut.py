@@ -18,6 +18,8 @@ from memscan.scanner.results.extent import Extent
 from memscan.scanner.run.share import WHOLE, Share
 from memscan.scanner.samples import Rejected
 
+_REASONS = 3
+
 
 class Bounds(NamedTuple):
     """How many rows and images a part has at most."""
@@ -61,17 +63,21 @@ def survey(manifest: Manifest, bounds: Bounds, share: Share = WHOLE) -> Survey:
     if share.of > 1 and manifest.one_image_a_row:
         return _survey_of_share(manifest, bounds, share)
     rows = rejected = 0
+    reasons: list[str] = []
 
     def counts() -> Iterator[int]:
         nonlocal rows, rejected
         for raw in manifest.rows(images=False):
-            items = parse_row(rows, raw, read_image=False).items
+            items = parse_row(manifest.index(rows), raw, read_image=False).items
             rows += 1
-            rejected += sum(isinstance(item, Rejected) for item in items)
+            bad = [item for item in items if isinstance(item, Rejected)]
+            rejected += len(bad)
+            if bad and len(reasons) < _REASONS:
+                reasons.append(f"row {bad[0].row}: {bad[0].error}")
             yield len(items)
 
     parts = tuple(cut(counts(), bounds))
-    return Survey(Census(rows, sum(part.images for part in parts), rejected), parts)
+    return Survey(Census(rows, sum(part.images for part in parts), rejected, tuple(reasons)), parts)
 
 
 def _survey_of_share(manifest: Manifest, bounds: Bounds, share: Share) -> Survey:
@@ -116,7 +122,7 @@ def rows_of(manifest: Manifest, parts: Sequence[tuple[int, Extent]], *, counted:
 
 def _rows_of_neighbours(manifest: Manifest, parts: Sequence[tuple[int, Extent]], counted: bool) -> Iterator[PartRow]:
     start, stop = parts[0][1].first_row, parts[-1][1].last_row + 1
-    rows = (parse_row(index, raw) for index, raw in enumerate(manifest.rows(start, stop), start))
+    rows = (parse_row(manifest.index(place), raw) for place, raw in enumerate(manifest.rows(start, stop), start))
     row = next(rows, None)
     for number, extent in parts:
         images = 0

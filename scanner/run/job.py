@@ -5,6 +5,8 @@ import functools
 import json
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -38,7 +40,8 @@ class Job:
     `part_rows` bounds the parts of a new run, in rows, and at four times as much in images; a resumed run keeps its
     own. `share` is what this process does of it. `verified` says that the bundle's files were compared with their
     digests. With more than `max_errors` failed images the run stops. `retry_errors` scans anew what failed before.
-    `bundle` is as the `calibration` would have it, if there is one.
+    `bundle` is as the `calibration` would have it, if there is one. `openmetrics` is a file for those who watch.
+    `verify_outputs` reads maps and images of finished parts whole.
     """
 
     manifest: Manifest
@@ -52,6 +55,8 @@ class Job:
     max_errors: int | None = None
     retry_errors: bool = False
     calibration: Calibrated | None = None
+    openmetrics: Path | None = None
+    verify_outputs: bool = False
 
     @functools.cached_property
     def record(self) -> RunRecord:
@@ -68,7 +73,27 @@ class Job:
             part_images=_IMAGES_A_ROW * self.part_rows,
             schema_version=SCHEMA_VERSION,
             version=version("memscan"),
+            selection=self.manifest.selection,
+            save_maps=self.measurement.save_maps,
+            save_images=self.measurement.save_images,
         )
+
+    def keeping(self, record: RunRecord) -> "Job":
+        """The job that keeps what its run keeps: maps and images that were asked for by any command of the run."""
+        kept = dataclasses.replace(self.measurement, save_maps=record.save_maps, save_images=record.save_images)
+        return self if kept == self.measurement else dataclasses.replace(self, measurement=kept)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The columns of results that are the same in every row of the run."""
+        return {
+            "run_id": self.record.fingerprint,
+            "model_digest": self.bundle.model_digest,
+            "guidance_scale": self.measurement.guidance_scale,
+            "sampler": self.measurement.sampler,
+            "num_inference_steps": self.measurement.num_inference_steps,
+            "memscan_version": self.record.version,
+        }
 
     def schema(self, record: RunRecord) -> pa.Schema:
         """The schema of the result files, with the metadata that all of them share.
@@ -150,6 +175,8 @@ def make_job(
     retry_errors: bool = False,
     calibration: Calibrated | None = None,
     references: tuple[Reference, ...] = (),
+    openmetrics: Path | None = None,
+    verify_outputs: bool = False,
     warn: Callable[[str], None],
 ) -> Job:
     """The job that a caller asks for, from Python or from the command line.
@@ -183,4 +210,6 @@ def make_job(
         max_errors=max_errors,
         retry_errors=retry_errors,
         calibration=calibration,
+        openmetrics=openmetrics,
+        verify_outputs=verify_outputs,
     )

@@ -35,6 +35,7 @@ class Plan:
     key: PlanKey
     interface: Interface
     content: memoryview
+    sha256: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,7 @@ class PlanCache:
         for record in sorted(serving, key=lambda record: (record.key.batch_size, len(record.key.compute_capabilities))):
             content = self._read_plan(record)
             if content is not None:
-                return Plan(record.key, record.interface, memoryview(content))
+                return Plan(record.key, record.interface, memoryview(content), record.sha256)
         return None
 
     def store(self, key: PlanKey, interface: Interface, content: memoryview) -> Plan:
@@ -88,7 +89,7 @@ class PlanCache:
         record = _Record(key, interface, hashlib.sha256(content).hexdigest())
         self.write(f"{name}.plan", content)
         self.write(f"{name}.json", record.to_json().encode())
-        return Plan(key, interface, content)
+        return Plan(key, interface, content, record.sha256)
 
     def write(self, name: str, content: bytes | memoryview) -> None:
         """Write a file aside, under a name of this process, flush it to the disk and rename it."""
