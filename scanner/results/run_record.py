@@ -138,7 +138,7 @@ def _refuse_other(folder: OutputFolder, held: RunRecord, wanted: RunRecord) -> N
     if not changes:  # of another bundle, all files are others
         changes = [f"the bundle's file {change}" for change in _changes(held.files, wanted.files)]
     if held.selection != wanted.selection:
-        changes.append(f"its rows were {held.selection or 'all'} and are {wanted.selection or 'all'} now")
+        changes.append(f"its rows were {brief(held.selection or 'all')} and are {brief(wanted.selection or 'all')} now")
     if changes:
         more = [f"{len(changes) - _CHANGES_SHOWN} more"] if len(changes) > _CHANGES_SHOWN else []
         said = "; ".join([*changes[:_CHANGES_SHOWN], *more])
