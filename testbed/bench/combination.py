@@ -2,7 +2,8 @@
 
 Of scores: all columns of all variants, for copied in at least half of the seeds against never copying anything. Of
 maps: all maps of the latents' size at a cell, for whether it is memorized, of local captions copied in at least half of
-the seeds. Features are standardized, weights are pulled to zero by `RIDGE`.
+the seeds. Features are standardized; how strongly weights are pulled to zero is chosen by cross-validation over the
+calibration captions.
 """
 
 from collections.abc import Iterator
@@ -15,12 +16,13 @@ from memscan.scanner.calibration.thresholds import best_threshold
 from testbed.bench.heldout import Judged, Variants, auc, detections, heldout, localization, often_local
 from testbed.bench.measured import Measured
 
-RIDGE = 1.0  # beside the mean loss of all observations, this over their number times the square of the weights
+RIDGES = (10.0, 1.0, 0.1, 0.01)  # beside the loss of all observations, these times the square of the weights
+FOLDS = 5
 ITERATIONS = 200
 NAME = "combination"
 
 
-def fit_logistic(features: NDArray[np.floating], label: NDArray[np.floating]) -> NDArray[np.float64]:
+def fit_logistic(features: NDArray[np.floating], label: NDArray[np.floating], ridge: float) -> NDArray[np.float64]:
     """Weights [F + 1] of features [N, F], the constant last, for labels [N] in [0, 1]."""
     x, y = torch.from_numpy(features.astype(np.float64)), torch.from_numpy(label.astype(np.float64))
     weights = torch.zeros(x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
@@ -30,12 +32,28 @@ def fit_logistic(features: NDArray[np.floating], label: NDArray[np.floating]) ->
         optimizer.zero_grad()
         logits = x @ weights[:-1] + weights[-1]
         total = torch.nn.functional.binary_cross_entropy_with_logits(logits, y)
-        total = total + RIDGE / len(y) * weights[:-1].square().sum()
+        total = total + ridge / len(y) * weights[:-1].square().sum()
         total.backward()
         return total
 
     optimizer.step(loss)
     return weights.detach().numpy()
+
+
+def best_ridge(features: NDArray[np.floating], label: NDArray[np.floating], captions: NDArray[np.intp]) -> float:
+    """The one of `RIDGES` with the least loss on captions [N] that were left out, a fold of them at a time."""
+    _, group = np.unique(captions, return_inverse=True)
+    losses = []
+    for ridge in RIDGES:
+        total = 0.0
+        for fold in range(FOLDS):
+            out = group % FOLDS == fold
+            if out.any() and not out.all():
+                weights = fit_logistic(features[~out], label[~out], ridge)
+                logits = features[out] @ weights[:-1] + weights[-1]
+                total += float((np.logaddexp(0, logits) - label[out] * logits).sum())
+        losses.append(total)
+    return RIDGES[int(np.argmin(losses))]
 
 
 def standardized(features: NDArray[np.floating], of: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -51,7 +69,8 @@ def combined(variants: Variants) -> Iterator[Judged]:
     learned = (images.splits == "calibration") & (images.positive | images.negative)
     if len(np.unique(images.positive[learned])) == 2:
         features = standardized(columns, columns[learned])
-        weights = fit_logistic(features[learned], images.positive[learned])
+        known, label = features[learned], images.positive[learned]
+        weights = fit_logistic(known, label, best_ridge(known, label, images.captions[learned]))
         values = features @ weights[:-1]
         before = auc(images.of(learned), values[learned])
         held = images.splits == "heldout"
@@ -71,8 +90,10 @@ def _localized(variants: Variants) -> Iterator[Judged]:
     ]
     cells = cell_features(learned, names)
     truth = learned[0].truth[names[0][1]]
-    weights = fit_logistic(standardized(cells, cells), truth.ravel())
-    known = (standardized(cells, cells) @ weights[:-1]).reshape(truth.shape)
+    features, captions = standardized(cells, cells), learned[0].captions[learned[0].local]
+    ridge = best_ridge(features, truth.ravel(), np.repeat(captions, truth[0].size))
+    weights = fit_logistic(features, truth.ravel(), ridge)
+    known = (features @ weights[:-1]).reshape(truth.shape)
     found = (standardized(cell_features(held, names), cells) @ weights[:-1]).reshape(-1, *shape)
     best = best_threshold(known, truth)
     yield localization(
