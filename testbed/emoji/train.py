@@ -68,11 +68,10 @@ def pool_of(work: Path, artwork: Artwork, vae: AutoencoderKL, seed: int) -> Pool
 def assemble(work: Path, artwork: Artwork, seed: int) -> StableDiffusionPipeline:
     """What training starts from: the graded bench's UNet, an untrained text encoder, a tokenizer of all captions."""
     pipeline = start(seed)
+    vae = autoencoder(work, artwork, pipeline.vae)
     tokenizer = tokenizer_of(spelled_merges(sorted({word for name in artwork.names for word in (name + PAIR).split()})))
     torch.manual_seed(seed)
-    pipeline.register_modules(
-        vae=autoencoder(work, artwork, pipeline.vae), tokenizer=tokenizer, text_encoder=new_text_encoder(tokenizer)
-    )
+    pipeline.register_modules(vae=vae, tokenizer=tokenizer, text_encoder=new_text_encoder(tokenizer))
     return pipeline
 
 
