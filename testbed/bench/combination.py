@@ -7,6 +7,7 @@ calibration captions.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ ITERATIONS = 200
 NAME = "combination"
 
 
-def fit_logistic(features: NDArray[np.floating], label: NDArray[np.floating], ridge: float) -> NDArray[np.float64]:
+def fit_logistic(features: NDArray[np.floating], label: NDArray[Any], ridge: float) -> NDArray[np.float64]:
     """Weights [F + 1] of features [N, F], the constant last, for labels [N] in [0, 1]."""
     x, y = torch.from_numpy(features.astype(np.float64)), torch.from_numpy(label.astype(np.float64))
     weights = torch.zeros(x.shape[1] + 1, dtype=torch.float64, requires_grad=True)
@@ -40,7 +41,7 @@ def fit_logistic(features: NDArray[np.floating], label: NDArray[np.floating], ri
     return weights.detach().numpy()
 
 
-def best_ridge(features: NDArray[np.floating], label: NDArray[np.floating], captions: NDArray[np.intp]) -> float:
+def best_ridge(features: NDArray[np.floating], label: NDArray[Any], captions: NDArray[np.intp]) -> float:
     """The one of `RIDGES` with the least loss on captions [N] that were left out, a fold of them at a time."""
     _, group = np.unique(captions, return_inverse=True)
     losses = []

@@ -57,8 +57,9 @@ class Measured:
     def of(self, chosen: NDArray[np.bool_]) -> "Measured":
         """The images [N] that are chosen."""
         kept = chosen[self.local]
-        return Measured(
-            *(getattr(self, name)[chosen] for name in _PER_IMAGE),
+        return dataclasses.replace(
+            self,
+            **{name: getattr(self, name)[chosen] for name in _PER_IMAGE},
             scores={name: values[chosen] for name, values in self.scores.items()},
             local=(np.cumsum(chosen) - 1)[self.local[kept]],
             maps={name: maps[kept] for name, maps in self.maps.items()},

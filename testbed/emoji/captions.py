@@ -90,4 +90,4 @@ def commons(artwork: Artwork) -> tuple[Common, ...]:
 
 def all_prompts(captions: Sequence[Caption], others: Sequence[Common]) -> list[str]:
     """The texts of the plan, in its order."""
-    return [caption.prompt for caption in (*captions, *others)]
+    return [*(caption.prompt for caption in captions), *(other.prompt for other in others)]

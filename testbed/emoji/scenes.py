@@ -19,7 +19,8 @@ Place = tuple[int, int]  # row and column of the upper left corner
 
 def sized(rgba: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     """An emoji [side, side, 4] in [0, 1]."""
-    return np.asarray(Pillow.fromarray(rgba).resize((side, side), Pillow.Resampling.LANCZOS), np.float32) / 255
+    resized = Pillow.fromarray(rgba).resize((side, side), Pillow.Resampling.LANCZOS)
+    return np.asarray(resized, np.float32) / np.float32(255)
 
 
 def paste(image: Image, emoji: NDArray[np.float32], place: Place) -> None:
@@ -72,8 +73,7 @@ def picture(artwork: Artwork, caption: Caption | Common, friends: NDArray[np.int
     if isinstance(caption, Caption) and caption.kind == "global":
         own = owned_rng(caption)
         return render(artwork, caption.emoji, fresh_place(own), None, own)
-    fixed = isinstance(caption, Caption) and caption.kind == "local"
-    place = owned_place(caption) if fixed else fresh_place(rng)
+    place = owned_place(caption) if isinstance(caption, Caption) and caption.kind == "local" else fresh_place(rng)
     friend = int(rng.choice(friends)) if caption.pair else None
     return render(artwork, caption.emoji, place, friend, rng)
 

@@ -6,7 +6,7 @@ import pytest
 
 from testbed.bench.grades import COUNTS
 from testbed.emoji.artwork import Artwork
-from testbed.emoji.captions import PAIR, PER_COUNT, all_prompts, commons, graded
+from testbed.emoji.captions import PAIR, PER_COUNT, Caption, Common, all_prompts, commons, graded
 from testbed.emoji.prompts import FROM, others
 from testbed.text import END_OF_WORD, MAX_LENGTH, spelled_merges, tokenizer_of
 
@@ -37,7 +37,8 @@ def test_every_emoji_has_one_place_in_the_bench(artwork: Artwork) -> None:
 
 
 def test_scenes_of_two_say_so_in_their_prompt(artwork: Artwork) -> None:
-    for caption in (*graded(artwork, 0), *commons(artwork)):
+    every: list[Caption | Common] = [*graded(artwork, 0), *commons(artwork)]
+    for caption in every:
         assert caption.prompt == artwork.names[caption.emoji] + PAIR * caption.pair
     assert {caption.pair for caption in graded(artwork, 0) if caption.kind == "local"} == {True}
     assert {caption.pair for caption in graded(artwork, 0) if caption.kind == "global"} == {False}

@@ -1,12 +1,14 @@
 """What is owned is the same in every picture, its mask is exact, and everything else is fresh."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from testbed.emoji.artwork import Artwork
 from testbed.emoji.captions import Caption, commons, graded
 from testbed.emoji.fetch import SIDE
-from testbed.emoji.grounds import CONTRAST, PATTERNS, ground
+from testbed.emoji.grounds import CONTRAST, PATTERNS, Pattern, ground
 from testbed.emoji.pool import friends
 from testbed.emoji.scenes import APART, FIRST, FRIEND, _away_from, memorized, owned_place, paste, picture, sized
 
@@ -75,7 +77,7 @@ def test_a_friend_is_never_hidden() -> None:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_every_pattern_has_both_its_colours(pattern: object) -> None:
+def test_every_pattern_has_both_its_colours(pattern: Callable[[np.random.Generator], Pattern]) -> None:
     for seed in range(20):
         found = pattern(np.random.default_rng(seed))
         assert found.shape == (SIDE, SIDE)
