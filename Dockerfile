@@ -1,35 +1,73 @@
-# memscan without torch. The scan on the CPU, with ONNX Runtime:
-#   docker build -t memscan .
-#   docker run --rm -v "$PWD:/data" memscan run manifest.parquet
-# On NVIDIA GPUs, with TensorRT; the volume keeps its plans:
-#   docker build -t memscan:tensorrt --build-arg EXTRAS=tensorrt .
-#   docker run --rm --gpus all -v "$PWD:/data" -v plans:/plans memscan:tensorrt build model.bundle
-#   docker run --rm --gpus all -v "$PWD:/data" -v plans:/plans memscan:tensorrt \
-#       run manifest.parquet --model model.bundle --engine tensorrt
-ARG PYTHON=3.11-slim
-ARG EXTRAS=cpu
+# memscan in an environment without torch, pip and compilers, for a user that is not root, or for any other.
+#   docker build -t memscan .                                       scans on the CPU
+#   docker build -t memscan:cuda --target cuda .                    on NVIDIA GPUs, with ONNX Runtime
+#   docker build -t memscan:tensorrt --target tensorrt .            with TensorRT
+#   docker run --rm --read-only --tmpfs /tmp -v "$PWD:/data" memscan run manifest.parquet
+#   docker run --rm --gpus all -v "$PWD:/data" -v plans:/cache memscan:tensorrt build model.bundle
+# Pin the base by its digest where builds must be the same: --build-arg BASE=python:3.13-slim@sha256:...
+ARG BASE=python:3.13-slim
 
-FROM python:${PYTHON} AS wheel
+FROM ${BASE} AS wheel
 WORKDIR /source
-COPY pyproject.toml README.md constraints.txt ./
+COPY locks/build.txt locks/build.txt
+RUN python3 -m venv /build && /build/bin/pip install --no-cache-dir --require-hashes --requirement locks/build.txt
+COPY pyproject.toml README.md LICENSE ./
 COPY scanner scanner
 COPY export export
 COPY kernels kernels
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
 
-FROM python:${PYTHON}
-ARG EXTRAS
+# Exactly the files of the lock, by their digests; then pip, which nothing needs any more, goes.
+FROM wheel AS installed-cpu
+COPY locks/cpu.txt locks/cpu.txt
+RUN python3 -m venv /opt/memscan \
+    && /opt/memscan/bin/pip install --no-cache-dir --only-binary :all: --require-hashes --requirement locks/cpu.txt \
+    && /opt/memscan/bin/pip install --no-cache-dir --no-deps /wheels/*.whl \
+    && /opt/memscan/bin/pip uninstall --yes pip
+
+FROM wheel AS installed-cuda
+COPY locks/cuda.txt locks/cuda.txt
+RUN python3 -m venv /opt/memscan \
+    && /opt/memscan/bin/pip install --no-cache-dir --only-binary :all: --require-hashes --requirement locks/cuda.txt \
+    && /opt/memscan/bin/pip install --no-cache-dir --no-deps /wheels/*.whl \
+    && /opt/memscan/bin/pip uninstall --yes pip
+
+# Two of TensorRT's packages are small sources, which fetch the libraries from their vendor's index: the lock vouches for
+# the sources alone.
+FROM wheel AS installed-tensorrt
+COPY locks/tensorrt.txt locks/tensorrt.txt
+RUN python3 -m venv /opt/memscan \
+    && /opt/memscan/bin/pip install --no-cache-dir --only-binary :all: \
+        --no-binary tensorrt-cu13 --no-binary tensorrt-cu13-libs --require-hashes --requirement locks/tensorrt.txt \
+    && /opt/memscan/bin/pip install --no-cache-dir --no-deps /wheels/*.whl \
+    && /opt/memscan/bin/pip uninstall --yes pip
+
+# Of group 0, which an arbitrary user of OpenShift has too; /cache is for plans and may be a volume.
+FROM ${BASE} AS runtime
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="memscan" \
       org.opencontainers.image.description="Finds whether and where a diffusion model reproduces training images" \
-      org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=wheel /wheels /wheels
-COPY constraints.txt /wheels/
-RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/memscan-*.whl)[${EXTRAS}]" \
-    && rm -r /wheels \
-    && useradd --uid 10001 --gid 0 --no-create-home memscan \
-    && install --directory --owner=10001 --mode=0700 /plans/memscan/plans
-ENV PYTHONUNBUFFERED=1 HOME=/tmp XDG_CACHE_HOME=/plans ORT_DISABLE_TELEMETRY=1
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="${REVISION}"
+RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /tmp memscan \
+    && install --directory --owner=10001 --group=0 --mode=0770 /cache /data
+ENV PATH=/opt/memscan/bin:$PATH \
+    HOME=/tmp \
+    XDG_CACHE_HOME=/cache \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    ORT_DISABLE_TELEMETRY=1 \
+    HF_HUB_OFFLINE=1
 WORKDIR /data
-USER 10001
+USER 10001:0
 ENTRYPOINT ["memscan"]
 CMD ["--help"]
+
+FROM runtime AS cuda
+COPY --from=installed-cuda /opt/memscan /opt/memscan
+
+FROM runtime AS tensorrt
+COPY --from=installed-tensorrt /opt/memscan /opt/memscan
+
+FROM runtime AS cpu
+COPY --from=installed-cpu /opt/memscan /opt/memscan

@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 DEMO_VENV := .venv-demo
+RELEASE_VENV := .venv-release
 
-.PHONY: demo test slow lint types proof bench clean
+.PHONY: demo test slow browser spark lint types proof bench release audit clean
 
 demo: $(DEMO_VENV)/installed
 	$(DEMO_VENV)/bin/memscan demo --out memscan-demo
@@ -15,6 +16,15 @@ test: $(VENV)/installed
 
 slow: $(VENV)/installed
 	$(VENV)/bin/python -m pytest -m slow
+
+# Needs Chromium and its driver, as the distribution has them.
+browser: $(VENV)/installed
+	$(VENV)/bin/python -m pytest -m browser
+
+# Needs Java; brings Spark, half a gigabyte.
+spark: $(VENV)/installed
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt pyspark
+	$(VENV)/bin/python -m pytest -m spark
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
@@ -38,6 +48,23 @@ bench: $(VENV)/installed
 	$(VENV)/bin/python -m benchmarks.memory
 	$(VENV)/bin/python -m benchmarks.kernel_registers
 
+# Wheel, source, CycloneDX bills of materials of what the images install, and the documents as a site.
+release: $(RELEASE_VENV)/installed
+	$(RELEASE_VENV)/bin/python -m build --outdir dist .
+	for lock in cpu cuda tensorrt; do $(RELEASE_VENV)/bin/cyclonedx-py requirements locks/$$lock.txt \
+	    --pyproject pyproject.toml --output-reproducible --output-file dist/memscan-$$lock.cdx.json || exit 1; done
+	$(RELEASE_VENV)/bin/mkdocs build --strict --site-dir dist/site
+
+# Known weaknesses of what the images install; wants the index's own answers, which a mirror may not have.
+audit: $(RELEASE_VENV)/installed
+	for lock in cpu cuda tensorrt; do $(RELEASE_VENV)/bin/pip-audit --requirement locks/$$lock.txt --disable-pip \
+	    --require-hashes --strict || exit 1; done
+
+$(RELEASE_VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(RELEASE_VENV)
+	$(RELEASE_VENV)/bin/pip install --quiet "build>=1.2" "cyclonedx-bom>=7" "mkdocs-material>=9.6" "pip-audit>=2.9"
+	touch $@
+
 $(DEMO_VENV)/installed: pyproject.toml constraints.txt $(wildcard scanner/*.py scanner/*/*.py scanner/*/*/*.py)
 	$(PYTHON) -m venv $(DEMO_VENV)
 	$(DEMO_VENV)/bin/pip install --quiet --constraint constraints.txt ".[cpu]"
@@ -51,4 +78,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) build dist memscan-demo
+	rm -rf $(VENV) $(DEMO_VENV) $(RELEASE_VENV) build dist memscan-demo

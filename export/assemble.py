@@ -27,7 +27,7 @@ from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.checkpoint.target import beside, require_free
 from memscan.export.checkpoint.tokenization import write_tokenizers
 from memscan.export.graphs.flops import forward_passes
-from memscan.export.graphs.graphs import GIVES, denoiser_graphs
+from memscan.export.graphs.graphs import denoiser_graphs, given_by
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
 from memscan.export.graphs.trace import trace_component, trace_denoiser
 from memscan.export.parity.failure import failure
@@ -36,7 +36,7 @@ from memscan.export.parity.parity import LIMIT, PICTURE_LIMIT, ParityRow, compar
 from memscan.export.passes.half_precision import Precision
 from memscan.export.passes.sliced_attention import unsliced_scores
 from memscan.scanner import graph_names
-from memscan.scanner.bundle import Calibration, Defaults, bundle_record, file_digest
+from memscan.scanner.bundle import Calibration, Defaults, Gives, bundle_record, file_digest
 from memscan.scanner.bundle_parts import Dtype, Dtypes, Text
 from memscan.scanner.errors import ExportError
 from memscan.scanner.metrics.probes import default_probes
@@ -136,6 +136,7 @@ class _Assembly:
         self.report = report
         self.rows: list[ParityRow] = []
         self.passes: dict[Derivative, float] = {}
+        self.gives: dict[str, Gives] = {}
         self.record: dict[str, Any] = {}
 
     def run(self) -> list[ParityRow]:
@@ -165,7 +166,7 @@ class _Assembly:
             calibrations=self.options.calibrations,
             baseline=baseline,
             dtypes=Dtypes(self.options.storage, _COMPUTE[self.options.precision]),
-            graphs=GIVES,
+            graphs=self.gives,
             files=_digests(self.folder),
         )
         self._write_record()
@@ -241,7 +242,13 @@ class _Assembly:
         oracle = DenoiserOracle(denoiser, latent_shape, text_shape)
         cases = {graph_names.measure(kind): oracle.measure(self.options.tangents, cut) for kind, cut in CUTS.items()}
         if guided:
-            cases[graph_names.STEP] = oracle.step()
+            self.gives = given_by(graphs)
+            more = {
+                graph_names.STEP: oracle.step,
+                graph_names.OBSERVE: oracle.observe,
+                graph_names.CONDITION: oracle.condition,
+            }
+            cases |= {name: case() for name, case in more.items() if name in graphs}
         scores = {name: unsliced_scores(graph) for name, graph in graphs.items()}
         # A runtime needs the memory that torch's weights take.
         del unet, denoiser, traced, graphs, oracle

@@ -6,7 +6,9 @@
     step.onnx           one guided solver step, with eps given the prompt and given none
     measure.onnx        eps and v * (J v), summed over Kg tangents, in operators that every runtime has
     measure.*.onnx      the same by a cheaper kind of derivative: measure.frozen.onnx, measure.shallow.onnx
-    *.sliced.onnx       step and measuring graphs with attention in slices, for CPUs, where attention is large
+    observe.onnx        what the denoiser attends to in the text, and the activation of its bottleneck
+    condition.onnx      eps and its derivative with respect to the text, times the text's difference from none
+    *.sliced.onnx       graphs of the denoiser with attention in slices, for CPUs, where it is large
     vae_decoder.onnx    latents [N, C, h, w] -> image [N, 3, H, W] in [-1, 1], the latent scaling included
     vae_encoder.onnx    image [N, 3, H, W] -> latents [N, C, h, w] (posterior mode, scaled)
     weights.bin         the denoiser's weights, shared by its graphs
@@ -39,13 +41,31 @@ from memscan.scanner.records import RecordError, check_range, parse_json, read_r
 from memscan.scanner.settings import DERIVATIVES, Derivative, Probes, Sampler
 from memscan.scanner.terminal import listed
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
+READ_VERSIONS = (4, 5)
+"""Format 4 is format 5 without `observe.onnx` and `condition.onnx`."""
 
-Quantity = Literal["eps", "diagonal", "denoised", "state", "next_state", "product", "attention"]
-"""`diagonal` is the estimate of diag(d eps / d x); `denoised` and the states are those of a guided step."""
+Quantity = Literal[
+    "eps",
+    "diagonal",
+    "denoised",
+    "state",
+    "next_state",
+    "product",
+    "last_token_attention",
+    "token_attention",
+    "bottleneck",
+    "condition_product",
+]
+"""`diagonal` is the estimate of diag(d eps / d x); `denoised` and the states are those of a guided step.
 
-Condition = Literal["prompt", "none", "baseline"]
-"""The prompt, no prompt, and the prompt as the less-trained checkpoint answers it."""
+Of `observe.onnx`: cross-attention to the last token, a map [N, 1, h, w]; to each token, [N, S]; and the activation of
+the bottleneck, [N, C, h', w']. Of `condition.onnx`: the derivative of eps with respect to the text, times its
+difference from no text. All else is [N, C, h, w]."""
+
+Condition = Literal["prompt", "none", "baseline", "padded"]
+"""The prompt, no prompt, the prompt as the less-trained checkpoint answers it, and the prompt whose padding has the
+encodings of no prompt: it is asked of the graphs that answer the prompt."""
 
 Gives = Mapping[Quantity, tuple[Condition, ...]]
 """What a graph can be asked for: quantity -> given the prompt, given none, or of the baseline given the prompt."""
@@ -56,7 +76,9 @@ _MOST_CHANNELS, _LONGEST_SIDE = 1024, 1 << 14
 _MOST_PASSES = 1e6
 _LARGEST_SCALE = 1000.0
 _COLLAPSE = -1.0, 2.0
-"""Where thresholds can be, in the collapse unit."""
+"""Where thresholds of curvature can be, in the collapse unit."""
+_ANYWHERE = -1e6, 1e6
+"""Where those of other maps can be: squares of differences have no upper end."""
 
 _LARGEST_RECORD = 64 << 20
 
@@ -80,7 +102,8 @@ class Calibration:
 
     def __post_init__(self) -> None:
         check_map("map", self.map)
-        check_range("threshold", self.threshold, *_COLLAPSE)
+        is_curvature = self.map.startswith(("dh_", "h_"))
+        check_range("threshold", self.threshold, *(_COLLAPSE if is_curvature else _ANYWHERE))
         _check_settings(self.num_inference_steps, self.guidance_scale, self.probes)
 
 
@@ -144,10 +167,15 @@ class Bundle:
         """The kinds of derivative that there are, cheapest first."""
         return tuple(kind for kind in DERIVATIVES if kind in self.passes)
 
+    @property
+    def condition_passes(self) -> float:
+        """Forward passes of the derivative with respect to the text: one, and a tangent's share of an exact call."""
+        return 1 + (self.passes["exact"] - 1) / self.tangents_per_call
+
     def gives(self, quantity: Quantity, of: Condition) -> tuple[str, ...]:
         """The graphs that can be asked for a quantity, in the order of `bundle.json`; none where there is no such one.
 
-        Every graph that gives a diagonal or a product of a condition gives its eps as well.
+        Every graph that gives a diagonal of a condition gives its eps as well.
         """
         return tuple(name for name, given in self.graphs.items() if of in given.get(quantity, ()))
 
@@ -175,8 +203,8 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
     try:
         value = parse_json(raw)
         version = value.get("format_version") if isinstance(value, dict) else None
-        if version != FORMAT_VERSION or isinstance(version, bool):
-            found = f"bundle format {shown(version)}, this memscan reads {FORMAT_VERSION}"
+        if version not in READ_VERSIONS or isinstance(version, bool):
+            found = f"bundle format {shown(version)}, this memscan reads {' and '.join(map(str, READ_VERSIONS))}"
             raise BundleError(f"{path} has {found}: export the model again")
         record = read_record(_Record, value)
     except RecordError as error:

@@ -11,7 +11,17 @@ from memscan.scanner.settings import Derivative
 
 MOST_TIMESTEPS = 100_000
 _SPACINGS = ("leading", "linspace", "trailing")
-MAPS = ("dh_uncond", "dh_base", "ds_uncond", "ds_base", "h_cond", "ds_path", "cosine_uncond")
+MAPS = (
+    "dh_uncond",
+    "dh_base",
+    "ds_uncond",
+    "ds_base",
+    "h_cond",
+    "ds_path",
+    "cosine_uncond",
+    "dh_pad",
+    "bright_ending",
+)
 """The maps of the catalogue of metrics, which lies above: a bundle names none but these."""
 
 _DIGEST = re.compile("[0-9a-f]{64}")

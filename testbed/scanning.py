@@ -20,11 +20,13 @@ from memscan.scanner.settings import Execution
 EXECUTION = Execution(batch_size=8, provider="cpu")
 
 
-def export(pipeline: Path, baseline: Path, out: Path, options: ExportOptions) -> None:
-    """Export two pipeline folders to the bundle `out`; raises ExportError as `memscan export` does."""
+def export(pipeline: Path, baseline: Path | None, out: Path, options: ExportOptions) -> None:
+    """Export a pipeline folder, and that of a baseline, to `out`; raises ExportError as `memscan export` does."""
     with quiet_libraries():
         model = dataclasses.replace(find_checkpoint(str(pipeline)), id=f"memscan-testbed ({TOY})")
-        early = dataclasses.replace(find_checkpoint(str(baseline), parts=("unet",)), id="memscan-testbed-early")
+        early = None
+        if baseline is not None:
+            early = dataclasses.replace(find_checkpoint(str(baseline), parts=("unet",)), id="memscan-testbed-early")
         export_bundle(model, out, baseline=early, options=options)
 
 

@@ -23,9 +23,20 @@ from memscan.scanner.bundle import (
     open_bundle,
 )
 from memscan.scanner.bundle_parts import Certificate, Dtypes, Schedule, Text, Tokenization
-from memscan.scanner.graph_names import measure, of_baseline
+from memscan.scanner.graph_names import CONDITION, OBSERVE, measure, of_baseline
 from memscan.scanner.settings import Derivative, Probes
-from tests.analytic_model import FEATURE_NAMES, FEATURES, LATENT, MAX_LENGTH, Analytic, analytic_model, word_features
+from tests.analytic_model import (
+    FEATURE_NAMES,
+    FEATURES,
+    LATENT,
+    MAX_LENGTH,
+    RAMP,
+    SAID_BY_PADDING,
+    TOKEN_SCORES,
+    Analytic,
+    analytic_model,
+    word_features,
+)
 
 IMAGE = (32, 32)
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
@@ -38,6 +49,8 @@ GIVES: dict[str, Gives] = {
     "step.onnx": {"eps": ("prompt", "none"), "denoised": ("prompt",)},
     **{measure(kind): {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")} for kind in SLOPES},
     **{of_baseline(measure(kind)): {"eps": ("baseline",), "diagonal": ("baseline",)} for kind in SLOPES},
+    OBSERVE: dict.fromkeys(("last_token_attention", "token_attention", "bottleneck"), ("prompt", "none")),
+    CONDITION: {"condition_product": ("prompt",)},
 }
 
 
@@ -85,6 +98,8 @@ def write_analytic_bundle(
         "text_encoder.onnx": _text_encoder(model),
         "step.onnx": _step(model),
         **{measure(kind): _measure(model, tangents_per_call, slope) for kind, slope in SLOPES.items()},
+        OBSERVE: _observe(),
+        CONDITION: _condition(model),
         "vae_decoder.onnx": _vae_decoder(),
         "vae_encoder.onnx": _vae_encoder(),
     }
@@ -175,8 +190,8 @@ class _Graph:
         alpha, sigma = (self.add("Reshape", name, shape) for name in ("alpha", "sigma"))
         return alpha, sigma
 
-    def denoiser(self, model: Analytic, hidden_states: str, alpha: str, sigma: str) -> tuple[str, str]:
-        """eps and d eps / d sample, each [N, C, h, w]."""
+    def denoiser(self, model: Analytic, hidden_states: str, alpha: str, sigma: str) -> tuple[str, str, str]:
+        """eps, d eps / d sample and alpha^2 s^2, each [N, C, h, w]."""
         features = self.add("ReduceSum", hidden_states, self.constant([1], np.int64), keepdims=0)
         flat = len(FEATURE_NAMES), -1
         shape = self.constant([-1, *LATENT], np.int64)
@@ -188,7 +203,7 @@ class _Graph:
         signal = self.add("Mul", self.add("Mul", alpha, alpha), self.add("Exp", log_variance))
         jacobian = self.add("Div", sigma, self.add("Add", signal, self.add("Mul", sigma, sigma)))
         centred = self.add("Sub", "sample", self.add("Mul", alpha, mean))
-        return self.add("Mul", jacobian, centred), jacobian
+        return self.add("Mul", jacobian, centred), jacobian, signal
 
 
 def _states() -> list[str | int]:
@@ -203,15 +218,22 @@ def _text_encoder(model: Analytic) -> onnx.ModelProto:
     graph = _Graph()
     rows = [np.zeros(len(FEATURE_NAMES))] * (UNK + 1) + [word_features(word) for word in FEATURES]
     table = graph.constant(model.feature_scale * np.stack(rows))
-    graph.add("Gather", table, "input_ids", output="encoder_hidden_states")
+    words = graph.add("Gather", table, "input_ids")
+    said = graph.add("ReduceSum", words, graph.constant([1], np.int64), keepdims=1)  # [N, 1, F]
+    last = graph.add("Gather", "input_ids", graph.constant([MAX_LENGTH - 1], np.int64), axis=1)
+    is_padding = graph.add("Cast", graph.add("Equal", last, graph.constant(PAD, np.int64)), to=TensorProto.FLOAT)
+    moved = graph.add("Mul", said, graph.add("Unsqueeze", is_padding, graph.constant([2], np.int64)))
+    share = np.zeros((1, MAX_LENGTH, 1))
+    share[:, 0], share[:, -1] = -SAID_BY_PADDING, SAID_BY_PADDING
+    graph.add("Add", words, graph.add("Mul", moved, graph.constant(share)), output="encoder_hidden_states")
     return graph.finish({"input_ids": ["N", MAX_LENGTH]}, {"encoder_hidden_states": _states()})
 
 
 def _step(model: Analytic) -> onnx.ModelProto:
     graph = _Graph()
     alpha, sigma = graph.noise_level()
-    eps_c, _ = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
-    eps_0, _ = graph.denoiser(model, "uncond_encoder_hidden_states", alpha, sigma)
+    eps_c, *_ = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
+    eps_0, *_ = graph.denoiser(model, "uncond_encoder_hidden_states", alpha, sigma)
     graph.add("Identity", eps_c, output="eps")
     graph.add("Identity", eps_0, output="uncond_eps")
     eps = graph.add("Add", eps_0, graph.add("Mul", "guidance_scale", graph.add("Sub", eps_c, eps_0)))
@@ -234,7 +256,7 @@ def _step(model: Analytic) -> onnx.ModelProto:
 def _measure(model: Analytic, tangents_per_call: int, slope: float) -> onnx.ModelProto:
     graph = _Graph()
     alpha, sigma = graph.noise_level()
-    eps, jacobian = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
+    eps, jacobian, _ = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
     graph.add("Identity", eps, output="eps")
     tangents_dot = graph.add("Mul", graph.add("Mul", jacobian, graph.constant(slope)), "tangents")
     products = graph.add("Mul", "tangents", tangents_dot)
@@ -247,6 +269,60 @@ def _measure(model: Analytic, tangents_per_call: int, slope: float) -> onnx.Mode
         "tangents": [tangents_per_call, *latents],
     }
     return graph.finish(inputs, {"eps": latents, "v_dot_jv": latents})
+
+
+def _observe() -> onnx.ModelProto:
+    graph = _Graph()
+    scores = graph.add("MatMul", "encoder_hidden_states", graph.constant(TOKEN_SCORES[:, None]))  # [N, S, 1]
+    mean = graph.add("ReduceMean", "sample", graph.constant([1], np.int64), keepdims=0)  # [N, h, w]
+    positions = graph.add("Reshape", mean, graph.constant([0, -1, 1], np.int64))
+    products = graph.add("MatMul", positions, graph.add("Transpose", scores, perm=[0, 2, 1]))  # [N, h w, S]
+    weights = graph.add("Softmax", graph.add("Add", products, graph.constant(RAMP)), axis=-1)
+    graph.add("ReduceMean", weights, graph.constant([1], np.int64), keepdims=0, output="token_attention")
+    last = graph.add("Gather", weights, graph.constant([MAX_LENGTH - 1], np.int64), axis=2)
+    graph.add("Reshape", last, graph.constant([-1, 1, *LATENT[1:]], np.int64), output="last_token_attention")
+    total = graph.add("ReduceSum", scores, graph.constant([1], np.int64), keepdims=1)  # [N, 1, 1]
+    factor = graph.add("Unsqueeze", graph.add("Add", total, graph.constant(1.0)), graph.constant([3], np.int64))
+    squares = graph.add("AveragePool", "sample", kernel_shape=[2, 2], strides=[2, 2])
+    graph.add("Mul", squares, factor, output="bottleneck")
+    channels, height, width = LATENT
+    inputs: dict[str, list[str | int]] = {"sample": ["N", *LATENT], **_level(), "encoder_hidden_states": _states()}
+    outputs: dict[str, list[str | int]] = {
+        "last_token_attention": ["N", 1, height, width],
+        "token_attention": ["N", MAX_LENGTH],
+        "bottleneck": ["N", channels, height // 2, width // 2],
+    }
+    return graph.finish(inputs, outputs)
+
+
+def _condition(model: Analytic) -> onnx.ModelProto:
+    """With f the features, J = sigma / (alpha^2 s^2 + sigma^2) and eps = J (x - alpha m), s^2 = exp(b + f d), m = f u:
+
+    eps' = - J alpha f' u - (J / sigma) alpha^2 s^2 eps (f' d)
+    """
+    graph = _Graph()
+    alpha, sigma = graph.noise_level()
+    eps, jacobian, signal = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
+    graph.add("Identity", eps, output="eps")
+    direction = graph.add("Sub", "encoder_hidden_states", "uncond_encoder_hidden_states")
+    features = graph.add("ReduceSum", direction, graph.constant([1], np.int64), keepdims=0)
+    shape, flat = graph.constant([-1, *LATENT], np.int64), (len(FEATURE_NAMES), -1)
+    log_variance, mean = (
+        graph.add("Reshape", graph.add("MatMul", features, graph.constant(table.reshape(flat))), shape)
+        for table in (model.directions, model.means)
+    )
+    free = graph.add("Mul", graph.add("Div", jacobian, sigma), signal)
+    of_variance = graph.add("Mul", graph.add("Mul", free, eps), log_variance)
+    of_mean = graph.add("Mul", graph.add("Mul", jacobian, alpha), mean)
+    graph.add("Neg", graph.add("Add", of_variance, of_mean), output="condition_product")
+    latents: list[str | int] = ["N", *LATENT]
+    inputs: dict[str, list[str | int]] = {
+        "sample": latents,
+        **_level(),
+        "encoder_hidden_states": _states(),
+        "uncond_encoder_hidden_states": _states(),
+    }
+    return graph.finish(inputs, dict.fromkeys(("eps", "condition_product"), latents))
 
 
 def _vae_decoder() -> onnx.ModelProto:

@@ -7,6 +7,9 @@ If coordinate i of x_0 is N(m_i, s_i^2) given the prompt, the exact noise predic
 
 Words set the variances and the means: "memorized" collapses the left half of the latent, "copied" all of it, "broken"
 makes every number NaN. log s^2 and m are linear in the sum of the prompt's word features.
+
+It attends to its tokens by made-up scores; its bottleneck is a mean over squares of pixels, larger with every word that
+has features. Half of what the words say is said by the last token, if that is padding.
 """
 
 import dataclasses
@@ -30,6 +33,11 @@ FEATURES: dict[str, dict[str, float]] = {
 """Word -> features; any other word is unknown and has none."""
 
 FEATURE_NAMES = ("left", "right", "wide", "mean", "nan")
+TOKEN_SCORES = np.array([0.5, 0.25, 1.0, 0.75, 1.0])
+"""By feature: what a token's score is made of."""
+RAMP = np.linspace(0, 1, MAX_LENGTH)
+"""What is added to the score of each token: later ones are attended to more."""
+SAID_BY_PADDING = 0.5
 COLLAPSE = {"model": -18.0, "baseline": -2.0}
 """What a full `left` or `right` feature adds to log s^2: the less-trained baseline has hardly collapsed yet."""
 
@@ -49,9 +57,40 @@ class Analytic:
     means: NDArray[np.float64]  # [F, C, h, w]
     feature_scale: float
 
-    def _features(self, prompt: str) -> NDArray[np.float64]:
+    def tokens(self, prompt: str) -> NDArray[np.float64]:
+        """What each token says, [S, F]: words at their places; padding takes half from the start token."""
         words = prompt.lower().split()[: MAX_LENGTH - 2]
-        return self.feature_scale * sum((word_features(word) for word in words), np.zeros(len(FEATURE_NAMES)))
+        features = np.zeros((MAX_LENGTH, len(FEATURE_NAMES)))
+        for place, word in enumerate(words, start=1):
+            features[place] = word_features(word)
+        if len(words) < MAX_LENGTH - 2:
+            half = SAID_BY_PADDING * features.sum(axis=0)
+            features[-1] += half
+            features[0] -= half
+        return self.feature_scale * features
+
+    def _features(self, prompt: str) -> NDArray[np.float64]:
+        return self.tokens(prompt).sum(axis=0)
+
+    def without_padding(self, prompt: str) -> "Analytic":
+        """The denoiser whose answers to a prompt are this one's where its padding says nothing."""
+        return self.toward(1 - SAID_BY_PADDING if len(prompt.split()) < MAX_LENGTH - 2 else 1.0)
+
+    def toward(self, share: float) -> "Analytic":
+        """The denoiser whose answers to a prompt are this one's at a share of the way from no prompt to it."""
+        return dataclasses.replace(self, feature_scale=share * self.feature_scale)
+
+    def attention(self, x: NDArray[np.float64], prompt: str) -> NDArray[np.float64]:
+        """The weights of the tokens at each position of x [C, h, w]: [h, w, S]."""
+        scores = x.mean(axis=0)[:, :, None] * (self.tokens(prompt) @ TOKEN_SCORES) + RAMP
+        weights = np.exp(scores)
+        return weights / weights.sum(axis=-1, keepdims=True)
+
+    def bottleneck(self, x: NDArray[np.float64], prompt: str) -> NDArray[np.float64]:
+        """[C, h / 2, w / 2]."""
+        channels, height, width = x.shape
+        squares = x.reshape(channels, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+        return squares * (1 + self._features(prompt) @ TOKEN_SCORES)
 
     def variance(self, prompt: str) -> NDArray[np.float64]:
         """s^2 [C, h, w]."""

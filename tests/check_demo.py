@@ -19,6 +19,8 @@ def main(folder: Path, expected_steps: int) -> None:
     assert (folder / "results" / "_SUCCESS").exists()
     with Image.open(folder / "sheet.png") as sheet:
         assert min(sheet.size) > 600
+    if expected_steps == 3:
+        assert "Content-Security-Policy" in (folder / "report.html").read_text()
     figures = json.loads((folder / "figures.json").read_text())
     steps = {record["step"] for record in figures["localization"]}
     assert len(steps) == expected_steps, f"measured at {sorted(steps)}, not at {expected_steps} steps"

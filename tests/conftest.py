@@ -32,6 +32,17 @@ def pytest_configure(config: pytest.Config) -> None:
         os.sched_setaffinity(0, own)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--mutations", type=int, help="how many mutated files of a form the readers are tried on")
+
+
+@pytest.fixture
+def longer(request: pytest.FixtureRequest) -> int | None:
+    """What --mutations says."""
+    number: int | None = request.config.getoption("--mutations")
+    return number
+
+
 Made = Callable[[str, Callable[[Path], object]], Path]
 """The folder of a name, and what fills it if no worker has yet."""
 

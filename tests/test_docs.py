@@ -1,6 +1,7 @@
 """The documents and the program agree."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,27 @@ def test_every_local_link_and_picture_of_the_readme_exists() -> None:
 def test_every_map_is_explained() -> None:
     for name in MAPS:
         assert f"`{name}`" in README
+
+
+def test_every_threat_has_a_test_that_exists() -> None:
+    table = (ROOT / "docs" / "security.md").read_text().partition("|---|---|---|\n")[2].partition("\n\n")[0]
+    for line in table.splitlines():
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", line)
+        assert named, f"no test watches over: {line}"
+        for file, test in named:
+            assert f"def {test}(" in (ROOT / file).read_text(), f"{file} has no {test}"
+
+
+def test_the_documents_are_one_site() -> None:
+    """Every page of docs/ is in its navigation, and every local link of a page leads to something."""
+    pages = {file.name for file in (ROOT / "docs").glob("*.md")}
+    assert pages == set(re.findall(r"(\w[\w-]*\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
+    for page in pages:
+        text = (ROOT / "docs" / page).read_text()
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+            assert (ROOT / "docs" / link).exists(), f"docs/{page} links to {link}, which does not exist"
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"\nversion: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()

@@ -1,8 +1,10 @@
 """Start-up, import names and the promise that a scan needs no torch."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ HEAVY = (
     "onnxruntime",
     "tokenizers",
     "tqdm",
+    "jinja2",
     "torch",
     "diffusers",
     "transformers",
@@ -31,7 +34,16 @@ def run(code: str, cwd: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["eval", "--help"], ["export", "--help"], ["build", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["eval", "--help"],
+        ["export", "--help"],
+        ["build", "--help"],
+        ["report", "--help"],
+        ["diff", "--help"],
+    ],
 )
 def test_help_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     code = f"""
@@ -90,8 +102,29 @@ def test_the_wheel_holds_every_module_and_the_embedded_model(tmp_path: Path) -> 
         expected = {f"memscan/{file.relative_to(ROOT).as_posix()}" for file in (ROOT / part).rglob("*.py")}
         assert expected <= names
         assert f"memscan/{part}/py.typed" in names
+    assert "memscan/scanner/embedded/MODEL_CARD.md" in names
     assert "memscan/scanner/embedded/bundle/bundle.json" in names
+    assert {
+        f"memscan/scanner/report/page/{name}" for name in ("page.html.j2", "card.html.j2", "page.css", "page.js")
+    } <= names
     assert "memscan/scanner/embedded/bundle/baseline/weights.bin" in names
     assert not any(name.startswith(("testbed/", "tests/", "benchmarks/")) for name in names)
     embedded = sum(info.file_size for info in ZipFile(wheel).infolist() if "/embedded/" in info.filename)
     assert embedded <= 16 * 2**20
+
+
+@pytest.mark.parametrize("name", ["build", "cpu", "cuda", "tensorrt"])
+def test_a_lock_has_the_versions_that_are_tested_and_a_digest_for_each(name: str) -> None:
+    """The container images install these; `locks/compile` makes them anew."""
+    tested = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.M))
+    tested = {package.lower().replace("_", "-"): version for package, version in tested.items()}
+    entries = re.split(r"\n(?=\S)", (ROOT / "locks" / f"{name}.txt").read_text().strip())
+    for entry in entries:
+        package, version = re.match(r"([\w.-]+)==([\w.]+)", entry).groups()  # type: ignore[union-attr]
+        assert "--hash=sha256:" in entry, f"{package} has no digest"
+        if name != "build":
+            assert tested.get(package, version) == version, f"{package} {version} is not what is tested"
+    if name != "build":
+        locked = {re.split("[=<> ]", entry)[0] for entry in entries}
+        wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+        assert {re.split("[=<>]", requirement)[0] for requirement in wanted} <= locked

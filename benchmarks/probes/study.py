@@ -17,9 +17,10 @@ from benchmarks.probes.colourings import HOUSE, LATENT, TABLE, Rows, random_tabl
 from benchmarks.probes.products import Products
 from benchmarks.probes.states import Drawn, draw
 from memscan.scanner.bundle import Bundle
+from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.model.graphs import open_graphs
 from memscan.scanner.sampling.schedule import noise_level
-from memscan.scanner.settings import Derivative, Execution
+from memscan.scanner.settings import Derivative, Execution, Probes
 
 Array = NDArray[np.float32]
 
@@ -66,6 +67,11 @@ class Study:
         """The same of 64 random probes."""
         return self._table(f"random-{seed}", functools.partial(random_table, seed), derivative, condition, TIMESTEP)
 
+    def lattice(self, count: int, derivative: Derivative, condition: str, seed: int) -> Array:
+        """The same of the product's lattice probes."""
+        probes = functools.partial(lattice_probes, count, seed)
+        return self._table(f"lattice-{count}-{seed}", probes, derivative, condition, TIMESTEP)
+
     def few(self, derivative: Derivative, condition: str, timestep: int) -> Array:
         """The same of the 8 probes of a scan at any of the timesteps: [8, N, h, w]."""
         if timestep == TIMESTEP:
@@ -85,6 +91,11 @@ class Study:
 def few_probes() -> Array:
     """The 8 probes of a scan, [8, n]."""
     return table(0)[list(FEW)]
+
+
+def lattice_probes(count: int, seed: int) -> Array:
+    """[count, n]."""
+    return make_probes(Probes("lattice", count, seed), LATENT).reshape(count, -1)
 
 
 def replicates(rows: Rows) -> list[Rows]:

@@ -1,22 +1,36 @@
 """The graphs of one denoiser, made of one trace of it: all over the same weights by name."""
 
+from collections.abc import Mapping
+
 import onnx_ir as ir
 
 from memscan.export.autodiff.cut import CUTS
+from memscan.export.graphs.condition import condition_graph
 from memscan.export.graphs.guided import guided_step
 from memscan.export.graphs.measure import measure_graph
+from memscan.export.graphs.observe import observe_graph
 from memscan.export.passes.half_precision import HALF_TYPES, HalfPrecision, Precision
+from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.sliced_attention import SliceAttention
 from memscan.export.passes.written_out_attention import WriteOutAttention
 from memscan.scanner.bundle import Gives
-from memscan.scanner.graph_names import STEP, measure, of_baseline, sliced
+from memscan.scanner.graph_names import CONDITION, OBSERVE, STEP, measure, of_baseline, sliced
+from memscan.scanner.metrics.plan import OBSERVED
 
 GIVES: dict[str, Gives] = {
     STEP: {"eps": ("prompt", "none"), "denoised": ("prompt",)},
     **{measure(kind): {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")} for kind in CUTS},
     **{of_baseline(measure(kind)): {"eps": ("baseline",), "diagonal": ("baseline",)} for kind in CUTS},
+    CONDITION: {"condition_product": ("prompt",)},
 }
-"""What the graphs of `denoiser_graphs` can be asked for. The denoised estimate is the guided one."""
+"""What the graphs of `denoiser_graphs` can be asked for, but for `observe.onnx`. The denoised estimate is the guided
+one."""
+
+
+def given_by(graphs: Mapping[str, ir.Model]) -> dict[str, Gives]:
+    """What a denoiser's graphs, and its baseline's, can be asked for: what is observed depends on the denoiser."""
+    outputs = {value.name for value in graphs[OBSERVE].graph.outputs} if OBSERVE in graphs else set()
+    return {**GIVES, OBSERVE: {quantity: ("prompt", "none") for quantity in OBSERVED if quantity in outputs}}
 
 
 def denoiser_graphs(
@@ -31,10 +45,11 @@ def denoiser_graphs(
     Args:
         traced: the graph of `trace_denoiser`; it is not modified, and its weights are shared.
         tangents: Kg, how many the measuring graphs take in one call.
-        guided: whether a step is wanted; a baseline has none.
+        guided: whether all graphs are wanted; a baseline has the measuring graphs alone.
 
     Returns:
-        File name in a bundle -> model. Sliced variants are there where attention is large enough to be sliced.
+        File name in a bundle -> model. Sliced variants are there where attention is large enough to be sliced, what is
+        about text where the denoiser attends to any.
 
     Raises:
         MissingRule: an operator cannot be differentiated.
@@ -43,11 +58,19 @@ def denoiser_graphs(
     if precision in HALF_TYPES:
         denoiser = traced.clone()
         HalfPrecision(HALF_TYPES[precision])(denoiser)
+    whole: dict[str, ir.Model | None] = {
+        measure(derivative): measure_graph(denoiser, tangents, cut) for derivative, cut in CUTS.items()
+    }
+    if guided:
+        whole |= {OBSERVE: observe_graph(denoiser), CONDITION: condition_graph(denoiser)}
     graphs: dict[str, ir.Model] = {}
-    for derivative, cut in CUTS.items():
-        name = measure(derivative)
-        graphs[name] = measure_graph(denoiser, tangents, cut)
-        variant = graphs[name].clone()
+    for name, model in whole.items():
+        if model is None:
+            continue
+        if name == OBSERVE:
+            NativeGroupNorm()(model)
+        graphs[name] = model
+        variant = model.clone()
         if SliceAttention()(variant).modified:
             graphs[sliced(name)] = variant
     for model in graphs.values():

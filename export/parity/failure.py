@@ -9,6 +9,8 @@ from memscan.scanner import graph_names
 _PARTS = {
     graph_names.MEASURE: "UNet",
     graph_names.STEP: "UNet",
+    graph_names.OBSERVE: "UNet",
+    graph_names.CONDITION: "UNet",
     graph_names.TEXT_ENCODER: "text encoder",
     graph_names.VAE_DECODER: "VAE",
     graph_names.VAE_ENCODER: "VAE",

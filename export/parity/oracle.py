@@ -14,6 +14,7 @@ from memscan.export.autodiff.cut import CUTS, Cut
 from memscan.export.checkpoint.components import Component
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.parity.detached import detached
+from memscan.export.parity.observed import observed
 from memscan.scanner import graph_names
 
 Arrays = dict[str, NDArray]
@@ -51,6 +52,7 @@ class DenoiserOracle:
 
     def __init__(self, denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], text_shape: tuple[int, int]):
         self._denoiser = denoiser
+        self._latent_shape = latent_shape
         batch = 1 if sum(parameter.numel() for parameter in denoiser.parameters()) > _LARGE else 2
         shapes = denoiser.input_shapes(batch, latent_shape, text_shape)
         generator = torch.Generator().manual_seed(0)
@@ -79,12 +81,31 @@ class DenoiserOracle:
                 total += probe * jv
         return Case(_arrays({**self._inputs, "tangents": probes}), _arrays({"eps": eps, "v_dot_jv": total}))
 
+    def observe(self) -> Case:
+        """What the denoiser attends to in the text, and its bottleneck's activation."""
+        with torch.no_grad(), observed(self._denoiser.unet) as seen:
+            self._predict()
+        return Case(_arrays(self._inputs), _arrays(seen.outputs(self._latent_shape)))
+
+    def condition(self) -> Case:
+        """eps and J_c (c - c_0) by torch's own forward mode, c all encodings."""
+        cond, uncond = self._texts(torch.Generator().manual_seed(3))
+        names = list(cond)
+
+        def predict(*encodings: Tensor) -> Tensor:
+            return self._predict(**dict(zip(names, encodings, strict=True)))
+
+        direction = tuple(cond[name] - uncond[name] for name in names)
+        with torch.no_grad(), detached(self._denoiser.unet, CUTS["exact"]):
+            eps, product = torch.func.jvp(predict, tuple(cond.values()), direction)
+        feed = {**self._inputs, **{graph_names.uncond(name): value for name, value in uncond.items()}}
+        return Case(_arrays(feed), _arrays({"eps": eps, "condition_product": product}))
+
     def step(self) -> Case:
         """One guided solver step."""
         sample = self._inputs["sample"]
         generator = torch.Generator().manual_seed(2)
-        cond = {name: value for name, value in self._inputs.items() if name not in ("sample", *_LEVELS)}
-        uncond = {name: torch.randn(value.shape, generator=generator) for name, value in cond.items()}
+        _, uncond = self._texts(generator)
         previous = torch.randn(sample.shape, generator=generator)
         with torch.no_grad():
             eps_uncond, eps_cond = self._predict(**uncond), self._predict()
@@ -102,6 +123,11 @@ class DenoiserOracle:
         denoised = (sample - sigma * eps) / alpha
         expected = {"next_sample": update, "denoised": denoised, "eps": eps_cond, "uncond_eps": eps_uncond}
         return Case({**_arrays(feed), **scalars}, _arrays(expected))
+
+    def _texts(self, generator: torch.Generator) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Encodings of a prompt, and others that are drawn for none."""
+        cond = {name: value for name, value in self._inputs.items() if name not in ("sample", *_LEVELS)}
+        return cond, {name: torch.randn(value.shape, generator=generator) for name, value in cond.items()}
 
     def _predict(self, **changed: Tensor) -> Tensor:
         prediction: Tensor = self._denoiser(**{**self._inputs, **changed})

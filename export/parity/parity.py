@@ -23,8 +23,8 @@ PICTURE_LIMIT = 1e-4
 HALF_LIMIT = 1e-2
 """20 times the relative rounding of float16, 2^-11."""
 
-MAX_SCORES = 2**27
-"""Elements of K-fold attention scores up to which a graph is run: half a GiB in float32, several times over."""
+MAX_SCORES = 2**26
+"""Elements of K-fold attention scores up to which a graph is run: a quarter of a GiB in float32, several times over."""
 
 _COMPUTED_IN_FLOAT32 = "by a runtime that computes float16 in float32: proves the graph and its weights, not its range"
 _NO_BFLOAT16 = "ONNX Runtime has no bfloat16 product on the CPU"

@@ -35,11 +35,21 @@ class WriteOutAttention(ir.passes.InPlacePass):
         return lower_each(model, "Attention", _attention)
 
 
-def _attention(emitter: Emitter, node: ir.Node) -> ir.Value:
-    q, k, v = (operand(node, index) for index in range(3))
+def attention_weights(emitter: Emitter, node: ir.Node) -> ir.Value:
+    """Emit the weights of an Attention node, softmax(scale q k^T) [N, H, M, S], in float32 at least."""
+    q, k = operand(node, 0), operand(node, 1)
     scaled = emitter.op("Mul", q, emitter.scalar(dot_product_scale(node), q))
     scores = emitter.op("MatMul", scaled, emitter.transpose(k, 0, 1, 3, 2))
     if len(node.inputs) > 3 and node.inputs[3] is not None:
         scores = emitter.op("Where", node.inputs[3], scores, emitter.scalar(-math.inf, scores))
-    p = emitter.op("Softmax", emitter.accumulator(scores), axis=-1)
-    return emitter.op("MatMul", emitter.cast(p, dtype_of(v)), v)
+    return emitter.op("Softmax", emitter.accumulator(scores), axis=-1)
+
+
+def weighted_values(emitter: Emitter, node: ir.Node, weights: ir.Value) -> ir.Value:
+    """Emit the output of an Attention node, of its weights."""
+    v = operand(node, 2)
+    return emitter.op("MatMul", emitter.cast(weights, dtype_of(v)), v)
+
+
+def _attention(emitter: Emitter, node: ir.Node) -> ir.Value:
+    return weighted_values(emitter, node, attention_weights(emitter, node))

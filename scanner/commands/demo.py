@@ -11,6 +11,7 @@ from memscan.scanner.terminal import printable_lines
 _GUIDE = """
 Written to {out}:
   sheet.png        look at this first: what was found, beside what is truly memorized
+  report.html      the same for a browser: to search, to sort, to look closer
   results/         scores and masks, one row for each image and step
   maps/, images/   the maps behind them, and the images
   figures.json     agreement with the ground truth: all maps, steps and protocols
@@ -42,6 +43,7 @@ def command(out: Path) -> int:
     from memscan.scanner.evaluation.evaluate import evaluate
     from memscan.scanner.evaluation.ground_truth import TESTBED, read_ground_truth
     from memscan.scanner.evaluation.text_table import table
+    from memscan.scanner.report.html import html
     from memscan.scanner.results import layout
     from memscan.scanner.results.query import ranking_command
     from memscan.scanner.results.reader import open_results
@@ -64,6 +66,8 @@ def command(out: Path) -> int:
     selection = select(results, truth, step, limit=census.rows)
     with store.writing(layout.SHEET) as stream:
         draw_sheet(selection).save(stream, "PNG")
+    with store.writing(layout.REPORT) as stream:
+        stream.write(html(results, step=step, top=census.images, truth=truth).encode())
     shown = [record for record in evaluation.records if (record.step, record.protocol) == (selection.step, "fixed")]
     detected = [one for one in evaluation.detections if (one.step, one.kind) == (selection.step, "all")]
     click.echo(table(shown, detected))

@@ -95,3 +95,13 @@ def ground_truth_option(*, required: bool, does: str) -> Callable[[Command], Com
         metavar="FILE|testbed",
         help=f"{does}; the word testbed is the embedded model's (format: docs/ground-truth.md)",
     )
+
+
+rate_option = click.option(
+    "--rate",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.01,
+    show_default=True,
+    help="False-positive rate at which p-values flag an image; without p-values its mask does",
+)
+"""`--rate`, of the commands that say which images are flagged."""

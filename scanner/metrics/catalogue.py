@@ -2,6 +2,10 @@
 
 from memscan.scanner.metrics import (
     alignment,
+    attention_entropy,
+    bottleneck_spread,
+    bright_ending,
+    condition_jacobian,
     curvature,
     evolution,
     flipd,
@@ -36,6 +40,11 @@ METRICS: dict[str, Metric] = {
         sharpness.GUIDANCE,
         sharpness.OWN,
         flipd.METRIC,
+        curvature.DH_PAD,
+        bright_ending.METRIC,
+        attention_entropy.METRIC,
+        bottleneck_spread.METRIC,
+        condition_jacobian.METRIC,
     )
 }
 

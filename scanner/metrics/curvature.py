@@ -5,11 +5,15 @@ unit (their value times sigma^2; 1 = no variance left), channel means:
 
     dh_uncond  sigma (diag J_c - diag J_0)       (Eq. 1)
     dh_base    sigma (diag J_c - diag J_base)    (Eq. 2)
+    dh_pad     sigma (diag J_c - diag J_pad)
     h_cond     sigma diag J_c
 
-where c is the prompt, 0 the unconditional prompt, and base the less-trained checkpoint given the prompt.
+where c is the prompt, 0 the unconditional prompt, base the less-trained checkpoint given the prompt, and pad the prompt
+whose padding has the encodings of no prompt: where a model recalls its training pictures by the padding, as Kim and No
+found, this is a baseline that still knows the prompt's words.
 """
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -49,4 +53,8 @@ def _metric(name: str, less: Condition | None, says: str, source: str) -> Metric
 
 DH_UNCOND = _metric("dh_uncond", "none", "curvature, less that without a prompt", f"{_PAPER}, Eq. 1")
 DH_BASE = _metric("dh_base", "baseline", "curvature, less that of a less-trained model", f"{_PAPER}, Eq. 2")
+DH_PAD = dataclasses.replace(
+    _metric("dh_pad", "padded", "curvature, less that without the padding", "after Kim and No, arXiv 2605.02908"),
+    default=False,
+)
 H_COND = _metric("h_cond", None, "curvature alone, nothing subtracted", f"{_PAPER}, the first term of Eq. 1")

@@ -36,6 +36,6 @@ METRIC = Metric(
     over=_second,
     least=2,
     says="how the prompt's pull changes, second to third step",
-    source="randomnameforicml/icml-2026, DSM (1 -> 2)",
+    source="Early Detection of Memorization in Diffusion Models, ICML 2026, DSM (1 to 2)",
     default=False,
 )

@@ -38,6 +38,9 @@ STEP_ASKS = frozenset(
 GUIDANCE_ASKS = (Ask("eps", "prompt"), Ask("eps", "none"))
 """What a guided step asks the denoiser, in the order of `Guidance`."""
 
+OBSERVED: tuple[Quantity, ...] = ("last_token_attention", "token_attention", "bottleneck")
+"""What the observing graph can answer."""
+
 _STATES = ("state", "next_state")
 _EARLIER = ("before", "first")
 _EPS, _DENOISED = Ask("eps", "prompt"), Ask("denoised")
@@ -52,7 +55,9 @@ class Calls:
     `measured` and `denoised` are the conditions of the measuring calls at a measured state, and at its denoised image;
     `guided` says that a guided step is taken at a measured state, for its answers. Once, at the path's first state,
     `late` is a guided step that is told to be late, and each of `products` is a measuring call. `first` and `every` are
-    wanted of the sampler's first step and of every step, `here` of the measured state.
+    wanted of the sampler's first step and of every step, `here` of the measured state. `observed` are the conditions of
+    the observing calls at a measured state; `condition` says that the derivative with respect to the text is taken
+    there.
     """
 
     measured: tuple[Condition, ...]
@@ -63,6 +68,13 @@ class Calls:
     here: frozenset[Ask]
     first: frozenset[Ask]
     every: frozenset[Ask]
+    observed: tuple[Condition, ...] = ()
+    condition: bool = False
+
+    @property
+    def conditions(self) -> frozenset[Condition]:
+        """Those whose text is needed beside that of a guided step."""
+        return frozenset({*self.measured, *self.denoised, *self.observed})
 
     @property
     def give_guidance(self) -> bool:
@@ -108,6 +120,8 @@ def plan_calls(
         here=frozenset(here),
         first=_asks(metrics, "first").union(GUIDANCE_ASKS if products else ()),
         every=_asks(metrics, "every"),
+        observed=_conditions(here, OBSERVED, "state"),
+        condition=any(ask.quantity == "condition_product" for ask in here),
     )
 
 
@@ -116,15 +130,28 @@ def is_free(metric: Metric) -> bool:
     return all(_at_state(ask) in STEP_ASKS for ask in metric.asks)
 
 
-def price_in_words(metric: Metric, gives: GivenBy) -> str:
+def is_given(metric: Metric, gives: GivenBy, derivative: Derivative) -> bool:
+    """Whether a bundle's graphs answer all that a metric asks."""
+    return all(_called(ask, metric, derivative) & set(_graphs(ask, gives)) for ask in metric.asks)
+
+
+def price_in_words(metric: Metric) -> str:
     """What a metric alone costs beyond sampling: conditions with K probes at each measured state, or calls once."""
     if is_free(metric):
         return "free"
-    calls = plan_calls([metric], gives, "exact", first_measured=False)
+    calls = plan_calls([metric], _given_by_any_model, "exact", first_measured=False)
     each, once = len(calls.measured + calls.denoised), len(calls.products)
     parts = [f"{each} x K" if each else "", f"{once} calls once" if once else ""]
     parts.append("2 passes once" if calls.late else "")
+    parts.append(f"{len(calls.observed)} to observe" if calls.observed else "")
+    parts.append("1 x the text" if calls.condition else "")
     return ", ".join(part for part in parts if part)
+
+
+def _given_by_any_model(quantity: Quantity, of: Condition) -> Sequence[str]:
+    if of == "baseline":
+        return (graph_names.of_baseline(graph_names.MEASURE),)
+    return graph_names.STEP, graph_names.MEASURE, graph_names.OBSERVE, graph_names.CONDITION
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +164,10 @@ class Price:
     measuring: float
     tangents_per_call: int
     passes_per_call: float
+
+    @property
+    def total(self) -> float:
+        return self.sampling + self.measuring
 
     def __str__(self) -> str:
         return (
@@ -154,6 +185,7 @@ def price(
     num_probes: int,
     tangents_per_call: int,
     passes_per_call: float,
+    condition_passes: float,
 ) -> Price:
     """What an image costs that is sampled; one that is given costs the measuring at its states alone.
 
@@ -162,9 +194,11 @@ def price(
         states_left: measured states from which one of these steps is taken.
         num_probes: in groups of `tangents_per_call`, the last of which is filled up.
         passes_per_call: forward passes that one call of the measuring graph costs: `Bundle.passes` of its kind.
+        condition_passes: those of a derivative with respect to the text; observing costs one.
     """
     groups = -(-num_probes // tangents_per_call)
     here = len(calls.measured + calls.denoised) * groups * passes_per_call + GUIDED_PASSES * calls.guided
+    here += len(calls.observed) + condition_passes * calls.condition
     once = GUIDED_PASSES * calls.late + len(calls.products) * passes_per_call
     steps_run = steps_taken - states_left * calls.give_guidance
     return Price(GUIDED_PASSES * steps_run, states_measured * here + once, tangents_per_call, passes_per_call)
@@ -183,7 +217,8 @@ def _graphs(ask: Ask, gives: GivenBy) -> Sequence[str]:
     """The graphs that give what is asked; of a guided step, all that belongs to no single condition."""
     if ask.quantity in _STATES:
         return (graph_names.STEP,)
-    return gives("diagonal" if ask.quantity == "product" else ask.quantity, ask.of or "prompt")
+    quantity: Quantity = "diagonal" if ask.quantity == "product" else ask.quantity
+    return gives(quantity, "prompt" if ask.of in (None, "padded") else ask.of)
 
 
 def _called(ask: Ask, metric: Metric, derivative: Derivative) -> set[str]:
@@ -193,7 +228,7 @@ def _called(ask: Ask, metric: Metric, derivative: Derivative) -> set[str]:
         measuring = graph_names.of_baseline(measuring)
     if metric.when == "measured":
         of_step = {graph_names.STEP} if ask in _AT_MEASURED else set()
-        return of_step | ({measuring} if _is_measured(ask) else set())
+        return of_step | ({measuring} if _is_measured(ask) else set()) | _looking(ask)
     if metric.when == "first" and ask.quantity == "product" and ask.at == "state" and ask.along:
         return {measuring} if ask.of in ("prompt", "none") else set()
     if metric.when == "first" and ask.at == "late":
@@ -206,6 +241,13 @@ def _is_measured(ask: Ask) -> bool:
     return ask.of is not None and ask.quantity in ("eps", "diagonal") and ask.at in ("state", "denoised")
 
 
+def _looking(ask: Ask) -> set[str]:
+    """The graph that is called for what it shows of the denoiser, or differentiates it by its text."""
+    if ask.at == "state" and ask.of in ("prompt", "none") and ask.quantity in OBSERVED:
+        return {graph_names.OBSERVE}
+    return {graph_names.CONDITION} if ask == Ask("condition_product", "prompt") else set()
+
+
 def _at_state(ask: Ask) -> Ask:
     """An ask of an earlier step as that step is asked; any other as it is."""
     return ask._replace(at="state") if ask.at in _EARLIER else ask
@@ -213,7 +255,7 @@ def _at_state(ask: Ask) -> Ask:
 
 def _conditions(asks: Iterable[Ask], quantities: tuple[str, ...], at: str) -> tuple[Condition, ...]:
     found = {ask.of for ask in asks if ask.quantity in quantities and ask.at == at}
-    conditions: tuple[Condition, ...] = ("prompt", "none", "baseline")
+    conditions: tuple[Condition, ...] = ("prompt", "none", "baseline", "padded")
     return tuple(condition for condition in conditions if condition in found)
 
 

@@ -6,7 +6,9 @@ In the collapse unit (their value times sigma^2), channel means:
     ds_base    (eps_c - eps_base)^2    (Eq. 6)
 
 where c is the prompt, 0 the unconditional prompt, and base the less-trained checkpoint given the prompt. Every guided
-step has both terms of the first, so that its mean over the path, ds_path, costs nothing.
+step has both terms of the first, so that its mean over the path, ds_path, costs nothing. All steps weigh the same: the
+best of 25 weightings (powers of alpha and sigma, windows of steps) is 0.02 IoU ahead on the embedded model's
+calibration captions, too little to choose by.
 """
 
 import functools

@@ -16,6 +16,7 @@ def price_shares(
     states_measured: int,
     passes_per_condition: float,
     passes_per_call: float,
+    condition_passes: float,
 ) -> dict[str, float]:
     """Forward passes an image beyond sampling, by metric; their sum is what `Price` has as measuring.
 
@@ -23,9 +24,11 @@ def price_shares(
         gives, derivative, first_measured: as of `plan_calls`.
         passes_per_condition: of all calls that estimate a diagonal.
         passes_per_call: of one.
+        condition_passes: of a derivative with respect to the text.
     """
-    cost = {"guided": GUIDED_PASSES * states_measured, "late": GUIDED_PASSES}
-    cost = {"condition": states_measured * passes_per_condition, "product": passes_per_call, **cost}
+    cost: dict[str, float] = {"guided": GUIDED_PASSES * states_measured, "late": GUIDED_PASSES}
+    cost |= {"condition": states_measured * passes_per_condition, "product": passes_per_call}
+    cost |= {"observed": states_measured, "text": states_measured * condition_passes}
     made = _items(plan_calls(metrics, gives, derivative, first_measured=first_measured))
     own = {
         one.name: made & _items(plan_calls([one], gives, derivative, first_measured=first_measured)) for one in metrics
@@ -38,5 +41,7 @@ def _items(calls: Calls) -> set[tuple[object, ...]]:
     """The calls one by one: what each is for `price_shares`, and which."""
     conditions = [("condition", at, of) for at in ("measured", "denoised") for of in getattr(calls, at)]
     products = [("product", ask) for ask in calls.products]
+    observed = [("observed", of) for of in calls.observed]
     once = [(name,) for name in ("guided", "late") if getattr(calls, name)]
-    return {*conditions, *products, *once}
+    text = [("text",)] if calls.condition else []
+    return {*conditions, *products, *observed, *once, *text}

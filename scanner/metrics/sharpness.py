@@ -37,5 +37,5 @@ OWN = _metric(
     "hessian_score",
     "own",
     "curvature times score, less that without a prompt, there",
-    "randomnameforicml/icml-2026, Metric 2",
+    "Early Detection of Memorization in Diffusion Models, ICML 2026, Metric 2",
 )

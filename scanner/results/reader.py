@@ -10,7 +10,6 @@ import functools
 import io
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.local_path import local_path
+from memscan.scanner.place import Place, place_of
 from memscan.scanner.records import RecordError
 from memscan.scanner.results import layout
 from memscan.scanner.results.checked import check_table
@@ -31,13 +30,15 @@ from memscan.scanner.results.part_file import PartRecord, image_digest
 from memscan.scanner.results.rle import decode
 from memscan.scanner.results.run_metadata import read_run_metadata
 from memscan.scanner.results.schema import COLUMNS
-from memscan.scanner.results.store import LocalStore, Store
+from memscan.scanner.results.store import Store
+from memscan.scanner.results.store_at import store_at
 from memscan.scanner.results.torn import Torn, parquet, told_apart
 from memscan.scanner.samples import Key
 
 if TYPE_CHECKING:
     import pandas
 
+_ROWS_AT_ONCE = 4096
 _ORDER = [("row", "ascending"), ("seed", "ascending"), ("step_index", "ascending")]
 
 
@@ -55,16 +56,20 @@ class Results:
     """An opened results folder.
 
     `thresholds` holds, for (map, timestep), the calibrated threshold in the collapse unit, where there is one.
-    `finished` says that no part is missing.
+    `finished` says that no part is missing. `columns` are those of the results: a table of an earlier version lacks
+    some of `COLUMNS`, and those carried from the manifest follow. `clean_prompts` are those that p-values are ranks
+    among, if there are any.
     """
 
-    path: Path
+    path: Place
     latent_channels: int
     mask_map: str
     score_name: str
     thresholds: Mapping[tuple[str, int], float]
     origin: Origin
     finished: bool
+    columns: tuple[str, ...]
+    clean_prompts: int | None
     _store: Store = dataclasses.field(repr=False)
     _kept: object = dataclasses.field(default=None, repr=False)
 
@@ -154,6 +159,39 @@ class Results:
         in_order = np.array_equal(order.to_numpy(), np.arange(len(order)))
         return table if in_order else table.take(order)
 
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The columns that were carried from the manifest."""
+        return tuple(name for name in self.columns if name not in COLUMNS.names)
+
+    def batches(self, columns: Sequence[str], where: ds.Expression | None = None) -> Iterator[pa.Table]:
+        """The rows for which `where` holds, a few thousand at a time, part by part: memory does not grow with them.
+
+        Args:
+            columns: include `status`, and those that `where` asks for; what the results lack is left out.
+
+        Raises:
+            UsageError: a part is damaged.
+        """
+        present = [name for name in columns if name in self.columns]
+        for name in _tables(self._store, layout.RESULTS):
+            with _readable(self.path / name), parquet(self._store, name) as file:
+                for batch in file.iter_batches(_ROWS_AT_ONCE, columns=present, use_threads=False):
+                    table = pa.Table.from_batches([batch])
+                    check_table(table, COLUMNS)
+                    yield table if where is None else table.filter(where)
+
+    def parts(self, columns: Sequence[str] | None, where: ds.Expression | None = None) -> Iterator[pa.Table]:
+        """The rows for which `where` holds, part after part: one is in memory. Arguments and errors as of `rows`."""
+        return (self._read(name, columns, where) for name in _tables(self._store, layout.RESULTS))
+
+    @functools.cached_property
+    def schema(self) -> pa.Schema:
+        """All columns and their types, without metadata, as the first part has them."""
+        name = _tables(self._store, layout.RESULTS)[0]
+        with _readable(self.path / name), parquet(self._store, name) as file:
+            return file.schema_arrow.remove_metadata()
+
     def masks(self, table: pa.Table) -> list[NDArray[np.bool_]]:
         """The masks bool [h, w] of the rows of a table that holds them, each of which has one.
 
@@ -206,7 +244,15 @@ class Results:
         Raises:
             UsageError: it is missing, or is not what the run saved.
         """
-        saved = self._images.get(layout.image_name(*key))
+        return self._content(self._images.get(layout.image_name(*key)))
+
+    def image_files(self, keys: Sequence[Key]) -> list[bytes | None]:
+        """The image file of each of `keys`, as `image_file`; nothing is held of the other images of the run."""
+        names = [layout.image_name(*key) for key in keys]
+        saved = self._saved(set(names))
+        return [self._content(saved.get(name)) for name in names]
+
+    def _content(self, saved: tuple[str, str] | None) -> bytes | None:
         if saved is None:
             return None
         name, digest = saved
@@ -221,7 +267,10 @@ class Results:
 
     @functools.cached_property
     def _images(self) -> dict[str, tuple[str, str]]:
-        """Name in the store, and digest, of every image that was saved, by its file name."""
+        return self._saved(None)
+
+    def _saved(self, wanted: set[str] | None) -> dict[str, tuple[str, str]]:
+        """Name in the store, and digest, of the saved images with the `wanted` file names, or of all, by these."""
         found = {}
         for file in _tables(self._store, layout.RESULTS):
             number = layout.part_number(file)
@@ -232,7 +281,8 @@ class Results:
                     images = PartRecord.images_of(metadata)
                 except RecordError as error:
                     raise _damaged(self.path / file, str(error)) from error
-                found.update({name: (layout.image(number, name), digest) for name, digest in images.items()})
+                chosen = images if wanted is None else wanted & images.keys()
+                found.update({name: (layout.image(number, name), images[name].digest) for name in chosen})
         return found
 
     def _read(self, name: str, columns: Sequence[str] | None, where: ds.Expression | None) -> pa.Table:
@@ -256,8 +306,8 @@ class Results:
             return table
 
 
-def open_results(path: str | Path, *, kept: object = None) -> Results:
-    """Open the results folder `path` (what `memscan run --out` wrote).
+def open_results(path: str | Place, *, kept: object = None) -> Results:
+    """Open the results folder `path`, of this machine or by its URL (what `memscan run --out` wrote).
 
     Args:
         kept: is held as long as the results are: what the folder vanishes with.
@@ -265,29 +315,32 @@ def open_results(path: str | Path, *, kept: object = None) -> Results:
     Raises:
         UsageError: no such folder, no finished part in it, or an unreadable part.
     """
-    path = local_path(path)
-    store = LocalStore(path)
+    place = place_of(path)
+    store = store_at(place)
     files = _tables(store, layout.RESULTS)
     if not files:
-        raise UsageError(f"no results in {path}: give the folder that `memscan run` wrote (its --out)")
-    with _readable(path / files[0]), parquet(store, files[0]) as file:
-        found = file.schema_arrow.metadata or {}
+        raise UsageError(f"no results in {place}: give the folder that `memscan run` wrote (its --out)")
+    with _readable(place / files[0]), parquet(store, files[0]) as file:
+        schema = file.schema_arrow
+    found = schema.metadata or {}
     try:
         said = read_run_metadata(found)
     except KeyError as error:
         raise UsageError(
-            f"{path / layout.RESULTS} was not written by `memscan run`: it lacks {error.args[0]}"
+            f"{place / layout.RESULTS} was not written by `memscan run`: it lacks {error.args[0]}"
         ) from error
     except RecordError as error:
-        raise _damaged(path / files[0], str(error)) from error
+        raise _damaged(place / files[0], str(error)) from error
     return Results(
-        path=path,
+        path=place,
         latent_channels=said.latent_channels,
         mask_map=said.mask_map,
         score_name=said.score_name,
         thresholds={(one.map, one.timestep): one.threshold for one in said.thresholds},
         origin=Origin(said.version, said.settings, said.date),
+        clean_prompts=said.clean_prompts,
         finished=layout.SUCCESS in store.names(layout.SUCCESS),
+        columns=tuple(schema.names),
         _store=store,
         _kept=kept,
     )
@@ -302,12 +355,12 @@ def _tables(store: Store, prefix: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _readable(file: Path) -> Iterator[None]:
+def _readable(file: Place) -> Iterator[None]:
     try:
         yield
     except Torn as torn:
         raise _damaged(file, str(torn)) from torn
 
 
-def _damaged(file: Path, why: str) -> UsageError:
+def _damaged(file: Place, why: str) -> UsageError:
     return UsageError(f"{file} is damaged ({why}): the command of the run does it again")

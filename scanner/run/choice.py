@@ -6,7 +6,7 @@ from typing import NamedTuple
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
-from memscan.scanner.metrics.plan import is_free, plan_calls
+from memscan.scanner.metrics.plan import is_free, is_given, plan_calls
 from memscan.scanner.results.schema import SCORE_COLUMNS, SUMMARIES
 from memscan.scanner.settings import Derivative
 
@@ -67,7 +67,7 @@ def choose(
             raise UsageError(f"{option} {name} needs a less-trained baseline, which {bundle.path} does not have")
         if METRICS[name].needs_reference and name not in references:
             raise UsageError(f"{option} {name} needs a reference of clean prompts, which this model does not have")
-    wanted = {mask_map, score.name, *named, *_of_groups(bundle, asked, references)}
+    wanted = {mask_map, score.name, *named, *_of_groups(bundle, asked, references, derivative)}
     metrics = tuple(name for name in METRICS if name in wanted)
     plan_calls([METRICS[name] for name in metrics], bundle.gives, derivative)
     return Chosen(metrics, mask_map, score_name)
@@ -78,7 +78,7 @@ def _summaries() -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _of_groups(bundle: Bundle, asked: Sequence[str], references: Collection[str]) -> list[str]:
+def _of_groups(bundle: Bundle, asked: Sequence[str], references: Collection[str], derivative: Derivative) -> list[str]:
     possible = [
         metric
         for metric in METRICS.values()
@@ -88,5 +88,5 @@ def _of_groups(bundle: Bundle, asked: Sequence[str], references: Collection[str]
     if not asked:
         return [metric.name for metric in possible if metric.default]
     if "all" in asked:
-        return [metric.name for metric in possible]
+        return [metric.name for metric in possible if is_given(metric, bundle.gives, derivative)]
     return [metric.name for metric in possible if "free" in asked and is_free(metric)]

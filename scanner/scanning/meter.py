@@ -14,7 +14,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.hutchinson import estimate, probe_groups
 from memscan.scanner.metrics.metric import Answers, Ask, Condition, Place
-from memscan.scanner.metrics.plan import GUIDANCE_ASKS, Calls
+from memscan.scanner.metrics.plan import GUIDANCE_ASKS, OBSERVED, Calls
 from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.metrics.smoothing import smoothed
 from memscan.scanner.model.graphs import Graphs
@@ -100,10 +100,16 @@ class Meter:
             answers |= {ask: self._graphs.download(given[ask]) for ask in wanted}
         for condition in self._calls.measured:
             answers |= self._response(x, step.level, texts, condition, "state")
+        for condition in self._calls.observed:
+            answers |= self._observed(x, step.level, texts, condition)
+        if self._calls.condition:
+            _, product = self._graphs.condition(x, step.level, texts["prompt"], texts["none"])
+            answers[Ask("condition_product", "prompt")] = self._graphs.download(product)
         if Ask("denoised") in self._calls.here and Ask("denoised") not in answers:
-            guidance = (answers[ask] for ask in GUIDANCE_ASKS)
-            x_host = self._graphs.download(x)
-            answers[Ask("denoised")] = step.take(x_host, *guidance, np.zeros_like(x_host), self._guidance_scale)[1]
+            eps, uncond_eps = (answers[ask] for ask in GUIDANCE_ASKS)
+            state = self._graphs.download(x)
+            _, denoised = step.take(state, eps, uncond_eps, np.zeros_like(state), self._guidance_scale)
+            answers[Ask("denoised")] = denoised
         if self._calls.denoised:
             noiseless = self._graphs.download(x) - np.float32(step.level.sigma) * answers[Ask("eps", "prompt")]
             image = self._graphs.upload(noiseless)
@@ -124,6 +130,11 @@ class Meter:
 
         response = estimate(sum_of_products, self._tangents(x.shape[0]), self._count)
         return {Ask("eps", condition, at): response.eps, Ask("diagonal", condition, at): response.diagonal}
+
+    def _observed(self, x: Value, level: Level, texts: Texts, condition: Condition) -> dict[Ask, Array]:
+        observed = self._graphs.observe(x, level, texts[condition])
+        wanted = (ask for ask in self._calls.here if ask.quantity in OBSERVED and ask.of == condition)
+        return {ask: self._graphs.download(observed[ask.quantity]) for ask in wanted}
 
     def _upload_tangents(self, batch: int) -> list[Value]:
         """One value [Kg, N, C, h, w] for each group: the graph takes tangents for each image, though all are equal."""

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.bundle import Bundle
+from memscan.scanner.bundle import Bundle, Condition
 from memscan.scanner.errors import OutOfMemory, UsageError
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.plan import plan_calls
 from memscan.scanner.model.graphs import Graphs
+from memscan.scanner.model.padding import padding_of, without_padding
 from memscan.scanner.model.text import Conditioning, Encoded, PromptEncoder
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import SAMPLED, Scanned
@@ -63,6 +64,15 @@ class Scanner:
         # Of two sizes at most: where some images of a batch are given, fewer are sampled than measured.
         self._uncond = functools.lru_cache(2)(self._upload_uncond)
 
+    @property
+    def calls(self) -> int:
+        """How often the denoiser is called for one batch, at most: with given images it is fewer."""
+        last = len(self._steps) if self._measurement.save_images else self._measured[-1]
+        taken = last - sum(index < last for index in self._measured) * self._calls.give_guidance
+        groups = -(-self._measurement.probes.count // self._bundle.tangents_per_call)
+        state = self._calls.guided + (len(self._calls.measured) + len(self._calls.denoised)) * groups
+        return max(1, taken + len(self._measured) * state)
+
     def scan(self, prepared: Sequence[Prepared]) -> Iterator[Scanned]:
         """Scan samples, in their order, as many at once as fit into memory.
 
@@ -84,7 +94,7 @@ class Scanner:
     def _scan(self, batch: Sequence[Prepared]) -> Scanned:
         encoded = [self._encode(item.tokens) for item in batch]
         sampled = np.array([item.image is None for item in batch])
-        texts = self._texts(encoded)
+        texts = self._texts(batch, encoded)
         guiding = self._guiding(encoded, texts, sampled)
         noise = np.stack([item.noise for item in batch])
         at_first = functools.partial(self._first_state.answers, noise[sampled], *guiding)
@@ -138,11 +148,24 @@ class Scanner:
         of_sampled = [text.cond for text, is_sampled in zip(encoded, sampled, strict=True) if is_sampled]
         return self._stack(of_sampled), self._uncond(len(of_sampled))
 
-    def _texts(self, encoded: Sequence[Encoded]) -> Texts:
+    def _texts(self, batch: Sequence[Prepared], encoded: Sequence[Encoded]) -> Texts:
         cond = self._stack([text.cond for text in encoded])
         shared = all(text.baseline is text.cond for text in encoded)
         baseline = cond if shared else self._stack([text.baseline for text in encoded])
-        return {"prompt": cond, "none": self._uncond(len(encoded)), "baseline": baseline}
+        texts: dict[Condition, dict[str, Value]] = {
+            "prompt": cond,
+            "none": self._uncond(len(encoded)),
+            "baseline": baseline,
+        }
+        if "padded" in self._calls.conditions:
+            none = self._encode.unconditional(self.prepare.tokenizer)
+            rule = self._bundle.text
+            padded = [
+                without_padding(text.cond, none, padding_of(item.tokens, rule))
+                for item, text in zip(batch, encoded, strict=True)
+            ]
+            texts["padded"] = self._stack(padded)
+        return texts
 
     def _stack(self, texts: Sequence[Conditioning]) -> dict[str, Value]:
         return {name: self._graphs.upload(np.stack([text[name] for text in texts])) for name in texts[0]}

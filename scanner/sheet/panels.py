@@ -32,14 +32,14 @@ def overlay(mask: NDArray[np.bool_], image: Image.Image | None) -> Image.Image:
     inside = nearest(mask, SIDE)
     pixels = np.full((SIDE, SIDE, 3), 96.0) if image is None else np.asarray(photo(image), dtype=np.float64)
     pixels = np.where(inside[..., None], pixels, 255 * _FADED + pixels * (1 - _FADED))
-    pixels[_border(inside)] = OUTLINE
+    pixels[border(inside, _OUTLINE_WIDTH)] = OUTLINE
     return Image.fromarray(np.round(pixels).astype(np.uint8))
 
 
-def _border(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels inside that are near one outside; the edge of the frame counts as outside."""
+def border(inside: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """Pixels inside [h, w] that are within `width` of one outside; the edge of the frame counts as outside."""
     eroded = inside
-    for _ in range(_OUTLINE_WIDTH):
+    for _ in range(width):
         padded = np.pad(eroded, 1)
         eroded = eroded & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return inside & ~eroded

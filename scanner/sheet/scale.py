@@ -3,7 +3,8 @@
 Maps and their summaries are in the collapse unit. Of curvature (dh, h), 1 is a full collapse: the model leaves a pixel
 no freedom. Of squared score changes (ds), 1 is the variance of the noise: the two predictions differ by as much as
 there is to predict; but they mark a memorized part at a few hundredths already, so their scale is that of the square
-root, which is the size of the change itself. Scores in other units have no such ends, and so no bar.
+root, which is the size of the change itself. A cosine is drawn from 0, at right angles or beyond, to 1, aligned. Scores
+in other units have no such ends, and so no bar.
 """
 
 import numpy as np

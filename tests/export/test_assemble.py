@@ -129,6 +129,11 @@ def test_contract_of_the_graphs(tiny_bundle: Path) -> None:
         "v_dot_jv": latent,
     }
     assert signature("measure.onnx") == signature("baseline/measure.onnx") == measure
+    prompt = {"sample": latent, **level, "encoder_hidden_states": text}
+    observed = {"last_token_attention": ["N", 1, 8, 8], "token_attention": ["N", 20], "bottleneck": ["N", 32, 4, 4]}
+    assert signature("observe.onnx") == {**prompt, **observed}
+    both = {**prompt, "uncond_encoder_hidden_states": text}
+    assert signature("condition.onnx") == {**both, "eps": latent, "condition_product": latent}
     assert signature("step.onnx") == {
         "sample": latent,
         **level,

@@ -27,7 +27,14 @@ UNIT_ROUNDOFF = {"fp16": 2.0**-11, "bf16": 2.0**-8}
 ATTENTIONS = 8
 """In a tiny denoiser: self- and cross-attention in four transformer blocks."""
 
-GRAPHS = ("measure.onnx", "measure.frozen.onnx", "measure.shallow.onnx", "step.onnx")
+GRAPHS = (
+    "measure.onnx",
+    "measure.frozen.onnx",
+    "measure.shallow.onnx",
+    "step.onnx",
+    "observe.onnx",
+    "condition.onnx",
+)
 
 SaveFamily = Callable[[str, Precision], Path]
 

@@ -1,6 +1,7 @@
-"""Bundle format 4: what `bundle.json` says of tokenizers, graphs and dtypes, and how what it lacks is refused."""
+"""Bundle format 5: what `bundle.json` says of tokenizers, graphs and dtypes, and how what it lacks is refused."""
 
 import dataclasses
+import functools
 import json
 import re
 from pathlib import Path
@@ -12,8 +13,9 @@ from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle, bundle_record, open_bundle
 from memscan.scanner.bundle_parts import MAPS, Agreement, Certificate, Dtypes, Text, Tokenization
 from memscan.scanner.embedded import BUNDLE
-from memscan.scanner.errors import BundleError
+from memscan.scanner.errors import BundleError, UsageError
 from memscan.scanner.metrics import catalogue
+from memscan.scanner.run.choice import choose
 from memscan.scanner.settings import DERIVATIVES
 from tests.analytic_bundle import BOS, EOS, PAD, write_analytic_bundle
 from tests.analytic_model import LATENT, MAX_LENGTH
@@ -57,11 +59,28 @@ def record(files: dict[str, str]) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 5, None])
+@pytest.mark.parametrize("version", [1, 2, 3, 6, True, None])
 def test_another_format_is_refused_in_one_line(bundle: Bundle, version: object) -> None:
-    message = f"bundle format {version}, this memscan reads 4: export the model again"
+    message = f"bundle format {version}, this memscan reads 4 and 5: export the model again"
     with pytest.raises(BundleError, match=f"^[^\n]* has {re.escape(message)}$"):
         open_bundle(rewritten(bundle, format_version=version))
+
+
+def test_a_bundle_of_format_4_is_one_without_the_graphs_that_look_into_the_denoiser(bundle: Bundle) -> None:
+    written = json.loads((bundle.path / "bundle.json").read_text())
+    looking = {"observe.onnx", "condition.onnx"}
+    older = {name: gives for name, gives in written["graphs"].items() if name not in looking}
+    files = {name: digest for name, digest in bundle.files.items() if name not in looking}
+    opened = open_bundle(rewritten(bundle, format_version=4, graphs=older, files=files))
+    assert opened.gives("token_attention", "prompt") == opened.gives("condition_product", "prompt") == ()
+    settings = {"mask_map": "dh_uncond", "score_name": None, "steps": (), "derivative": "exact"}
+    chosen = functools.partial(choose, opened, **settings, references={"update_z"})
+    lacking = {"bright_ending", "attention_entropy", "bottleneck_spread", "condition_jacobian"}
+    assert catalogue.METRICS.keys() - chosen(["all"]).metrics == lacking
+    with pytest.raises(
+        UsageError, match=r"^the metric bright_ending asks for last_token_attention of prompt, which no"
+    ):
+        chosen(["bright_ending"])
 
 
 @pytest.mark.parametrize("rules", [(CLIP,), (CLIP, CLIP_2), (CLIP, CLIP_2, T5)], ids=["one", "two", "three"])
@@ -103,10 +122,13 @@ def test_a_bundle_says_which_graphs_give_a_quantity(bundle: Bundle, tmp_path: Pa
             "measure.shallow.onnx",
         )
     )
+    assert bundle.gives("token_attention", "none") == bundle.gives("bottleneck", "prompt") == ("observe.onnx",)
+    assert bundle.gives("condition_product", "prompt") == ("condition.onnx",)
+    assert bundle.gives("condition_product", "none") == ()
     assert bundle.gives("diagonal", "none") == ("measure.onnx", "measure.shallow.onnx")
     assert bundle.gives("denoised", "prompt") == ("step.onnx",)
     assert bundle.gives("diagonal", "baseline") == ("baseline/measure.onnx", "baseline/measure.shallow.onnx")
-    assert bundle.gives("product", "prompt") == bundle.gives("attention", "prompt") == ()
+    assert bundle.gives("product", "prompt") == bundle.gives("token_attention", "baseline") == ()
     without = write_analytic_bundle(tmp_path / "without", baseline=False)
     assert without.gives("eps", "baseline") == ()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.settings import DERIVATIVES, Derivative
+from memscan.scanner.settings import Derivative
 
 RECIPE = 1
 """Counts up when memscan builds plans in another way, so that those of the old way are not used."""
@@ -58,10 +58,13 @@ class PlanKey:
 
 
 def plan_graphs(bundle: Bundle, derivative: Derivative) -> list[str]:
-    """Names of the graphs that a run by this kind of derivative has plans of: all but those that measure by another,
-    and those whose attention is written for ONNX Runtime."""
-    measuring = {graph_names.measure(other) for other in DERIVATIVES if other != derivative}
-    return sorted(bundle.graphs.keys() - measuring - set(map(graph_names.of_baseline, measuring)))
+    """Names of the graphs that a run of the default metrics by this kind of derivative needs plans of: all but those
+    that measure by another, those that other metrics ask, and those whose attention is written for ONNX Runtime."""
+    return sorted(
+        graph_names.needed(
+            [derivative], baseline=bundle.has_baseline, own_text_encoder=bundle.baseline_has_text_encoder
+        )
+    )
 
 
 def graph_digest(bundle: Bundle, graph: str) -> str:

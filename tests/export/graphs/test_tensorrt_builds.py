@@ -54,6 +54,12 @@ def test_the_guided_step_builds(family: str, precision: Precision, tmp_path: Pat
     build("step.onnx", family, precision, tmp_path, batch_size=1)
 
 
+@pytest.mark.parametrize(("family", "precision"), [("sd1", "fp32"), ("sdxl", "fp16")])
+@pytest.mark.parametrize("name", ["observe.onnx", "condition.onnx"])
+def test_graphs_that_look_into_the_denoiser_build(name: str, family: str, precision: Precision, tmp_path: Path) -> None:
+    build(name, family, precision, tmp_path, batch_size=1)
+
+
 @pytest.mark.parametrize("dtype", [ir.DataType.FLOAT, ir.DataType.FLOAT16], ids=["fp32", "fp16"])
 @pytest.mark.parametrize("head_size", [5, 40, 160])
 @pytest.mark.parametrize("wrt", [("q", "k", "v"), ("q",), ("v",)], ids=["self", "cross", "values"])

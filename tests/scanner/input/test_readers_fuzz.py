@@ -17,6 +17,7 @@ from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.input.reading import Reading
 from memscan.scanner.input.rows import parse_row
 from memscan.scanner.samples import Rejected
+from tests.mutation import mutations
 
 ROWS = 12
 WORDS = [None, "", "a mug", "\x1b[31m", "caf\u00e9", "x" * 200, "/dev/zero", "../..", "data:,", "7"]
@@ -171,21 +172,14 @@ def base(path: Path) -> tuple[bytes, Columns]:
 
 
 @pytest.mark.parametrize(("suffix", "times"), [("parquet", 400), ("csv", 300), ("jsonl", 200), ("txt", 100)])
-def test_mutated_and_truncated_files_are_rows_or_one_error(suffix: str, times: int, tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
+def test_mutated_and_truncated_files_are_rows_or_one_error(
+    suffix: str, times: int, tmp_path: Path, longer: int | None
+) -> None:
     path = tmp_path / f"m.{suffix}"
     sound, columns = base(path)
     path.write_bytes(sound)
     assert read(path, columns) is None
-    for _ in range(times):
-        content = bytearray(sound)
-        if rng.random() < 0.2:
-            del content[int(rng.integers(len(content))) :]
-        # Half of the others in the last part, where Parquet keeps what describes the rest.
-        start = len(content) // 2 if rng.random() < 0.5 else 0
-        for place in rng.integers(start, max(len(content), start + 1), size=rng.integers(1, 6)):
-            if place < len(content):
-                content[place] = rng.choice([0, 10, 34, 92, 255, int(rng.integers(256))])
+    for content in mutations(sound, longer or times, seed=1):
         path.write_bytes(content)
         error = read(path, columns)
         assert error is None or is_one_short_line(error)

@@ -16,6 +16,7 @@ from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
 from memscan.scanner.metrics.distances import distances
 from memscan.scanner.settings import Reference
+from tests.analytic_model import MAX_LENGTH
 from tests.scanner.metrics.way import Way, way_of
 from tests.scanner.scanning.closed_form import SAMPLES, SETTINGS, TIMESTEPS, at_steps, run, scanned
 from tests.scanner.scanning.one_by_one import Image
@@ -55,6 +56,37 @@ def ds_base(way: Way, i: int) -> NDArray[np.float64]:
 def h_cond(way: Way, i: int) -> NDArray[np.float64]:
     """diag(-H(x, c)) alone."""
     return way.levels[i][1] ** 2 * -way.hessian(way.model, i, way.prompt).mean(axis=0)
+
+
+def dh_pad(way: Way, i: int) -> NDArray[np.float64]:
+    """The same against the prompt whose padding says nothing."""
+    sigma = way.levels[i][1]
+    silent = way.model.without_padding(way.prompt)
+    difference = -way.hessian(way.model, i, way.prompt) + way.hessian(silent, i, way.prompt)
+    return sigma**2 * difference.mean(axis=0)
+
+
+def bright_ending(way: Way, i: int) -> NDArray[np.float64]:
+    """Chen et al.: the attention of each position to the last token."""
+    return way.model.attention(way.z[i], way.prompt)[:, :, -1]
+
+
+def attention_entropy(way: Way, i: int) -> float:
+    """Ren et al.: the sum of -a log a over tokens, a being the mean attention to each."""
+    tokens = way.model.attention(way.z[i], way.prompt).reshape(-1, MAX_LENGTH).mean(axis=0)
+    return float(-sum(a * np.log(a) for a in tokens))
+
+
+def bottleneck_spread(way: Way, i: int) -> float:
+    """Zhang et al.: the standard deviation of the representation, without a prompt."""
+    return float(np.std(way.model.bottleneck(way.z[i], "").ravel()))
+
+
+def condition_jacobian(way: Way, i: int) -> float:
+    """The norm of d eps / d lambda where the text is (1 - lambda) no prompt's + lambda the prompt's, at lambda = 1."""
+    step = 1e-5
+    ends = [way.model.toward(1 + side * step).eps(way.z[i], way.prompt, *way.levels[i]) for side in (1, -1)]
+    return float(np.linalg.norm((ends[0] - ends[1]).ravel()) / (2 * step))
 
 
 def guidance_norm(way: Way, i: int) -> float:

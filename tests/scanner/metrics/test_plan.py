@@ -9,7 +9,7 @@ from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.metric import Ask, Metric
-from memscan.scanner.metrics.plan import Calls, plan_calls, price
+from memscan.scanner.metrics.plan import OBSERVED, Calls, plan_calls, price
 
 PROMPT, NONE = Ask("eps", "prompt"), Ask("eps", "none")
 
@@ -19,6 +19,8 @@ GRAPHS: dict[str, Gives] = {
     "measure.onnx": {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")},
     "measure.shallow.onnx": {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")},
     "baseline/measure.onnx": {"eps": ("baseline",), "diagonal": ("baseline",)},
+    "observe.onnx": dict.fromkeys(OBSERVED, ("prompt", "none")),
+    "condition.onnx": {"condition_product": ("prompt",)},
 }
 
 
@@ -44,7 +46,7 @@ def cost(calls: Calls, **changes: int) -> tuple[float, float]:
         "num_probes": 8,
         "tangents_per_call": 8,
     } | changes
-    found = price(calls, **numbers, passes_per_call=10.2)
+    found = price(calls, **numbers, passes_per_call=10.2, condition_passes=2.1)
     return found.sampling, found.measuring
 
 
@@ -78,6 +80,26 @@ def test_steps_answer_what_is_asked_of_them_and_nothing_else() -> None:
     assert plan("guidance_norm").every == {PROMPT, NONE}
 
 
+@pytest.mark.parametrize(
+    ("names", "observed", "condition", "measured"),
+    [
+        (("bright_ending", "attention_entropy"), ("prompt",), False, ()),
+        (("bright_ending", "bottleneck_spread"), ("prompt", "none"), False, ()),
+        (("condition_jacobian",), (), True, ()),
+        (("dh_pad",), (), False, ("prompt", "padded")),
+        (("dh_uncond", "dh_pad", "bright_ending"), ("prompt",), False, ("prompt", "none", "padded")),
+    ],
+    ids=lambda value: "+".join(value) or "-" if isinstance(value, tuple) else str(value),
+)
+def test_looking_into_the_denoiser_is_called_for_once_a_condition(
+    names: tuple[str, ...], observed: tuple[str, ...], condition: bool, measured: tuple[str, ...]
+) -> None:
+    calls = plan(*names)
+    assert (calls.observed, calls.condition, calls.measured, calls.guided) == (observed, condition, measured, False)
+    here = len(observed) + 2.1 * condition + 10.2 * len(measured)
+    assert cost(calls) == (14, pytest.approx(2 * here))
+
+
 def test_price_counts_padded_calls_and_sampling_apart() -> None:
     both = plan("dh_uncond", "guidance_norm")
     assert cost(both) == (14, pytest.approx(2 * 2 * 10.2))
@@ -96,7 +118,7 @@ def test_a_step_whose_eps_is_measured_is_not_paid_for() -> None:
 
 
 def test_scores_of_sampling_cost_nothing_beside_the_default_maps() -> None:
-    maps = plan(*(name for name, metric in METRICS.items() if metric.kind == "map"))
+    maps = plan(*(name for name, metric in METRICS.items() if metric.kind == "map" and metric.default))
     assert cost(plan(*(name for name, metric in METRICS.items() if metric.default))) == cost(maps)
 
 
@@ -115,7 +137,7 @@ LATE = f" at noise that is told to be late {UNDERWAY}"
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
-        (other(when="measured", asks=(Ask("attention", "prompt"),)), f"attention of prompt, {NOWHERE}"),
+        (other(when="measured", asks=(Ask("token_attention", "baseline"),)), f"token_attention of baseline, {NOWHERE}"),
         (
             other(when="first", asks=(Ask("product", "baseline", along="own"),)),
             f"product along own of baseline {UNDERWAY}",
@@ -128,6 +150,9 @@ LATE = f" at noise that is told to be late {UNDERWAY}"
         ),
         (other(when="measured", asks=(Ask("eps", "prompt", "before"),)), f"eps of prompt at the state before {THERE}"),
         (other(when="every", asks=(Ask("diagonal", "prompt"),)), f"diagonal of prompt {UNDERWAY}"),
+        (other(when="every", asks=(Ask("bottleneck", "none"),)), f"bottleneck of none {UNDERWAY}"),
+        (other(when="measured", asks=(Ask("bottleneck", "padded"),)), f"bottleneck of padded {THERE}"),
+        (other(when="measured", asks=(Ask("condition_product", "none"),)), f"condition_product of none, {NOWHERE}"),
         (other(when="measured", asks=(Ask("next_state"),)), f"next_state {THERE}"),
         (other(when="first", asks=(Ask("eps", "baseline"),)), f"eps of baseline {UNDERWAY}"),
         (

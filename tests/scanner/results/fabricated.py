@@ -39,6 +39,7 @@ def scanned(
     seed: int = 0,
     id: str | None = None,
     scores: Mapping[str, float | None] | None = None,
+    carried: Mapping[str, Any] | None = None,
 ) -> Scanned:
     """An image with its maps at each step, and the same scores at all; what has no maps failed, None is no score."""
     batched = ({name: values[None] for name, values in maps.items()} for maps in steps)
@@ -47,7 +48,7 @@ def scanned(
         for name, value in (scores or {}).items()
     }
     measured = tuple(StepMaps(maps, (None,), of_image) for maps in batched)
-    return Scanned((Sample(row, seed, prompt, id),), (False,), measured, ("sampled",))
+    return Scanned((Sample(row, seed, prompt, id, carried=carried or {}),), (False,), measured, ("sampled",))
 
 
 def write_results(
@@ -62,17 +63,19 @@ def write_results(
     images: Mapping[Key, bytes] | None = None,
     model_id: str = "fabricated",
     written: str | None = None,
+    carried: Mapping[str, pa.DataType] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write `items` as the finished results of a run whose mask map is dh_uncond and whose latents have 4 channels."""
     named = {layout.image_name(*key): content for key, content in (images or {}).items()}
     metadata = {
         "latent_channels": json.dumps(4),
-        "run": json.dumps({"version": "0.1.0", "settings": SETTINGS | {"score_name": score_name}}),
+        "run": json.dumps({"version": "0.1.0", "settings": {**SETTINGS, "score_name": score_name, **(settings or {})}}),
         "thresholds": json.dumps(list(thresholds)),
         "images": json.dumps({name: image_digest(content) for name, content in named.items()}),
         **({} if written is None else {"written": written}),
     }
-    schema = result_schema({}, metadata)
+    schema = result_schema(carried or {}, metadata)
     maker = BatchMaker(schema, model_id, "dh_uncond", score_name, tuple(steps))
     batches = [
         batch
@@ -95,6 +98,19 @@ def write_results(
                 if isinstance(item, Scanned):
                     writer.add(item)
             writer.close()
+    return folder
+
+
+def with_column(folder: Path, name: str, values: Sequence[Any], kind: pa.DataType | None = None) -> Path:
+    """The results in `folder` with a column of these values, in place of that of the name if there is one."""
+    file = folder / "results" / "part-00000.parquet"
+    table = pq.read_table(file)
+    place = table.column_names.index(name) if name in table.column_names else len(table.column_names)
+    column = pa.array(values, table.schema.field(name).type if name in table.column_names else kind)
+    if name in table.column_names:
+        table = table.remove_column(place)
+    table = table.add_column(place, name, column)
+    pq.write_table(table, file, write_page_checksum=True)
     return folder
 
 

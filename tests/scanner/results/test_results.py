@@ -175,6 +175,7 @@ def test_metadata_names_the_schema_version_and_the_features_of_hugging_face() ->
     assert features["row"] == {"dtype": "int64", "_type": "Value"}
     assert features["sigma"]["dtype"] == "float32"
     assert features["calibrated"]["dtype"] == "bool"
+    assert features["scanned_at"]["dtype"] == "timestamp[ms, tz=UTC]"
     assert features["n"]["dtype"] == "float64"
 
 
@@ -235,3 +236,31 @@ def test_maps_are_stored_as_little_endian_float16_and_saturate() -> None:
     stored = np.frombuffer(row["data"], "<f2").reshape(row["height"], row["width"])
     assert stored[0, :3].tolist() == [65504, -65504, -65504]  # the largest float16, not infinity
     np.testing.assert_array_equal(stored.ravel()[3:], values.ravel()[3:].astype(np.float16))
+
+
+def test_a_map_that_an_image_lacks_is_null_and_so_is_its_mask_and_it_is_not_kept() -> None:
+    has = np.array([True, False])
+    maps = StepMaps({"dh_uncond": np.stack([ramp(0.0)] * 2)}, (None, None), exist={"dh_uncond": has})
+    samples = (Sample(0, 1, "sampled"), Sample(1, 2, "given"))
+    scanned = Scanned(samples, (False, False), (maps, maps), ("sampled", "given"))
+    first, second = maker(score_name="guidance_norm").scanned(scanned)[0].to_pylist()
+    assert first["dh_uncond_mean"] is not None
+    assert first["mask"] is not None
+    assert second["status"] == "ok"
+    assert [second[name] for name in ("dh_uncond_mean", "dh_uncond_q90", "mask", "mask_share")] == [None] * 4
+    stream = io.BytesIO()
+    with MapsWriter(stream, {}, (3, 9)) as writer:
+        writer.add(scanned)
+    assert pq.read_table(stream)["row"].to_pylist() == [0, 0]
+
+
+def test_share_is_that_of_the_calibrated_threshold_whatever_the_mask_is_made_at() -> None:
+    step = MeasuredStep(3, 101, 0.5, 0.25, False, thresholds={"h_cond": 0.5})
+    values = {"dh_uncond": ramp(0.0)[None], "h_cond": ramp(0.0)[None]}
+    made = BatchMaker(result_schema({}, {}), "some-model", "dh_uncond", "dh_uncond_mean", (step,))
+    scanned = Scanned((Sample(0, 1, "x"),), (False,), (StepMaps(values, (None,)),), ("sampled",))
+    (row,) = made.scanned(scanned)[0].to_pylist()
+    assert row["mask_share"] == 30 / 40
+    assert row["h_cond_share"] == 20 / 40
+    assert row["dh_uncond_share"] is None  # 0.25 was given, not calibrated
+    assert row["dh_uncond_q90"] == np.float32(np.quantile(ramp(0.0), 0.9))

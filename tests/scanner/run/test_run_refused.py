@@ -97,11 +97,12 @@ def test_metrics_are_listed_from_the_catalogue(capsys: pytest.CaptureFixture[str
         "map",
         "2 x K                curvature, less that without a prompt",
     ]
-    prices = {line[2:].split()[0]: line[24:45].strip() for line in lines}
+    prices = {line[2:].split()[0]: line[28:49].strip() for line in lines}
     assert prices["ds_path"] == prices["guidance_norm"] == prices["ds_uncond"] == "free"
     assert prices["anisotropy"] == "2 passes once"
     assert prices["sharpness"] == "2 calls once"
     assert prices["flipd"] == "1 x K"
+    assert (prices["bright_ending"], prices["condition_jacobian"]) == ("1 to observe", "1 x the text")
 
 
 def test_no_arguments_say_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +169,7 @@ def test_bad_bundle_is_one_line(analytic: Path, capsys: pytest.CaptureFixture[st
     for version in (2, 99):
         (bundle / "bundle.json").write_text(json.dumps(record | {"format_version": version}))
         assert error(*prompt, capsys=capsys) == (
-            f"bundle has bundle format {version}, this memscan reads 4: export the model again"
+            f"bundle has bundle format {version}, this memscan reads 4 and 5: export the model again"
         )
 
 

@@ -1,0 +1,29 @@
+"""The prompt without what its padding says: encodings at the positions behind its end are those of no prompt.
+
+A text encoder of Stable Diffusion fills these positions with copies of the end token's embedding, by which memorized
+prompts are recalled (Kim and No, arXiv 2605.02908). No attention is masked: the positions stay, and say nothing.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memscan.scanner.bundle_parts import Text
+from memscan.scanner.model.text import Conditioning, Tokens
+
+_STATES = "encoder_hidden_states"
+
+
+def padding_of(tokens: Tokens, text: Text) -> NDArray[np.bool_]:
+    """Which positions lie behind the end of a prompt for each of the model's text encoders, [S]."""
+    behind = []
+    for ids, rule in zip(tokens.ids, text.tokenizers, strict=True):
+        ends = np.flatnonzero(ids == rule.eos_token_id)
+        behind.append(np.arange(len(ids)) > (ends[0] if len(ends) else len(ids)))
+    found: NDArray[np.bool_] = np.logical_and.reduce(behind)
+    return found
+
+
+def without_padding(prompt: Conditioning, none: Conditioning, padding: NDArray[np.bool_]) -> Conditioning:
+    """The encodings of a prompt, with those of no prompt at the positions of `padding`. A pooled encoding stays."""
+    states = np.where(padding[:, None], none[_STATES], prompt[_STATES])
+    return {**prompt, _STATES: states}
