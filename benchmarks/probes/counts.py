@@ -16,6 +16,9 @@ Array = NDArray[np.float32]
 KINDS: tuple[Derivative, ...] = ("exact", "shallow")
 REPEATED = 8
 """Repetitions with other signs at most."""
+LATTICES = (2, 4, 8, 16)
+"""Numbers of lattice probes, and with which SEEDS of signs."""
+SEEDS = (0, 1, 2)
 HEADER = (
     "| derivative | probes | passes beyond sampling: here / SD 1.x | error | after a factor | local IoU | spread "
     "| less the reference | all held-out | AUC |\n|---|---|---|---|---|---|---|---|---|---|"
@@ -43,13 +46,19 @@ def repeated(table: Array, count: int) -> list[Array]:
     return [table[list(rows)].mean(axis=0) for rows in replicates(span(HOUSE[count]))[:REPEATED]]
 
 
+def lattice(study: Study, count: int, derivative: Derivative, seed: int) -> Array:
+    """The map of K lattice probes."""
+    prompt, none = (study.lattice(count, derivative, condition, seed) for condition in ("prompt", "none"))
+    return (prompt - none).mean(axis=0)
+
+
 def repeated_random(table: Array, count: int) -> list[Array]:
     """The maps of K random probes out of a table of 64."""
     return [table[first : first + count].mean(axis=0) for first in range(0, TABLE, count)][:REPEATED]
 
 
 def counted(study: Study, truth: Truth) -> Iterator[Counted]:
-    """Every derivative with every number of Hadamard probes; random ones by the shallow derivative."""
+    """Every derivative with every number of Hadamard and lattice probes; random ones by the shallow derivative."""
     reference = reference_of(study)
     for derivative in KINDS:
         tables = {"hadamard": study.hadamard(derivative, "prompt") - study.hadamard(derivative, "none")}
@@ -58,8 +67,17 @@ def counted(study: Study, truth: Truth) -> Iterator[Counted]:
         for kind, table in tables.items():
             for count in HOUSE:
                 maps = (repeated if kind == "hadamard" else repeated_random)(table, count)
-                cost = beyond_sampling(study.bundle, derivative, count), beyond_sampling_sd1(derivative, count)
-                yield Counted(derivative, kind, count, *cost, judge(maps, reference, truth))
+                yield _counted(study, derivative, kind, maps, count, reference, truth)
+        for count in LATTICES:
+            maps = [lattice(study, count, derivative, seed) for seed in SEEDS]
+            yield _counted(study, derivative, "lattice", maps, count, reference, truth)
+
+
+def _counted(
+    study: Study, derivative: Derivative, kind: str, maps: list[Array], count: int, reference: Array, truth: Truth
+) -> Counted:
+    cost = beyond_sampling(study.bundle, derivative, count), beyond_sampling_sd1(derivative, count)
+    return Counted(derivative, kind, count, *cost, judge(maps, reference, truth))
 
 
 def lines(found: Sequence[Counted]) -> Iterator[str]:
