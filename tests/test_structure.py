@@ -30,7 +30,7 @@ SCANNER = (
     ("model_choice",),
     ("run",),
     ("api",),
-    ("calibration", "evaluation"),
+    ("calibration", "evaluation", "inspection"),
     ("sheet",),
     ("report",),
     ("demo",),
