@@ -1,4 +1,4 @@
-"""ONNX Runtime, on the CPU or on CUDA. CUDA asked for is CUDA or an error, never silently the CPU.
+"""ONNX Runtime, on the CPU or on CUDA. Where CUDA is asked for or installed, it is CUDA or an error, never the CPU.
 
 Failures come out as one line: out of memory, a graph that cannot be loaded, a device that does not work.
 """
@@ -19,6 +19,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory
 from memscan.scanner.runtimes.cores import usable_cores
 from memscan.scanner.runtimes.failures import first_line, import_failure, is_out_of_memory
+from memscan.scanner.runtimes.installed import is_installed
 from memscan.scanner.settings import Execution
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -63,12 +64,11 @@ class OnnxRuntime:
 
     @property
     def remark(self) -> str | None:
-        if len(self._providers) > 1 and self.device == _PROVIDERS["cpu"]:
-            return (
-                f"this ONNX Runtime has CUDA, but {self.device} loaded: check driver and CUDA libraries, "
-                "or say --provider cpu"
-            )
         return None
+
+    @property
+    def loaded(self) -> dict[str, str]:
+        return {graph: session.get_providers()[0] for graph, session in self._sessions.items()}
 
     @property
     def usual_batch(self) -> int:
@@ -131,10 +131,9 @@ class OnnxRuntime:
                 or BundleError(f"{file} cannot be loaded: export the model again ({first_line(error)})")
             ) from error
         loaded = session.get_providers()[0]
-        if self._cuda_demanded and loaded != _PROVIDERS["cuda"]:
-            raise EnvironmentFailed(
-                f"CUDA was asked for and {loaded} loaded: check driver and CUDA libraries, or use --provider cpu"
-            )
+        if len(self._providers) > 1 and loaded != _PROVIDERS["cuda"]:
+            why = "CUDA was asked for" if self._cuda_demanded else "this ONNX Runtime has CUDA"
+            raise EnvironmentFailed(f"{why} and {loaded} loaded: see memscan doctor, or use --provider cpu")
         return session
 
     def _file(self, graph: str) -> Path:
@@ -174,6 +173,11 @@ def _choose_providers(onnxruntime: ModuleType, execution: Execution) -> list[str
     if execution.provider == "cuda" and not available:
         raise EnvironmentFailed(
             'this ONNX Runtime has no CUDA: use --provider cpu, or "memscan[gpu]" in an environment of its own'
+        )
+    if execution.provider == "auto" and not available and is_installed("onnxruntime-gpu"):
+        raise EnvironmentFailed(
+            "onnxruntime-gpu is installed, but the onnxruntime that loaded has no CUDA: see memscan doctor, "
+            "or use --provider cpu"
         )
     # An audit's float32 is IEEE's: TensorFloat-32, ONNX Runtime's default on CUDA, has a mantissa of 10 bits.
     return [(cuda, {"use_tf32": "0"}), cpu] if available and execution.provider != "cpu" else [cpu]

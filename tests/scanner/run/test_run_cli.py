@@ -173,7 +173,8 @@ def test_masks_without_a_threshold_are_null_and_that_is_said(
     _, lines = run("--prompt", "a city", "--model", analytic, "--guidance", 3, code=0, capsys=capsys)
     assert lines[0] == (
         "memscan: no threshold of dh_uncond is calibrated at timestep 201, 101, 1 for these settings: "
-        "masks there are null, scores are not; --threshold VALUE gives one, and it is marked as uncalibrated"
+        f"masks there are null, scores are not; `memscan calibrate {analytic}` finds thresholds for this model, "
+        "--threshold VALUE gives one, and it is marked as uncalibrated"
     )
     table = results("prompts.memscan")
     assert table["calibrated"].unique().to_pylist() == [False]
