@@ -5,6 +5,8 @@ from typing import Any
 
 from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle
+from memscan.scanner.calibration.record import Calibrated, find_calibration
+from memscan.scanner.errors import UsageError
 from memscan.scanner.input.manifest import prompt_manifest
 from memscan.scanner.inspection.engines import engines_here
 from memscan.scanner.metrics.plan import Price
@@ -25,6 +27,7 @@ def facts(bundle: Bundle, *, verified: bool) -> Facts:
     Args:
         verified: whether its files were compared with their digests.
     """
+    calibrated, refused = _calibrated(bundle)
     channels, height, width = bundle.latent_shape
     sizes = {name: bundle.file(name).stat().st_size for name in bundle.files}
     return {
@@ -46,10 +49,11 @@ def facts(bundle: Bundle, *, verified: bool) -> Facts:
         "weights_bytes": sum(size for name, size in sizes.items() if name.endswith(graph_names.WEIGHTS)),
         "tangents_per_call": bundle.tangents_per_call,
         "passes_per_call": {kind: bundle.passes[kind] for kind in bundle.derivatives},
-        "price": _price(bundle),
+        "price": _price(bundle, calibrated),
         "certificate": None if bundle.certificate is None else dataclasses.asdict(bundle.certificate),
         "defaults": dataclasses.asdict(bundle.defaults),
         "calibrations": [dataclasses.asdict(calibration) for calibration in bundle.calibrations],
+        "calibration_file": _calibration_file(calibrated, refused),
         "engines": [engine._asdict() for engine in engines_here(bundle)],
     }
 
@@ -77,9 +81,34 @@ def _schedule(bundle: Bundle) -> Facts:
     }
 
 
-def _price(bundle: Bundle) -> Facts:
-    """Forward passes of an image that is sampled and measured as the bundle recommends."""
-    job = make_job(prompt_manifest(("",)), bundle, Request(), Execution(), "", warn=lambda line: None)
+def _calibrated(bundle: Bundle) -> tuple[Calibrated | None, str]:
+    """The calibration in the bundle's folder; or why a run would refuse the file that is there."""
+    try:
+        return find_calibration(bundle), ""
+    except UsageError as error:
+        return None, str(error)
+
+
+def _calibration_file(calibrated: Calibrated | None, refused: str) -> Facts | None:
+    if calibrated is None:
+        return {"refused": refused} if refused else None
+    record = calibrated.record
+    return {
+        "digest": calibrated.digest,
+        "rate": record.rate,
+        "clean_prompts": record.clean.prompts,
+        "timesteps": [level.timestep for level in record.levels],
+        "settings": dataclasses.asdict(record.settings),
+        "recommended": dataclasses.asdict(record.recommended),
+    }
+
+
+def _price(bundle: Bundle, calibrated: Calibrated | None) -> Facts:
+    """Forward passes of an image that is sampled and measured by a run that is told nothing."""
+    request, execution = Request(), Execution()
+    job = make_job(
+        prompt_manifest(("",)), bundle, request, execution, "", calibration=calibrated, warn=lambda line: None
+    )
     price: Price = job.price()
     return {"sampling": price.sampling, "measuring": price.measuring}
 

@@ -39,6 +39,8 @@ def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
     yield "derivatives", [*_derivatives(facts)]
     yield "defaults", [*_defaults(facts["defaults"], facts["price"])]
     yield "calibrated", [*_calibrations(facts["calibrations"], facts["defaults"])]
+    if facts["calibration_file"] is not None:
+        yield "calibration", [*_calibration_file(facts["calibration_file"])]
     yield "engines", [*_engines(facts["engines"])]
 
 
@@ -116,7 +118,7 @@ def _defaults(defaults: Facts, price: Facts) -> Iterator[str]:
         f"measured at timestep {_numbers(defaults['timesteps'])} with {vectors}"
     )
     yield (
-        f"masks of {defaults['mask_map']}, {defaults['derivative']} derivative; an image costs "
+        f"masks of {defaults['mask_map']}, {defaults['derivative']} derivative; a run's image costs "
         f"{price['sampling']:g} forward passes to sample and {price['measuring']:.3g} to measure"
     )
 
@@ -139,6 +141,26 @@ def _calibrations(calibrations: list[Facts], defaults: Facts) -> Iterator[str]:
         )
     if len(calibrations) > _MOST_CALIBRATIONS:
         yield f"and {len(calibrations) - _MOST_CALIBRATIONS} more: --json lists them"
+
+
+def _calibration_file(said: Facts) -> Iterator[str]:
+    """What a run takes in place of the defaults, where it is told nothing."""
+    if "refused" in said:
+        yield f"refused: {brief(said['refused'], 400)}"
+        return
+    settings, chosen = said["settings"], said["recommended"]
+    yield (
+        f"calibration.json: {said['clean_prompts']} clean prompts, rate of false positives {said['rate']:g}, "
+        f"timesteps {_numbers(said['timesteps'])}"
+    )
+    yield (
+        f"a run takes timestep {chosen['timestep']}, masks of {chosen['mask_map']}, score {chosen['score_name']}, "
+        f"{settings['num_inference_steps']} steps of {settings['sampler']}"
+    )
+    yield (
+        f"guidance {settings['guidance_scale']:g}, {settings['probes']['count']} {settings['probes']['kind']} probes, "
+        f"{settings['derivative']} derivative"
+    )
 
 
 def _engines(engines: list[Facts]) -> Iterator[str]:

@@ -88,6 +88,31 @@ def test_a_certificate_is_said_by_its_worst_map(tmp_path: Path, capsys: pytest.C
     assert said.endswith("agreement with exact undefined (dh_base at 1; 5 prompts)")
 
 
+def test_a_calibration_beside_the_bundle_is_said_and_sets_the_price(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Measured at step 8 of ten: one step less is paid, and sixteen probes are four groups, for three conditions."""
+    bundle = tmp_path / "bundle"
+    write_analytic_bundle(bundle, calibrated=False)
+    clean = tmp_path / "clean.txt"
+    clean.write_text("\n".join(f"a hazy rug {number}" for number in range(20)))
+    options = ("--rate", "0.1", "--timestep", "101", "--num-probes", "16", "--guidance", "2", "--threads", "1")
+    assert invoke(["calibrate", str(bundle), "--clean", str(clean), *options]) == 0
+    found = facts(bundle, capsys=capsys)
+    said = found["calibration_file"]
+    assert said["digest"] == hashlib.sha256((bundle / "calibration.json").read_bytes()).hexdigest()
+    assert (said["rate"], said["clean_prompts"], said["timesteps"]) == (0.1, 20, [101])
+    assert said["settings"]["probes"]["count"] == 16
+    assert found["price"] == {"sampling": 2 * 8, "measuring": pytest.approx(3 * 4 * 5.6)}
+    text = inspected(bundle, capsys=capsys)
+    assert line("calibration ", text).startswith("calibration.json: 20 clean prompts, rate of false positives 0.1, ")
+    assert "a run takes timestep 101, masks of dh_uncond, score " in text
+    record = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps(record, indent=1))
+    text = inspected(bundle, capsys=capsys)
+    assert "calibration.json is the calibration of another bundle" in line("calibration ", text)
+
+
 def test_nothing_more_than_there_is(analytic_without_baseline: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = inspected(analytic_without_baseline, capsys=capsys)
     assert line("baseline", text) == "none: no dh_base, no ds_base"
