@@ -85,10 +85,11 @@ def export_bundle(
 
     Args:
         baseline: a less-trained checkpoint of the same model, for dh_base and ds_base.
-        report: called with a line, or the parity table, at each stage.
+        report: called with a line, or a table of parity, at each stage.
 
     Returns:
-        The parity of every output of every graph, all within the limit.
+        The parity of every output of every graph, and of an image with that of the checkpoint's own pipeline; all
+        within the limit.
 
     Raises:
         ExportError: `out` exists, the checkpoint has parts that do not fit each other, an operator cannot be
@@ -256,6 +257,7 @@ class _Assembly:
         if beside is not None:
             self._draw_reference({**beside, "unet": unet})
             beside.clear()
+            gc.collect()
         self.report(f"UNet of {checkpoint.id}, {size:.1f} M parameters: tracing")
         image_size = self.model.image_size() if checkpoint.family.told_size else None
         denoiser = EpsDenoiser(unet, self._prediction_type(checkpoint), image_size)
