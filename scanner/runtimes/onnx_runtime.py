@@ -6,6 +6,7 @@ Failures come out as one line: out of memory, a graph that cannot be loaded, a d
 import contextlib
 import dataclasses
 import functools
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -179,8 +180,12 @@ def _choose_providers(onnxruntime: ModuleType, execution: Execution) -> list[str
             "onnxruntime-gpu is installed, but the onnxruntime that loaded has no CUDA: see memscan doctor, "
             "or use --provider cpu"
         )
+    if not available or execution.provider == "cpu":
+        return [cpu]
+    with contextlib.redirect_stdout(io.StringIO()):  # what does not load is said when a session fails
+        onnxruntime.preload_dlls(directory="")  # NVIDIA's Python packages, as onnxruntime-gpu[cuda,cudnn] brings them
     # An audit's float32 is IEEE's: TensorFloat-32, ONNX Runtime's default on CUDA, has a mantissa of 10 bits.
-    return [(cuda, {"use_tf32": "0"}), cpu] if available and execution.provider != "cpu" else [cpu]
+    return [(cuda, {"use_tf32": "0"}), cpu]
 
 
 def _memory_failure(graph: str, error: Exception) -> OutOfMemory | None:
