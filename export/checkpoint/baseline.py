@@ -15,7 +15,6 @@ from memscan.export.checkpoint.configuration.unet import UNET
 from memscan.export.checkpoint.configuration.vae import VAE
 from memscan.export.checkpoint.sizes import latent_size
 from memscan.export.checkpoint.tokenization import check_same_tokenizers
-from memscan.export.checkpoint.weights import read_tensors
 from memscan.scanner.errors import ExportError
 
 _LOOSE = ("bos_token_id", "eos_token_id", "projection_dim")
@@ -73,7 +72,7 @@ def same_weights(one: Checkpoint, other: Checkpoint, part: str) -> bool:
     places = [checkpoint.weights(part) for checkpoint in (one, other)]
     if places[0].places.keys() != places[1].places.keys():
         return False
-    for (_, tensor), (_, twin) in zip(*map(read_tensors, places), strict=True):
+    for (_, tensor), (_, twin) in zip(one.tensors(part), other.tensors(part), strict=True):
         roundings = {dtype for dtype in roundings if torch.equal(tensor.to(dtype), twin.to(dtype))}
         if not roundings:
             return False

@@ -6,6 +6,7 @@ checkpoint is said before an export begins.
 
 import dataclasses
 import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import AutoTokenizer, CLIPTextConfig, PreTrainedTokenizerBase
 
+from memscan.export.checkpoint.adapter import Adapter, read_adapter
 from memscan.export.checkpoint.checks import (
     read_index,
     read_part,
@@ -25,6 +27,7 @@ from memscan.export.checkpoint.families import family_of
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.files import read_json, require_whole
 from memscan.export.checkpoint.hub import locate
+from memscan.export.checkpoint.module_names import adapter_names
 from memscan.export.checkpoint.schedule import read_schedule, read_scheduler
 from memscan.export.checkpoint.sizes import latent_size, size_remark
 from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
@@ -38,7 +41,8 @@ class Checkpoint:
     """A checkpoint that was found and checked; nothing of it is loaded yet.
 
     `digest` is the SHA-256 over names and contents of all files that an export reads: configurations, vocabularies and
-    the chosen files of weights. `remarks` are lines that a user should see: what was chosen, assumed or mended.
+    the chosen files of weights. `adapters` are added to the weights, in their order, and are in `id` and `digest`.
+    `remarks` are lines that a user should see: what was chosen, assumed or mended.
     """
 
     id: str
@@ -47,6 +51,7 @@ class Checkpoint:
     digest: str
     family: Family
     remarks: tuple[str, ...] = ()
+    adapters: tuple[Adapter, ...] = ()
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
@@ -63,13 +68,24 @@ class Checkpoint:
             ExportError: the weights do not match the configuration, or cannot be read.
         """
         module = self._build(part)
-        state = dict(read_tensors(self.weights(part)))
+        state = dict(self.tensors(part))
         if part in self.text_encoders:
             # Only transformers itself makes the buffers that it does not store.
             module = type(module).from_pretrained(None, config=module.config, state_dict=state, dtype=torch.float32)
         else:
             module.load_state_dict(state, assign=True)
         return module.eval().requires_grad_(False)
+
+    def tensors(self, part: str) -> Iterator[tuple[str, torch.Tensor]]:
+        """The weights of a part in float32, adapters added, one after the other by name.
+
+        Raises:
+            ExportError: the weights do not match the configuration, or cannot be read.
+        """
+        for name, tensor in read_tensors(self.weights(part)):
+            for adapter in self.adapters:
+                tensor = adapter.added(part, name, tensor)
+            yield name, tensor
 
     def weights(self, part: str) -> Weights:
         """The tensors of a part, matched with its configuration by the headers of its files.
@@ -139,6 +155,37 @@ class Checkpoint:
             ExportError: there are none, or several that may differ.
         """
         return find_weights(self.path / part, "model" if part in self.text_encoders else "diffusion_pytorch_model")
+
+    def with_adapters(self, adapters: Sequence[str]) -> "Checkpoint":
+        """This checkpoint with the adapters in files, each FILE or FILE:SCALE, added to its weights.
+
+        Raises:
+            ExportError: one is none that can be added to this checkpoint.
+        """
+        if not adapters:
+            return self
+        names, shapes = {}, {}
+        for part in ("unet", *self.text_encoders):
+            state = self._build(part).state_dict()
+            places = {name: (part, name) for name, tensor in state.items() if tensor.dim() in (2, 4)}
+            shapes.update({place: tuple(state[name].shape) for name, place in places.items()})
+            modules = [name.removesuffix(".weight") for name in places]
+            layers = self.config("unet").get("layers_per_block", 2)
+            for spelled, module in adapter_names(part, modules, layers):
+                names[spelled] = part, f"{module}.weight"
+        read = tuple(read_adapter(each, names, shapes) for each in adapters)
+        digest = hashlib.sha256(self.digest.encode())
+        remarks = []
+        for adapter in read:
+            digest.update(f"\n{adapter.digest} {adapter.scale!r}".encode())
+            remarks.append(f"{self.id}: {adapter.title} added to {adapter.extent()}")
+        return dataclasses.replace(
+            self,
+            id="+".join([self.id, *(adapter.title for adapter in read)]),
+            digest=digest.hexdigest(),
+            remarks=(*self.remarks, *remarks),
+            adapters=read,
+        )
 
     def _build(self, part: str) -> Any:
         """The part as its configuration says, without weights."""

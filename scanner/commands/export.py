@@ -1,5 +1,6 @@
 """`memscan export`: a diffusers checkpoint becomes a bundle."""
 
+import dataclasses
 import shlex
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,15 @@ from memscan.scanner.errors import UsageError
 @click.option(
     "--baseline", metavar="CHECKPOINT", help="Less-trained checkpoint of the same model, for dh_base and ds_base."
 )
+@click.option(
+    "--lora",
+    "loras",
+    multiple=True,
+    metavar="FILE[:SCALE]",
+    help="Adapters of low rank, in safetensors under kohya's or diffusers' names, added to the weights; may be given "
+    "several times.",
+)
+@click.option("--baseline-without-lora", is_flag=True, help="The checkpoint without the --lora files is the baseline.")
 @click.option("--tangents", type=click.IntRange(1, 64), default=8, show_default=True, help="Tangents in one call.")
 @click.option(
     "--precision",
@@ -41,6 +51,8 @@ def command(
     model: str,
     out: Path,
     baseline: str | None,
+    loras: tuple[str, ...],
+    baseline_without_lora: bool,
     tangents: int,
     precision: Literal["fp32", "fp16", "bf16"],
     storage: Literal["float32", "float16"],
@@ -72,12 +84,21 @@ def command(
     require_free(out)
     if no_certify and certify_prompts is not None:
         raise UsageError("--certify-prompts and --no-certify contradict each other: give one of them")
+    if baseline_without_lora and not loras:
+        raise UsageError("--baseline-without-lora needs --lora: without it the baseline is the model itself")
+    if baseline_without_lora and baseline is not None:
+        raise UsageError("--baseline and --baseline-without-lora contradict each other: give one of them")
     prompts = () if no_certify else PROMPTS if certify_prompts is None else read_prompts(certify_prompts)
     with quiet_libraries():
+        base = find_checkpoint(model)
+        if baseline_without_lora:
+            less_trained = dataclasses.replace(base, remarks=())
+        else:
+            less_trained = find_checkpoint(baseline, parts=("unet",)) if baseline else None
         export_bundle(
-            find_checkpoint(model),
+            base.with_adapters(loras),
             out,
-            baseline=find_checkpoint(baseline, parts=("unet",)) if baseline else None,
+            baseline=less_trained,
             options=ExportOptions(tangents=tangents, precision=precision, storage=storage, certify=prompts),
             report=click.echo,
         )
