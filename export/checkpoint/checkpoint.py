@@ -6,7 +6,7 @@ checkpoint is said before an export begins.
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from memscan.export.checkpoint.files import read_json, require_whole
 from memscan.export.checkpoint.hub import locate
 from memscan.export.checkpoint.module_names import adapter_names
 from memscan.export.checkpoint.schedule import read_schedule, read_scheduler
+from memscan.export.checkpoint.single_file import SingleFile, configurations
 from memscan.export.checkpoint.sizes import latent_size, size_remark
 from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
 from memscan.export.checkpoint.weights import Weights, match_weights, read_tensors, require_finite
@@ -42,7 +43,8 @@ class Checkpoint:
 
     `digest` is the SHA-256 over names and contents of all files that an export reads: configurations, vocabularies and
     the chosen files of weights. `adapters` are added to the weights, in their order, and are in `id` and `digest`.
-    `remarks` are lines that a user should see: what was chosen, assumed or mended.
+    `remarks` are lines that a user should see: what was chosen, assumed or mended. If `file` holds the weights,
+    `path` has configurations and tokenizers alone. `vae` is the folder of another VAE than the checkpoint's.
     """
 
     id: str
@@ -52,6 +54,8 @@ class Checkpoint:
     family: Family
     remarks: tuple[str, ...] = ()
     adapters: tuple[Adapter, ...] = ()
+    file: SingleFile | None = None
+    vae: Path | None = None
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
@@ -59,7 +63,14 @@ class Checkpoint:
         return self.family.text_encoders
 
     def has(self, part: str) -> bool:
-        return (self.path / part).is_dir()
+        """Whether there is a part; a single file never has tokenizers and a scheduler of its own."""
+        if self.file is not None:
+            return part in self.family.parts and self.file.has(part)
+        return self.folder(part).is_dir()
+
+    def folder(self, part: str) -> Path:
+        """Where a part's configuration lies."""
+        return self.vae if part == "vae" and self.vae is not None else self.path / part
 
     def load(self, part: str) -> Any:
         """Load "unet", a text encoder or "vae" in float32, in evaluation mode, without gradients.
@@ -82,7 +93,7 @@ class Checkpoint:
         Raises:
             ExportError: the weights do not match the configuration, or cannot be read.
         """
-        for name, tensor in read_tensors(self.weights(part)):
+        for name, tensor in self._stored(part):
             for adapter in self.adapters:
                 tensor = adapter.added(part, name, tensor)
             yield name, tensor
@@ -93,11 +104,11 @@ class Checkpoint:
         Raises:
             ExportError: they do not match.
         """
-        return match_weights(str(self.path / part), self.weight_files(part), self._build(part).state_dict())
+        return match_weights(str(self.folder(part)), self.weight_files(part), self._build(part).state_dict())
 
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of "unet", a text encoder or "vae"."""
-        return read_json(self.path / part / "config.json")
+        return read_json(self.folder(part) / "config.json")
 
     def tokenizer(self, folder: str = "tokenizer") -> PreTrainedTokenizerBase:
         """The tokenizer in "tokenizer", or of SDXL's second text encoder in "tokenizer_2".
@@ -154,7 +165,7 @@ class Checkpoint:
         Raises:
             ExportError: there are none, or several that may differ.
         """
-        return find_weights(self.path / part, "model" if part in self.text_encoders else "diffusion_pytorch_model")
+        return find_weights(self.folder(part), "model" if part in self.text_encoders else "diffusion_pytorch_model")
 
     def with_adapters(self, adapters: Sequence[str]) -> "Checkpoint":
         """This checkpoint with the adapters in files, each FILE or FILE:SCALE, added to its weights.
@@ -187,6 +198,16 @@ class Checkpoint:
             adapters=read,
         )
 
+    def in_file(self, part: str) -> SingleFile | None:
+        """The single file, if it holds this part."""
+        return None if part == "vae" and self.vae is not None else self.file
+
+    def _stored(self, part: str) -> Iterable[tuple[str, torch.Tensor]]:
+        file = self.in_file(part)
+        if file is None:
+            return read_tensors(self.weights(part))
+        return file.state(part, self._build(part), self.config(part)).items()
+
     def _build(self, part: str) -> Any:
         """The part as its configuration says, without weights."""
         config, cls = self.config(part), self.family.parts[part]
@@ -196,47 +217,84 @@ class Checkpoint:
                     return cls(CLIPTextConfig.from_dict(config))
                 return cls.from_config(config)  # type: ignore[attr-defined]
         except Exception as error:  # whatever a constructor makes of values of a wrong type
-            raise ExportError(f"{self.path / part} cannot be built by its config.json: {first_line(error)}") from error
+            raise ExportError(f"{self.folder(part)} cannot be built by its config.json: {first_line(error)}") from error
 
 
-def find_checkpoint(model: str, *, parts: tuple[str, ...] | None = None) -> Checkpoint:
-    """Find `model`: a local diffusers folder, or a hub id with a pinned revision, `OWNER/NAME@COMMIT`, and check it.
+def find_checkpoint(
+    model: str,
+    *,
+    parts: tuple[str, ...] | None = None,
+    config: Path | None = None,
+    vae: Path | None = None,
+) -> Checkpoint:
+    """Find `model` and check it: a local diffusers folder, a file of safetensors, or a hub id with a pinned revision,
+    `OWNER/NAME@COMMIT`.
 
     Args:
         parts: the folders that must be there, by default all of the model's family; a baseline needs its "unet" only.
             Text encoders, tokenizers and scheduler are used, and so checked, wherever they are.
+        config: the diffusers folder whose configurations and tokenizers a single file has.
+        vae: the folder of a VAE that takes the place of the checkpoint's, or of a checkpoint that has one.
 
     Raises:
         ExportError: there is none, it is not pinned, it is of a kind that memscan cannot export, its weights are
             pickles, do not match its configuration or are not finite, or its parts do not belong together.
     """
-    path, name, revision = locate(model)
-    unet = read_part(path, "unet", UNet2DConditionModel)
+    remarks = []
+    file, revision = None, None
+    if Path(model).is_file():
+        file = SingleFile(Path(model))
+        name = Path(model).stem
+        path, remark = configurations(file, config)
+        remarks.append(remark)
+    elif config is not None:
+        raise ExportError(f"{model} is no single file, and has configurations of its own: leave out --config {config}")
+    else:
+        path, name, revision = locate(model)
+    unet = read_part(path / "unet", "unet", UNet2DConditionModel)
     index = read_index(path)
     family = family_of(path, unet, index)
-    found = Checkpoint(name, revision, path, "", family)
+    if vae is not None:
+        vae = vae / "vae" if (vae / "vae").is_dir() else vae
+        remarks.append(f"vae: that of {vae}")
+    found = Checkpoint(name, revision, path, "", family, file=file, vae=vae)
     used = [part for part in family.parts if parts is None or part in parts or (part != "vae" and found.has(part))]
-    configs = {part: read_part(path, part, family.parts[part]) for part in used}
+    configs = {part: read_part(found.folder(part), part, family.parts[part]) for part in used}
     others = [part for part in (*family.tokenizers, "scheduler") if parts is None or found.has(part)]
     require_listed(path, index, [*used, *others])
     require_belonging(path, family, configs)
     if "scheduler" in others:
         found.schedule()
+        if file is not None:
+            file.require_prediction(found.prediction_type(), path)
     for part, encoder in zip(family.tokenizers, family.text_encoders, strict=True):
         if part in others:
             require_tokenizer(path / part, found.tokenizer(part), configs.get(encoder))
-    remarks = [size_remark(unet, family)]
-    weights = {part: found.weights(part) for part in used}
-    for part, matched in weights.items():
-        require_finite(str(path / part), matched)
-        remarks += [found.weight_files(part).remark, matched.remark]
-    files = [file for part in [*used, *others] for file in _texts(path / part)]
-    files += [file for part in used for file in found.weight_files(part).files]
+    remarks.append(size_remark(unet, family))
+    whole = {part: found.weights(part) for part in used if found.in_file(part) is None}
+    for part in used:
+        held = found.in_file(part)
+        require_finite(str(found.folder(part)) if held is None else f"{part} in {held.path}", found.tensors(part))
+        if part in whole:
+            remarks += [found.weight_files(part).remark, whole[part].remark]
+    files = [(part, each) for part in [*used, *others] for each in _texts(found.folder(part))]
+    files += [(part, each) for part in whole for each in found.weight_files(part).files]
     digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(f"{file.relative_to(path).as_posix()} {file_digest(file)}\n".encode())
+    for part, each in sorted(files, key=lambda pair: (pair[0], pair[1].name)):
+        digest.update(f"{part}/{each.name} {file_digest(each)}\n".encode())
+    if file is not None:
+        digest.update(f"{file_digest(file.path)}\n".encode())
     said = tuple(f"{name}: {remark}" for remark in remarks if remark)
     return dataclasses.replace(found, digest=digest.hexdigest(), remarks=said)
+
+
+def find_baseline(baseline: str, model: Checkpoint) -> Checkpoint:
+    """Find a less-trained checkpoint of `model`, of which only the denoiser must be there; see `find_checkpoint`.
+
+    One in a single file has the model's configurations: it must be of the same architecture in any case.
+    """
+    config = model.path if Path(baseline).is_file() else None
+    return find_checkpoint(baseline, parts=("unet",), config=config)
 
 
 def _texts(folder: Path) -> list[Path]:

@@ -39,15 +39,14 @@ def read_index(path: Path) -> dict[str, Any]:
     return index
 
 
-def read_part(path: Path, part: str, cls: type) -> dict[str, Any]:
-    """The checked configuration of a part that has weights.
+def read_part(folder: Path, part: str, cls: type) -> dict[str, Any]:
+    """The checked configuration in `folder` of a part that has weights.
 
     Raises:
         ExportError: the part is missing, is of another class than `cls`, or has a key that memscan cannot export.
     """
-    folder = path / part
     if not folder.is_dir():
-        raise ExportError(f"{path} is not a Stable Diffusion checkpoint: it has no folder {part}/")
+        raise ExportError(f"{folder.parent} is not a Stable Diffusion checkpoint: it has no folder {part}/")
     config = read_json(folder / "config.json")
     architectures = config.get("architectures")
     first = architectures[0] if isinstance(architectures, list) and architectures else "nothing"

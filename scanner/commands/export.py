@@ -25,6 +25,16 @@ from memscan.scanner.errors import UsageError
     "several times.",
 )
 @click.option("--baseline-without-lora", is_flag=True, help="The checkpoint without the --lora files is the baseline.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Diffusers folder whose configurations and tokenizers a MODEL in one file has.  [default: the one beside it]",
+)
+@click.option(
+    "--vae",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a VAE, or of a checkpoint that has one, in place of the model's.",
+)
 @click.option("--tangents", type=click.IntRange(1, 64), default=8, show_default=True, help="Tangents in one call.")
 @click.option(
     "--precision",
@@ -53,6 +63,8 @@ def command(
     baseline: str | None,
     loras: tuple[str, ...],
     baseline_without_lora: bool,
+    config: Path | None,
+    vae: Path | None,
     tangents: int,
     precision: Literal["fp32", "fp16", "bf16"],
     storage: Literal["float32", "float16"],
@@ -61,7 +73,8 @@ def command(
 ) -> None:
     """Turn a Stable Diffusion checkpoint into a bundle that `memscan run --model` scans.
 
-    MODEL is a local diffusers folder with safetensors weights, or a hub id pinned by a commit, OWNER/NAME@COMMIT.
+    MODEL is a local diffusers folder with safetensors weights, a whole model in one such file, or a hub id pinned by a
+    commit, OWNER/NAME@COMMIT.
     Needs the extra `memscan[export]`; the scan itself does not. Families: Stable Diffusion 1.x, 2.x and XL base,
     predicting eps or v.
 
@@ -75,7 +88,7 @@ def command(
         with quiet_libraries():
             from memscan.export.assemble import ExportOptions, export_bundle
             from memscan.export.certificate.prompts import PROMPTS, read_prompts
-            from memscan.export.checkpoint.checkpoint import find_checkpoint
+            from memscan.export.checkpoint.checkpoint import find_baseline, find_checkpoint
             from memscan.export.checkpoint.target import require_free
     except (ImportError, OSError) as error:  # OSError: a library that they load is missing
         from memscan.scanner.runtimes.failures import import_failure
@@ -90,11 +103,10 @@ def command(
         raise UsageError("--baseline and --baseline-without-lora contradict each other: give one of them")
     prompts = () if no_certify else PROMPTS if certify_prompts is None else read_prompts(certify_prompts)
     with quiet_libraries():
-        base = find_checkpoint(model)
-        if baseline_without_lora:
-            less_trained = dataclasses.replace(base, remarks=())
-        else:
-            less_trained = find_checkpoint(baseline, parts=("unet",)) if baseline else None
+        base = find_checkpoint(model, config=config, vae=vae)
+        less_trained = dataclasses.replace(base, remarks=()) if baseline_without_lora else None
+        if baseline is not None:
+            less_trained = find_baseline(baseline, base)
         export_bundle(
             base.with_adapters(loras),
             out,
