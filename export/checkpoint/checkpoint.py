@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from transformers import AutoTokenizer, CLIPTextConfig, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, CLIPTextConfig, CLIPTokenizer, PreTrainedTokenizerBase
 
 from memscan.export.checkpoint.adapter import Adapter, read_adapter
 from memscan.export.checkpoint.checks import (
@@ -28,7 +28,7 @@ from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.files import read_json, require_whole
 from memscan.export.checkpoint.hub import locate
 from memscan.export.checkpoint.module_names import adapter_names
-from memscan.export.checkpoint.schedule import read_schedule, read_scheduler
+from memscan.export.checkpoint.schedule import read_schedule, read_scheduler, scheduler_file
 from memscan.export.checkpoint.single_file import SingleFile, configurations
 from memscan.export.checkpoint.sizes import latent_size, size_remark
 from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
@@ -116,8 +116,11 @@ class Checkpoint:
         Raises:
             ExportError: it cannot be read.
         """
+        # Only its configuration says of what class a tokenizer is; a bare vocabulary is CLIP's, as a pipeline has it.
+        configured = (self.path / folder / "tokenizer_config.json").exists()
+        cls = AutoTokenizer if configured else CLIPTokenizer
         try:
-            return AutoTokenizer.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
+            return cls.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
         except Exception as error:  # a broken vocabulary raises whatever the tokenizers library does
             raise ExportError(f"{self.path / folder} cannot be loaded: {first_line(error)}") from error
 
@@ -156,8 +159,9 @@ class Checkpoint:
         Raises:
             ExportError: the schedule ends at zero signal, where eps says nothing about the image.
         """
-        file = self.path / "scheduler" / "scheduler_config.json"
-        return read_schedule(file, read_scheduler(self.path, read_index(self.path)), self.family.steps_offset)
+        return read_schedule(
+            scheduler_file(self.path), read_scheduler(self.path, read_index(self.path)), self.family.steps_offset
+        )
 
     def weight_files(self, part: str) -> WeightFiles:
         """The files that hold the weights of a part.
@@ -226,6 +230,7 @@ def find_checkpoint(
     parts: tuple[str, ...] | None = None,
     config: Path | None = None,
     vae: Path | None = None,
+    allow_unpinned: bool = False,
 ) -> Checkpoint:
     """Find `model` and check it: a local diffusers folder, a file of safetensors, or a hub id with a pinned revision,
     `OWNER/NAME@COMMIT`.
@@ -234,6 +239,7 @@ def find_checkpoint(
         parts: the folders that must be there, by default all of the model's family; a baseline needs its "unet" only.
             Text encoders, tokenizers and scheduler are used, and so checked, wherever they are.
         config: the diffusers folder whose configurations and tokenizers a single file has.
+        allow_unpinned: take a hub id by branch, tag or nothing; the commit is found, said and recorded.
         vae: the folder of a VAE that takes the place of the checkpoint's, or of a checkpoint that has one.
 
     Raises:
@@ -242,7 +248,7 @@ def find_checkpoint(
     """
     remarks = []
     file, revision = None, None
-    if Path(model).is_file():
+    if Path(model).is_file() and Path(model).name != "model_index.json":
         file = SingleFile(Path(model))
         name = Path(model).stem
         path, remark = configurations(file, config)
@@ -250,7 +256,9 @@ def find_checkpoint(
     elif config is not None:
         raise ExportError(f"{model} is no single file, and has configurations of its own: leave out --config {config}")
     else:
-        path, name, revision = locate(model)
+        path, name, revision = locate(model, allow_unpinned=allow_unpinned)
+        if revision is not None and revision not in model:
+            remarks.append(f"commit {revision}")
     unet = read_part(path / "unet", "unet", UNet2DConditionModel)
     index = read_index(path)
     family = family_of(path, unet, index)
@@ -271,6 +279,8 @@ def find_checkpoint(
         if part in others:
             require_tokenizer(path / part, found.tokenizer(part), configs.get(encoder))
     remarks.append(size_remark(unet, family))
+    if file is None and (path / "unet_ema").is_dir():
+        remarks.append("read from unet/, as a pipeline does, and not from unet_ema/, the average over its training")
     whole = {part: found.weights(part) for part in used if found.in_file(part) is None}
     for part in used:
         held = found.in_file(part)
@@ -288,13 +298,14 @@ def find_checkpoint(
     return dataclasses.replace(found, digest=digest.hexdigest(), remarks=said)
 
 
-def find_baseline(baseline: str, model: Checkpoint) -> Checkpoint:
+def find_baseline(baseline: str, model: Checkpoint, *, allow_unpinned: bool = False) -> Checkpoint:
     """Find a less-trained checkpoint of `model`, of which only the denoiser must be there; see `find_checkpoint`.
 
     One in a single file has the model's configurations: it must be of the same architecture in any case.
     """
-    config = model.path if Path(baseline).is_file() else None
-    return find_checkpoint(baseline, parts=("unet",), config=config)
+    one_file = Path(baseline).is_file() and Path(baseline).name != "model_index.json"
+    config = model.path if one_file else None
+    return find_checkpoint(baseline, parts=("unet",), config=config, allow_unpinned=allow_unpinned)
 
 
 def _texts(folder: Path) -> list[Path]:

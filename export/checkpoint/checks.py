@@ -124,8 +124,10 @@ def require_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, encoder:
     Raises:
         ExportError: it is another's, has a token too many, lacks a special one, or has a concept of several vectors.
     """
-    config = read_json(folder / "tokenizer_config.json")
-    check_keys(folder / "tokenizer_config.json", config, TOKENIZER)
+    file = folder / "tokenizer_config.json"
+    bare = not file.exists() and not file.is_symlink() and (folder / "vocab.json").is_file()
+    config = {} if bare else read_json(file)
+    check_keys(file, config, TOKENIZER)
     if config.get("tokenizer_class", CLASSES[0]) not in CLASSES:
         raise ExportError(f"{folder} holds a {config['tokenizer_class']}; memscan exports {' and '.join(CLASSES)}")
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):

@@ -35,6 +35,11 @@ from memscan.scanner.errors import UsageError
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of a VAE, or of a checkpoint that has one, in place of the model's.",
 )
+@click.option(
+    "--allow-unpinned",
+    is_flag=True,
+    help="Take hub ids by branch or tag, OWNER/NAME@BRANCH, or OWNER/NAME; the commit of today is recorded.",
+)
 @click.option("--tangents", type=click.IntRange(1, 64), default=8, show_default=True, help="Tangents in one call.")
 @click.option(
     "--precision",
@@ -65,6 +70,7 @@ def command(
     baseline_without_lora: bool,
     config: Path | None,
     vae: Path | None,
+    allow_unpinned: bool,
     tangents: int,
     precision: Literal["fp32", "fp16", "bf16"],
     storage: Literal["float32", "float16"],
@@ -103,10 +109,10 @@ def command(
         raise UsageError("--baseline and --baseline-without-lora contradict each other: give one of them")
     prompts = () if no_certify else PROMPTS if certify_prompts is None else read_prompts(certify_prompts)
     with quiet_libraries():
-        base = find_checkpoint(model, config=config, vae=vae)
+        base = find_checkpoint(model, config=config, vae=vae, allow_unpinned=allow_unpinned)
         less_trained = dataclasses.replace(base, remarks=()) if baseline_without_lora else None
         if baseline is not None:
-            less_trained = find_baseline(baseline, base)
+            less_trained = find_baseline(baseline, base, allow_unpinned=allow_unpinned)
         export_bundle(
             base.with_adapters(loras),
             out,

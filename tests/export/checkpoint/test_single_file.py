@@ -176,6 +176,12 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
         find_checkpoint(str(tmp_path / "model.gguf"))
 
 
+def test_a_link_that_leads_nowhere_is_an_unfinished_download(tmp_path: Path) -> None:
+    (tmp_path / "dreams.safetensors").symlink_to(tmp_path / "gone")
+    with pytest.raises(ExportError, match=r"unfinished download of .*dreams\.safetensors: its link leads nowhere"):
+        find_checkpoint(str(tmp_path / "dreams.safetensors"))
+
+
 def test_another_vae_takes_the_place_of_the_models(tiny_pipeline: Path, tiny_baseline: Path) -> None:
     """Given as its own folder or as a checkpoint that has it; nothing else is taken from there."""
     plain = find_checkpoint(str(tiny_pipeline))
