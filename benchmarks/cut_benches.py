@@ -3,28 +3,9 @@
 import dataclasses
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from testbed.captions import CAPTIONS, split_of
-from testbed.dataset import masks
-from testbed.graded.captions import COUNTS, graded
+from benchmarks.images import Image, graded_images, testbed_images
 from testbed.graded.train import START_NAME, folder_name
-from testbed.scanning import cover
 from testbed.tables import HOME
-
-LATENT = (16, 16)
-
-
-@dataclasses.dataclass(frozen=True)
-class Image:
-    """One image to be studied. `truth` [h, w] is the share of each latent cell that is memorized."""
-
-    prompt: str
-    kind: str
-    held_out: bool
-    truth: NDArray[np.float64]
-    seed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,17 +21,7 @@ class Bench:
 
 def testbed_bench(seed: int = 11) -> Bench:
     """The embedded model: attention at 8 x 8 and 4 x 4 only."""
-    images = tuple(
-        Image(
-            caption.prompt,
-            caption.kind,
-            split_of(caption) == "heldout",
-            cover(masks(caption).memorized, LATENT),
-            seed,
-        )
-        for caption in CAPTIONS
-    )
-    return Bench("testbed", HOME / "pipeline", HOME / "baseline", 1.5, images)
+    return Bench("testbed", HOME / "pipeline", HOME / "baseline", 1.5, testbed_images(seed))
 
 
 def graded_bench(work: Path, seed: int, dropout: int, share: float = 1.0) -> Bench:
@@ -61,16 +32,5 @@ def graded_bench(work: Path, seed: int, dropout: int, share: float = 1.0) -> Ben
         dropout: of captions, in percent.
         share: of the training.
     """
-    images = tuple(
-        Image(
-            one.prompt,
-            "none" if one.kind == "rare" else one.kind,
-            one.split == "heldout",
-            cover(masks(one.caption).memorized, LATENT),
-            seed=0,
-        )
-        for one in graded(seed)
-        if one.count in COUNTS[-3:]
-    )
     name = folder_name(seed, dropout, share)
-    return Bench(f"graded {name}", work / name, work / START_NAME, 1.5, images)
+    return Bench(f"graded {name}", work / name, work / START_NAME, 1.5, graded_images(seed))

@@ -40,8 +40,8 @@ from memscan.scanner.calibration.thresholds import best_threshold
 from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.settings import Probes
 from testbed.captions import SEEDS, Caption, of_kind, split_of
+from testbed.cells import cover
 from testbed.dataset import masks
-from testbed.scanning import cover
 from testbed.tables import HOME
 
 Eps = Callable[[Tensor], Tensor]

@@ -25,6 +25,7 @@ class NullRuntime:
 
     def __init__(self, bundle: Bundle, usual_batch: int, width: int = 64) -> None:
         self.usual_batch = usual_batch
+        self.loaded: Mapping[str, str] = {}
         self._latent_shape = bundle.latent_shape
         self._text_shape = bundle.text.tokenizers[0].max_length, width
         self._latents: dict[int, tuple[Array, Array]] = {}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from memscan.scanner.bundle import Bundle
+from memscan.scanner.calibration.record import find_calibration
 from memscan.scanner.errors import UsageError
 from memscan.scanner.input.columns import DEFAULT_COLUMNS, Columns
 from memscan.scanner.input.manifest import Manifest, open_manifest, prompt_manifest
@@ -13,7 +14,7 @@ from memscan.scanner.model_choice import choose_model
 from memscan.scanner.notes import note, warn
 from memscan.scanner.results.reader import Results, open_results
 from memscan.scanner.run.job import make_job
-from memscan.scanner.run.progress import Advance, show_progress
+from memscan.scanner.run.progress import Advance, show_progress, whole
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import Progress, run
 from memscan.scanner.settings import Derivative, Engine, Execution, Fit, ProbeKind, Provider, Sampler, Stream
@@ -44,6 +45,7 @@ def scan(
     threshold: float | None = None,
     smooth: int = Request.smooth,
     fit: Fit = Request.fit,
+    calibration: str | Path | None = None,
     engine: Engine = Execution.engine,
     provider: Provider = Execution.provider,
     batch_size: int | None = None,
@@ -59,8 +61,8 @@ def scan(
     Args:
         prompts: a list of prompts; or a manifest: a path, a folder or a glob, as `memscan run` takes it.
         model: a bundle, its folder, or "testbed". None is `MEMSCAN_MODEL`, `memscan.toml`, or else the toy model.
-        out: the folder of the results, in which a scan that was stopped goes on. None keeps them in a temporary folder
-            that vanishes with the returned object.
+        out: the folder of the results, or its URL in an object store, in which a scan that was stopped goes on. None
+            keeps them in a temporary folder that vanishes with the returned object.
         seeds: of every prompt of a list, one image for each; by default 0. A manifest has seeds of its own.
         columns: the manifest's columns by their names, and those to carry through.
         maps, images: keep whole maps, and the generated images.
@@ -68,6 +70,7 @@ def scan(
         derivative: the kind to measure by, one of the bundle's; None is its default.
         rng: the generator whose latents a seed gives, as in diffusers.
         metrics, score, mask_map, threshold, smooth, fit: as the options of `memscan run`.
+        calibration: its file; None is that of the model's folder, if it has one, and "none" is none.
         max_errors: stop when more images than this have failed.
         retry_errors: scan those images anew that failed before, in `out`; all others are kept.
         progress: is called with the numbers of images that are done and of all images, first and after every batch.
@@ -105,11 +108,22 @@ def scan(
         carry=columns.carry,
         fit=fit,
     )
+    calibrated = find_calibration(bundle, calibration)
+    if calibrated is not None:
+        note(calibrated.record.line())
     execution = Execution(batch_size=batch_size, threads=threads, provider=provider, engine=engine)
     kept = tempfile.TemporaryDirectory(prefix="memscan-") if out is None else None
     folder = out if kept is None else kept.name
     job = make_job(
-        manifest, bundle, request, execution, folder, max_errors=max_errors, retry_errors=retry_errors, warn=warn
+        manifest,
+        bundle,
+        request,
+        execution,
+        folder,
+        max_errors=max_errors,
+        retry_errors=retry_errors,
+        calibration=calibrated,
+        warn=warn,
     )
     run(job, note=note, progress=show_progress if progress is None else _calling(progress))
     return open_results(job.out, kept=kept)
@@ -142,14 +156,14 @@ def _calling(progress: Callable[[int, int], None]) -> Progress:
 
     @contextlib.contextmanager
     def calling(total: int, done: int) -> Iterator[Advance]:
-        finished = done
-        progress(finished, total)
+        finished = float(done)
+        progress(done, total)
 
-        def advance(count: int, errors: int) -> None:
+        def advance(count: float, errors: int) -> None:
             nonlocal finished
-            finished += count
-            if count:
-                progress(finished, total)
+            before, finished = whole(finished), finished + count
+            if whole(finished) != before:
+                progress(whole(finished), total)
 
         yield advance
 

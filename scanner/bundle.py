@@ -77,7 +77,9 @@ _MOST_CHANNELS, _LONGEST_SIDE = 1024, 1 << 14
 _MOST_PASSES = 1e6
 _LARGEST_SCALE = 1000.0
 _COLLAPSE = -1.0, 2.0
-"""Where thresholds can be, in the collapse unit."""
+"""Where thresholds of curvature can be, in the collapse unit."""
+_ANYWHERE = -1e6, 1e6
+"""Where those of other maps can be: squares of differences have no upper end."""
 
 _LARGEST_RECORD = 64 << 20
 
@@ -101,7 +103,8 @@ class Calibration:
 
     def __post_init__(self) -> None:
         check_map("map", self.map)
-        check_range("threshold", self.threshold, *_COLLAPSE)
+        is_curvature = self.map.startswith(("dh_", "h_"))
+        check_range("threshold", self.threshold, *(_COLLAPSE if is_curvature else _ANYWHERE))
         _check_settings(self.num_inference_steps, self.guidance_scale, self.probes)
 
 

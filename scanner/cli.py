@@ -12,8 +12,9 @@ import sys
 
 import click
 
+from memscan.scanner.commands.configured import PREFIX, configured
 from memscan.scanner.notes import LOGGER
-from memscan.scanner.process.log import logged_to
+from memscan.scanner.process.log import is_json, logged_to
 from memscan.scanner.process.outcome import outcome
 from memscan.scanner.process.signals import stop_on_signals
 from memscan.scanner.process.streams import guard_streams, lost_output
@@ -22,13 +23,18 @@ from memscan.scanner.terminal import is_terminal, printable_lines
 
 COMMANDS = {
     "run": "Scan a manifest of prompts: scores and masks to Parquet",
+    "status": "Say how far a run is: done, running, failed, how fast, until when",
     "eval": "Compare results with ground truth, or two results with one another",
     "verify": "Compare generated images with training images",
+    "flag": "Pick the memorized images of a sweep at a rate of false discoveries",
     "show": "Draw a contact sheet of results",
     "report": "Write a page on results, to be read in a browser",
     "top": "Print the images with the highest scores",
     "table": "Write results as CSV or for a spreadsheet",
     "diff": "Compare two results: what is newly flagged, and what no longer",
+    "calibrate": "Find a model's thresholds from prompts of which it memorizes nothing",
+    "doctor": "Say what this installation lacks, and how to get it",
+    "health": "Say by the exit code whether a run is alive",
     "demo": "Scan, evaluate and draw with the embedded model",
     "export": "Turn a diffusers checkpoint into a bundle",
     "build": "Build a bundle's TensorRT plans before a run needs them",
@@ -46,15 +52,14 @@ class _LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"memscan.scanner.commands.{cmd_name}")
-        command: click.Command = module.command
-        return command
+        return configured(module.command, COMMANDS)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": PREFIX})
 @click.version_option(package_name="memscan", message="memscan %(version)s")
 def cli() -> None:
     """Find whether, and where, a text-to-image diffusion model reproduces its training images.
@@ -105,6 +110,9 @@ def invoke(args: list[str] | None = None, *, dated: bool = False) -> int:
             line, code = outcome(error.__cause__ or KeyboardInterrupt(), command)
             LOGGER.error("%s", line)
         except click.ClickException as error:
+            if is_json():
+                LOGGER.error("error: %s", error.format_message())
+                return 2
             message = io.StringIO()
             error.show(file=message)
             click.echo(printable_lines(message.getvalue()), err=True, nl=False)

@@ -1,19 +1,18 @@
-"""Paths of this machine: a URL is refused before it becomes a folder of the name `s3:`."""
+"""Paths of this machine, where an object store will not do."""
 
-import re
 from pathlib import Path
 
 from memscan.scanner.errors import UsageError
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+from memscan.scanner.place import Url, place_of
 
 
 def local_path(text: str | Path) -> Path:
-    """The path `text`.
+    """The path `text`, or that of a URL file:///PATH.
 
     Raises:
-        UsageError: it is a URL, also one whose second slash a `Path` has swallowed.
+        UsageError: it is another URL.
     """
-    if _URL.match(str(text)):
-        raise UsageError(f"{text} is a URL: only paths of this machine are supported")
-    return Path(text)
+    place = place_of(text)
+    if isinstance(place, Url):
+        raise UsageError(f"{place} is a URL: only paths of this machine are supported here")
+    return place

@@ -23,6 +23,11 @@ def warn(text: str) -> None:
     LOGGER.warning("%s", text)
 
 
+def bars_are_welcome() -> bool:
+    """Whether bars may be drawn among the notes: not where they are objects for a machine."""
+    return somebody_listens() and not any(getattr(handler, "lines_only", False) for handler in LOGGER.handlers)
+
+
 def somebody_listens() -> bool:
     """Whether notes are heard: only then may progress be shown."""
     return LOGGER.isEnabledFor(logging.INFO)

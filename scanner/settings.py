@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-ProbeKind = Literal["hadamard", "rademacher"]
+ProbeKind = Literal["hadamard", "lattice", "rademacher"]
+"""How the probes tell coordinates apart; see `memscan.scanner.metrics.probes`."""
 Stream = Literal["cpu", "cuda"]
 Sampler = Literal["ddim", "dpmsolver++"]
 Engine = Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "torch"]
@@ -73,7 +74,7 @@ class Measurement:
     `steps` ascend. `metrics` are names of the catalogue, in its order; the mask is made of the map `mask_map`, the
     score is the column `score_name`. `moved` are the steps that are taken elsewhere than at the sampler's own timestep.
     `smooth` is the side of the mean filter that all maps pass, in cells, 1 for none; `references` are of the metrics
-    that need one.
+    that need one; `calibration` is the SHA-256 of the calibration that thresholds and p-values are taken from.
     """
 
     num_inference_steps: int
@@ -91,6 +92,7 @@ class Measurement:
     moved: tuple[Move, ...] = ()
     fit: Fit = "crop"
     derivative: Derivative = "exact"
+    calibration: str | None = None
     smooth: int = 1
     references: tuple[Reference, ...] = ()
 
@@ -120,6 +122,10 @@ class Execution:
     plans: Path | None = None
 
 
+_KEPT_BESIDE = ("save_maps", "save_images")
+"""What is kept beside the results may be asked for later: it changes no result."""
+
+
 def fingerprint_parts(bundle_digest: str, measurement: Measurement) -> dict[str, Any]:
     """The parts of a fingerprint as a flat dictionary, so that a mismatch can name its field.
 
@@ -127,6 +133,8 @@ def fingerprint_parts(bundle_digest: str, measurement: Measurement) -> dict[str,
     """
     parts: dict[str, Any] = {"bundle": bundle_digest}
     for key, value in measurement.to_json().items():
+        if key in _KEPT_BESIDE:
+            continue
         if isinstance(value, dict):
             parts.update({f"{key}.{inner}": inner_value for inner, inner_value in value.items()})
         elif value and isinstance(value, list) and isinstance(value[0], dict):

@@ -11,8 +11,9 @@ import numpy as np
 
 from memscan.scanner.results.reader import Results
 from testbed.captions import CAPTIONS
+from testbed.cells import cover
 from testbed.dataset import masks
-from testbed.scanning import cover, image_keys, prompts_of, step_indices
+from testbed.scanning import image_keys, prompts_of, step_indices
 
 REGIONS = ("memorized", "free", "intrinsic")
 

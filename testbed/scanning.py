@@ -1,11 +1,7 @@
-"""The testbed's own use of memscan: export checkpoints, scan a manifest, relate maps to masks."""
+"""The testbed's own use of memscan: export checkpoints, scan a manifest, find images in the results."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from memscan.export.assemble import ExportOptions, export_bundle
 from memscan.export.checkpoint.checkpoint import find_checkpoint
@@ -60,10 +56,3 @@ def prompts_of(results: Results) -> dict[int, str]:
     """The prompt of every manifest row."""
     table = results.rows(["row", "seed", "step_index", "prompt"])
     return dict(zip(table["row"].to_pylist(), table["prompt"].to_pylist(), strict=True))
-
-
-def cover(mask: NDArray[np.bool_], shape: Sequence[int]) -> NDArray[np.float64]:
-    """Share [h, w] of every latent cell that lies in `mask` [H, W]."""
-    height, width = shape
-    blocks = mask.reshape(height, mask.shape[0] // height, width, mask.shape[1] // width)
-    return blocks.mean(axis=(1, 3))

@@ -26,6 +26,18 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
     return merges
 
 
+def spelled_merges(words: list[str]) -> list[tuple[str, str]]:
+    """Merges that make each word one token, word after word: quick for thousands, where only whole words matter."""
+    ranks: dict[tuple[str, str], int] = {}
+    for word in words:
+        pieces = (*word[:-1], word[-1] + END_OF_WORD)
+        while len(pieces) > 1:
+            best = min(pairwise(pieces), key=lambda pair: ranks.get(pair, len(ranks)))
+            ranks.setdefault(best, len(ranks))
+            pieces = _merge(pieces, best)
+    return list(ranks)
+
+
 def _merge(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
     merged: list[str] = []
     for piece in word:
@@ -38,7 +50,11 @@ def _merge(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
 
 def build_tokenizer() -> CLIPTokenizer:
     """A CLIP tokenizer that knows every word of the captions, and spells all others."""
-    merges = learn_merges([word for caption in CAPTIONS for word in caption.prompt.split()])
+    return tokenizer_of(learn_merges([word for caption in CAPTIONS for word in caption.prompt.split()]))
+
+
+def tokenizer_of(merges: list[tuple[str, str]]) -> CLIPTokenizer:
+    """A CLIP tokenizer with these merges; what they do not make it spells."""
     letters = [*ALPHABET, *(letter + END_OF_WORD for letter in ALPHABET)]
     tokens = [*letters, *dict.fromkeys("".join(pair) for pair in merges), START, END]
     ids = {token: index for index, token in enumerate(tokens)}

@@ -21,8 +21,9 @@ from memscan.scanner.results.reader import Results
 from memscan.scanner.run.request import Request
 from memscan.scanner.settings import DERIVATIVES, Probes
 from testbed.captions import CAPTIONS
+from testbed.cells import cover
 from testbed.dataset import masks
-from testbed.scanning import cover, export, image_keys, prompts_of, scan, step_indices
+from testbed.scanning import export, image_keys, prompts_of, scan, step_indices
 from testbed.tables import HOME
 
 CHOICE = HOME / "calibration.json"

@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from numpy.typing import NDArray
 from torch.nn.functional import l1_loss, mse_loss
 
 from testbed.dataset import Pool
@@ -36,15 +38,22 @@ def to_tensor(pictures: object) -> torch.Tensor:
 def train_vae(pool: Pool, steps: int, seed: int) -> AutoencoderKL:
     """Train on a pool, and set the scaling factor that gives the latents unit variance."""
     torch.manual_seed(seed)
-    vae = new_vae().to(memory_format=torch.channels_last)
+    return fit_vae(new_vae(), pool.pictures, steps, seed)
+
+
+def fit_vae(
+    vae: AutoencoderKL, shown: NDArray[np.uint8], steps: int, seed: int, learning_rate: float = LEARNING_RATE
+) -> AutoencoderKL:
+    """Train an autoencoder in place on pictures [N, 64, 64, 3], and set its scaling factor; returns it, frozen."""
+    vae.to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0)
     for step in range(1, steps + 1):
         decay = 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min(1, step / 50) * decay
-        chosen = torch.randint(len(pool.pictures), (BATCH,), generator=generator)
-        pictures = to_tensor(pool.pictures[chosen.numpy()])
+            group["lr"] = learning_rate * min(1, step / 50) * decay
+        chosen = torch.randint(len(shown), (BATCH,), generator=generator)
+        pictures = to_tensor(shown[chosen.numpy()])
         posterior = vae.encode(pictures).latent_dist
         decoded = vae.decode(posterior.sample()).sample
         squared = mse_loss(decoded, pictures)
@@ -57,7 +66,7 @@ def train_vae(pool: Pool, steps: int, seed: int) -> AutoencoderKL:
         if step % 100 == 0:
             print(f"vae {step}/{steps}  mse {squared.item():.4f}", flush=True)
     vae.eval().requires_grad_(False)
-    sample = vae.encode(to_tensor(pool.pictures[:: max(1, len(pool.pictures) // 500)])).latent_dist.mode()
+    sample = vae.encode(to_tensor(shown[:: max(1, len(shown) // 500)])).latent_dist.mode()
     vae.register_to_config(scaling_factor=1 / sample.std().item())
     return vae
 

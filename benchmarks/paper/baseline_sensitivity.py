@@ -29,9 +29,9 @@ from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.sampling.schedule import noise_level
 from memscan.scanner.settings import Probes
 from testbed.captions import CAPTIONS, Caption, split_of
+from testbed.cells import cover
 from testbed.dataset import masks
 from testbed.regions import REGIONS
-from testbed.scanning import cover
 from testbed.tables import HOME
 from testbed.text import token_ids
 

@@ -28,8 +28,9 @@ from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.results.reader import Results
 from testbed.captions import CAPTIONS, Caption, split_of
+from testbed.cells import cover
 from testbed.dataset import masks
-from testbed.scanning import cover, image_keys, prompts_of, step_indices
+from testbed.scanning import image_keys, prompts_of, step_indices
 
 ORDER = ("h_cond", "dh_uncond", "dh_base", "ds_uncond", "ds_base")
 KINDS = ("local", "all")

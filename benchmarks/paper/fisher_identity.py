@@ -30,8 +30,9 @@ from memscan.scanner.evaluation.overlap import Interval, percentile_interval, re
 from memscan.scanner.results.reader import Results
 from memscan.scanner.sampling.schedule import Level, noise_level
 from testbed.captions import CAPTIONS
+from testbed.cells import cover
 from testbed.dataset import masks
-from testbed.scanning import cover, image_keys, prompts_of, step_indices
+from testbed.scanning import image_keys, prompts_of, step_indices
 
 COORDINATES = 16
 ORDINARY = 4

@@ -64,6 +64,10 @@ class TorchRuntime:
         return f"torch {torch.__version__} has CUDA, but finds no device: check the driver, or say --provider cpu"
 
     @property
+    def loaded(self) -> dict[str, str]:
+        return dict.fromkeys(self._plans, self.device)
+
+    @property
     def usual_batch(self) -> int:
         return 64 if self._on_cuda else 8
 

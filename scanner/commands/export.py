@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from memscan.scanner.commands.parameters import UnicodeText
 from memscan.scanner.errors import UsageError
 
 
@@ -62,6 +63,12 @@ from memscan.scanner.errors import UsageError
     "prompts that the model has memorized.  [default: a few built-in ones]",
 )
 @click.option("--no-certify", is_flag=True, help="Leave that comparison out: a scan then defaults to the exact one.")
+@click.option(
+    "--model-id",
+    type=UnicodeText(),
+    metavar="NAME",
+    help="What results call the model.  [default: the folder's or the hub's name]",
+)
 def command(
     model: str,
     out: Path,
@@ -76,6 +83,7 @@ def command(
     storage: Literal["float32", "float16"],
     certify_prompts: str | None,
     no_certify: bool,
+    model_id: str | None,
 ) -> None:
     """Turn a Stable Diffusion checkpoint into a bundle that `memscan run --model` scans.
 
@@ -93,13 +101,15 @@ def command(
 
         with quiet_libraries():
             from memscan.export.assemble import ExportOptions, export_bundle
-            from memscan.export.certificate.prompts import PROMPTS, read_prompts
+            from memscan.export.certificate.prompts import PROMPTS
             from memscan.export.checkpoint.checkpoint import find_baseline, find_checkpoint
             from memscan.export.checkpoint.target import require_free
     except (ImportError, OSError) as error:  # OSError: a library that they load is missing
         from memscan.scanner.runtimes.failures import import_failure
 
         raise import_failure("export", "memscan.export", error, 'pip install "memscan[export]"') from error
+    from memscan.scanner.input.prompts import read_prompts
+
     require_free(out)
     if no_certify and certify_prompts is not None:
         raise UsageError("--certify-prompts and --no-certify contradict each other: give one of them")
@@ -108,13 +118,16 @@ def command(
     if baseline_without_lora and baseline is not None:
         raise UsageError("--baseline and --baseline-without-lora contradict each other: give one of them")
     prompts = () if no_certify else PROMPTS if certify_prompts is None else read_prompts(certify_prompts)
+    if model_id is not None and (not model_id.strip() or not model_id.isprintable()):
+        raise UsageError("--model-id: expected a name in one line")
     with quiet_libraries():
         base = find_checkpoint(model, config=config, vae=vae, allow_unpinned=allow_unpinned)
         less_trained = dataclasses.replace(base, remarks=()) if baseline_without_lora else None
         if baseline is not None:
             less_trained = find_baseline(baseline, base, allow_unpinned=allow_unpinned)
+        checkpoint = base.with_adapters(loras)
         export_bundle(
-            base.with_adapters(loras),
+            checkpoint if model_id is None else dataclasses.replace(checkpoint, id=model_id),
             out,
             baseline=less_trained,
             options=ExportOptions(tangents=tangents, precision=precision, storage=storage, certify=prompts),

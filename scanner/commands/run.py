@@ -1,18 +1,24 @@
 """`memscan run`: scan a manifest of prompts."""
 
+import functools
+import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from memscan.scanner.commands.configured import configuration_file
 from memscan.scanner.commands.options import GroupedCommand
 from memscan.scanner.commands.run_options import EXECUTION, INPUT, MEASUREMENT, MODEL, OUTPUT, InputOptions
 from memscan.scanner.notes import note, warn
+from memscan.scanner.place import Place
 from memscan.scanner.run.request import Request
 from memscan.scanner.settings import Execution
 
 if TYPE_CHECKING:
+    from memscan.scanner.model_choice import ChosenModel
+    from memscan.scanner.run.estimate import Estimate
     from memscan.scanner.run.job import Job
     from memscan.scanner.run.runner import Summary
 
@@ -35,16 +41,23 @@ memscan: nothing to scan yet: give a manifest, or a prompt.
 def command(
     manifests: tuple[str, ...],
     given: InputOptions,
-    model: Path | None,
+    model: Place | None,
     require_model: bool,
     no_verify: bool,
     request: Request,
-    out: Path | None,
+    calibration: str | None,
+    out: Place | None,
     part_rows: int | None,
     execution: Execution,
     max_errors: int | None,
     retry_errors: bool,
+    share: str | None,
+    ray: str | None,
+    workers: int | None,
+    openmetrics: Path | None,
+    verify_outputs: bool,
     dry_run: bool,
+    measure: bool,
 ) -> int:
     """Scan the prompts of MANIFEST, and write scores and masks to Parquet.
 
@@ -55,18 +68,33 @@ def command(
 
     MANIFEST is a Parquet, CSV or JSONL file with a column `prompt`, and optionally `seed`, `id` and `image`; a text
     file with a prompt on each line; a folder of Parquet files; a glob; or `-`. Stopped at any moment, the same command
-    does the rest; with --retry-errors it scans those rows anew that failed. What is not said about the measurement, the
+    does the rest; with --retry-errors it scans those rows anew that failed. With --share, each of several machines does
+    its share of the parts; how many there are may change from run to run. What is not said about the measurement, the
     model's bundle decides.
     """
     if not manifests and not given.prompts:
         click.echo(_NOTHING_TO_SCAN, err=True)
         return 2
 
+    if measure and not dry_run:
+        raise click.UsageError("--measure is of a --dry-run")
+
+    from memscan.scanner.calibration.record import find_calibration
+    from memscan.scanner.fleet.ray import run_on_ray
     from memscan.scanner.model_choice import choose_model
     from memscan.scanner.run.job import make_job
     from memscan.scanner.run.runner import run
+    from memscan.scanner.run.share import WHOLE
+    from memscan.scanner.run.share_choice import choose_share
 
-    chosen = choose_model(model, require=require_model)
+    if ray is not None and share is not None:
+        raise click.UsageError("--ray hands out all shares: leave --share out")
+    if ray is not None and "-" in manifests:
+        raise click.UsageError("--ray reads the manifest on other machines: give it as a file, not as -")
+    if workers is not None and ray is None:
+        raise click.UsageError("--workers is for --ray")
+    own = WHOLE if share is None else choose_share(share, os.environ)
+    chosen = choose_model(model, require=require_model, file=configuration_file())
     if chosen.is_toy:
         how = "chosen" if chosen.named_by else "no --model given"
         warn(f"TOY MODEL: {how}: scanning the embedded toy, which knows only its own few captions")
@@ -74,23 +102,29 @@ def command(
     for text in manifest.remarks:
         note(text)
     bundle = chosen.open(verify=not no_verify)
-    job = make_job(
-        manifest,
-        bundle,
-        request,
-        execution,
-        out,
-        part_rows=part_rows,
-        verified=not no_verify,
-        max_errors=max_errors,
-        retry_errors=retry_errors,
-        warn=warn,
-    )
+    calibrated = find_calibration(bundle, calibration)
+    if calibrated is not None:
+        note(calibrated.record.line())
+    settings: dict[str, Any] = {
+        "part_rows": part_rows,
+        "share": own,
+        "verified": not no_verify,
+        "max_errors": max_errors,
+        "retry_errors": retry_errors,
+        "calibration": calibrated,
+        "openmetrics": openmetrics,
+        "verify_outputs": verify_outputs,
+    }
+    job = make_job(manifest, bundle, request, execution, out, **settings, warn=warn)
     if dry_run:
-        _describe(job)
+        _describe(job, measure)
         code = 0
     else:
-        summary = run(job, note=note)
+        if ray is None:
+            summary = run(job, note=note)
+        else:
+            make = functools.partial(_job_again, manifests, given, chosen, request, execution, job.out, settings)
+            summary = run_on_ray(make, ray, workers=workers, note=note)
         _report(job, summary)
         code = 3 if summary.total.error else 0
     if chosen.is_toy:
@@ -98,18 +132,44 @@ def command(
     return code
 
 
-def _describe(job: "Job") -> None:
+def _job_again(
+    manifests: tuple[str, ...],
+    given: InputOptions,
+    chosen: "ChosenModel",
+    request: Request,
+    execution: Execution,
+    out: Place,
+    settings: dict[str, Any],
+) -> "Job":
+    """The job, made on another machine: all that was to be said of it has been said."""
+    from memscan.scanner.run.job import make_job
+
+    bundle = chosen.open(verify=settings["verified"])
+    manifest = given.open(manifests, request.carry)
+    return make_job(manifest, bundle, request, execution, out, **settings, warn=lambda text: None)
+
+
+def _describe(job: "Job", measure: bool) -> None:
     from memscan.scanner.run.derivative import describe
     from memscan.scanner.run.measurement import measured_steps
     from memscan.scanner.run.runner import preview
 
-    outlook, measurement = preview(job), job.measurement
+    outlook, measurement = preview(job, measure=measure), job.measurement
     indices = ", ".join(str(step.index) for step in measurement.steps)
     census = outlook.census
     if not census.rows:
         note("dry run: the manifest has no rows, so there is nothing to scan")
         return
-    note(f"dry run: {census.rows} rows, {census.images} images, {census.rejected} of them cannot be scanned")
+    which = f" ({job.manifest.selection})" if job.manifest.selection else ""
+    note(f"dry run: {census.rows} rows{which}, {census.images} images, {census.rejected} of them cannot be scanned")
+    for reason in census.reasons:
+        note(f"cannot be scanned: {reason}")
+    found = outlook.found
+    if found.images:
+        note(
+            f"done already: {found.images} images, {found.ok} ok and {found.error} with errors; "
+            f"{max(census.images - found.images, 0)} are left"
+        )
     note(
         f"model {job.bundle.model_id}, {measurement.num_inference_steps} steps of {measurement.sampler}, guidance "
         f"{measurement.guidance_scale:g}, measured at step {indices} with "
@@ -123,7 +183,27 @@ def _describe(job: "Job") -> None:
     free = [name for name, passes in shares.items() if not passes]
     said = [*([f"for {', '.join(paid)}"] if paid else []), *([f"for nothing {', '.join(free)}"] if free else [])]
     note(f"of the measuring, {'; '.join(said)}")
+    if outlook.estimate is not None:
+        _say_estimate(outlook.estimate, max(census.images - census.rejected - found.ok, 0))
     note(f"would {'continue the run in' if outlook.resumes else 'write to'} {job.out}, by {outlook.device}")
+
+
+def _say_estimate(estimate: "Estimate", left: int) -> None:
+    from memscan.scanner.run.progress import duration
+
+    note(
+        f"measured on {estimate.images} images at once: {estimate.time_of(1):.3g} s an image, "
+        f"{_size(estimate.memory)} of memory, {_size(estimate.disk_of(1))} on disk an image"
+    )
+    note(f"estimated for {left} images: {duration(estimate.time_of(left))}, {_size(estimate.disk_of(left))} on disk")
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
 
 
 def _report(job: "Job", summary: "Summary") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memscan.scanner.commands.options import all_of, choice, gathered, grouped, plans_option
-from memscan.scanner.commands.parameters import LocalPath, UnicodeText
+from memscan.scanner.commands.parameters import AnyPlace, LocalPath, UnicodeText
 from memscan.scanner.run.request import Request
 from memscan.scanner.settings import Derivative, Engine, Execution, Fit, ProbeKind, Provider, Sampler, Stream
 
@@ -34,6 +34,9 @@ class InputOptions:
     delimiter: str | None
     encoding: str | None
     image_root: Path | None
+    limit: int | None
+    sample: int | None
+    sample_seed: int | None
 
     def open(self, manifests: tuple[str, ...], carry: tuple[str, ...]) -> "Manifest":
         """The manifest, or that of the prompts given in its place.
@@ -42,6 +45,16 @@ class InputOptions:
             click.UsageError: options that do not go together.
             UsageError: as `open_manifest`.
         """
+        manifest = self._whole(manifests, carry)
+        if self.limit is not None:
+            manifest = manifest.first(self.limit)
+        if self.sample is not None:
+            manifest = manifest.sample(self.sample, self.sample_seed or 0)
+        elif self.sample_seed is not None:
+            raise click.UsageError("--sample-seed is of a --sample: say how many rows")
+        return manifest
+
+    def _whole(self, manifests: tuple[str, ...], carry: tuple[str, ...]) -> "Manifest":
         from memscan.scanner.input.columns import Columns
         from memscan.scanner.input.manifest import open_manifest, prompt_manifest
         from memscan.scanner.input.reading import Reading
@@ -104,30 +117,30 @@ INPUT: Decorator = all_of(
         metavar="DIR",
         help="Where image paths start, and what they cannot leave  [default: folder of the manifest's file]",
     ),
+    _input("--limit", type=click.IntRange(1), metavar="N", help="Scan the first N rows; with a larger N, go on"),
+    _input("--sample", type=click.IntRange(1), metavar="N", help="Scan N rows, chosen at random from all or the first"),
+    _input("--sample-seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Which of them  [default: 0]"),
 )
+
+NO_VERIFY: Decorator = _model("--no-verify", is_flag=True, help="Take the bundle's files as they are, altered or not")
 
 MODEL: Decorator = all_of(
     _model(
         "--model",
-        type=LocalPath(),
-        metavar="DIR|testbed",
+        type=AnyPlace(),
+        metavar="DIR|URL|testbed",
         help="Bundle made by `memscan export`  [default: MEMSCAN_MODEL, memscan.toml, else the toy model testbed]",
     ),
     _model("--require-model", is_flag=True, help="Fail where no model is named, rather than scan the toy"),
-    _model("--no-verify", is_flag=True, help="Take the bundle's files as they are, altered or not"),
+    NO_VERIFY,
+    _model(
+        "--calibration",
+        metavar="FILE|none",
+        help="Made by `memscan calibrate`  [default: calibration.json of the bundle, if there]",
+    ),
 )
 
-MEASUREMENT: Decorator = all_of(
-    gathered("request", Request),
-    _input(
-        "--carry",
-        type=UnicodeText(),
-        multiple=True,
-        callback=_distinct,
-        metavar="COLUMN",
-        help="Carry a column through to the results (repeatable)",
-    ),
-    _measurement("--step", "steps", type=int, multiple=True, metavar="N", help="Measure at this step (repeatable)"),
+SETTINGS: Decorator = all_of(
     _measurement(
         "--timestep", "timesteps", type=int, multiple=True, metavar="T", help="Or at this timestep (repeatable)"
     ),
@@ -177,6 +190,21 @@ MEASUREMENT: Decorator = all_of(
         metavar="N",
         help="Mean of N x N cells in place of each, N odd: thresholds do not carry over  [default: 1, as it is]",
     ),
+)
+"""What a calibration can speak for, and a run be told."""
+
+MEASUREMENT: Decorator = all_of(
+    gathered("request", Request),
+    _input(
+        "--carry",
+        type=UnicodeText(),
+        multiple=True,
+        callback=_distinct,
+        metavar="COLUMN",
+        help="Carry a column through to the results (repeatable)",
+    ),
+    _measurement("--step", "steps", type=int, multiple=True, metavar="N", help="Measure at this step (repeatable)"),
+    SETTINGS,
     _measurement("--threshold", type=float, metavar="VALUE", help="Where the mask begins  [default: as calibrated]"),
     _measurement(
         "--fit",
@@ -190,7 +218,7 @@ MEASUREMENT: Decorator = all_of(
 )
 
 OUTPUT: Decorator = all_of(
-    _output("--out", type=LocalPath(), metavar="DIR", help="Output folder  [default: NAME.memscan]"),
+    _output("--out", type=AnyPlace(), metavar="DIR|URL", help="Output folder  [default: NAME.memscan]"),
     _output(
         "--part-rows",
         type=click.IntRange(1),
@@ -200,7 +228,7 @@ OUTPUT: Decorator = all_of(
     click.option("--shard-rows", hidden=True, expose_value=False, callback=_renamed),
 )
 
-EXECUTION: Decorator = all_of(
+DEVICE: Decorator = all_of(
     gathered("execution", Execution),
     _execution(
         "--engine", type=choice(Engine), default=Execution.engine, show_default=True, help="What runs the graphs"
@@ -218,7 +246,26 @@ EXECUTION: Decorator = all_of(
         "--provider", type=choice(Provider), default=Execution.provider, help="Device  [default: CUDA if there]"
     ),
     plans_option(_execution),
+)
+
+EXECUTION: Decorator = all_of(
+    DEVICE,
     _execution("--max-errors", type=click.IntRange(0), metavar="N", help="Stop when more than N images failed"),
     _execution("--retry-errors", is_flag=True, help="Scan those rows anew that failed before, and keep all others"),
+    _execution(
+        "--share",
+        metavar="I/N|auto[/N]",
+        help="Do the share I of N, from 0; auto: as a Kubernetes Job (auto/N) or a Slurm array numbers it",
+    ),
+    _execution("--ray", metavar="ADDRESS", help="Let a Ray cluster do it: HOST:PORT, ray://HOST:PORT, auto, or local"),
+    _execution("--workers", type=click.IntRange(1), metavar="N", help="Of --ray  [default: one for each GPU, or CPU]"),
+    _execution("--verify-outputs", is_flag=True, help="Read maps and images that are there whole: finds flipped bits"),
+    _execution(
+        "--openmetrics",
+        type=LocalPath(),
+        metavar="FILE",
+        help="Write how far the run is there, for Prometheus's textfile collector: FILE.prom",
+    ),
     _execution("--dry-run", is_flag=True, help="Check manifest and model, say what would be done, and stop"),
+    _execution("--measure", is_flag=True, help="With --dry-run: scan a batch, to estimate time, memory and disk"),
 )

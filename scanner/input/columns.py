@@ -7,11 +7,11 @@ of a name that was asked for comes first; two columns that fit equally well are 
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from memscan.scanner.errors import ManifestError
 from memscan.scanner.input.rows import parsed_seed
+from memscan.scanner.place import Place
 from memscan.scanner.terminal import brief, listed
 
 ROLES = ("prompt", "seed", "id", "image")
@@ -60,7 +60,7 @@ class Columns:
     id: str | None = None
     image: str | None = None
 
-    def resolve(self, path: Path, names: Sequence[str], partitions: Mapping[str, str | None]) -> Used:
+    def resolve(self, path: Place, names: Sequence[str], partitions: Mapping[str, str | None]) -> Used:
         """Find the columns of a file that has the columns `names`, and `partitions` in its folders' names.
 
         Raises:
@@ -115,7 +115,7 @@ def fold(name: str) -> str:
 
 
 class _Names:
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
+    def __init__(self, path: Place, names: Sequence[str]) -> None:
         self._path = path
         self.names = names
         self._counts = Counter(names)

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-from memscan.scanner.errors import ManifestError
+from memscan.scanner.errors import ManifestError, UsageError
 from memscan.scanner.input.formats import STDIN, SUFFIXES
 from memscan.scanner.input.input_file import OF_THE_PATH
+from memscan.scanner.place import Place, Url, is_url, place_of
 from memscan.scanner.terminal import brief
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _OF_A_RUN = {"results", "maps", "images"}
 _LOOKED_AT = 10_000  # folders, for advice
@@ -30,35 +30,39 @@ _LOOKED_AT = 10_000  # folders, for advice
 class Found:
     """The paths of a manifest's files, `STDIN` among them, and what is to be said of those left out."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[Place, ...]
     remarks: tuple[str, ...] = ()
 
 
 def find_files(manifests: Sequence[str]) -> Found:
-    """The files of a manifest, sorted; all of them exist and are regular files.
+    """The files of a manifest, sorted; all of them exist and are regular files, or objects of an object store.
 
     Raises:
         ManifestError: there is nothing at one of `manifests`, or it is something else.
+        EnvironmentFailed: one is in an object store, which cannot be spoken to.
     """
-    paths: dict[Path, Path] = {}
+    paths: dict[Place, Place] = {}
     remarks: list[str] = []
     for manifest in manifests:
-        what = _left_out_of_several(Path(manifest)) if len(manifests) > 1 else None
+        what = _left_out_of_several(Path(manifest)) if len(manifests) > 1 and not is_url(manifest) else None
         if what is not None:
             remarks.append(f"left out: {manifest}, {what}")
             continue
         found = _find(manifest)
         remarks += found.remarks
         for path in found.paths:
-            if path.absolute() in paths:
+            one = path if isinstance(path, Url) else path.absolute()
+            if one in paths:
                 remarks.append(f"{path} is named twice, and read once")
-            paths.setdefault(path.absolute(), path)
+            paths.setdefault(one, path)
     if not paths:
         raise ManifestError("none of the files that are named is a manifest: all are hidden, or runs of memscan")
+    if len({isinstance(path, Url) for path in paths}) > 1:
+        raise ManifestError("a manifest is on this machine or in an object store, but both are named: name one")
     return Found(tuple(sorted(paths.values())), tuple(remarks))
 
 
-def partitions_of(path: Path) -> Mapping[str, str | None]:
+def partitions_of(path: Place) -> Mapping[str, str | None]:
     """The columns that the folders on the way to a file are, as Hive names them; their values are text."""
     named = (part.partition("=") for part in path.parent.parts)
     return {
@@ -85,9 +89,14 @@ def _find(manifest: str) -> Found:
         raise ManifestError("the name of a manifest is empty")
     if manifest == str(STDIN):
         return Found((STDIN,))
-    if _URL.match(manifest):
-        raise ManifestError(f"{manifest} is a URL, which is not supported: copy the files, and name a local path")
-    path = Path(manifest)
+    try:
+        path = place_of(manifest) if is_url(manifest) else Path(manifest)
+    except UsageError as error:
+        raise ManifestError(str(error)) from error
+    if isinstance(path, Url):
+        from memscan.scanner.input.remote_files import find_objects
+
+        return Found(find_objects(path))
     match _kind(path):
         case "file":
             return Found((path,))
@@ -97,7 +106,7 @@ def _find(manifest: str) -> Found:
             raise ManifestError(f"{manifest} is neither a file nor a folder: pipe it, and say -")
     if not glob.has_magic(manifest):
         raise ManifestError(f"no such manifest: {manifest}")
-    return _matching(manifest)
+    return _matching(str(path))
 
 
 def _in_folder(folder: Path) -> Found:

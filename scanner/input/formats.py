@@ -8,6 +8,7 @@ from memscan.scanner.input.columns import Columns, fold
 from memscan.scanner.input.input_file import InputFile
 from memscan.scanner.input.reading import Reading
 from memscan.scanner.input.text_lines import encoding_of, lines_of
+from memscan.scanner.place import Place
 
 SUFFIXES = {
     ".parquet": "parquet",
@@ -25,7 +26,7 @@ STDIN = Path("-")
 _SPREADSHEETS = {".xlsx", ".xlsm", ".xls", ".ods", ".numbers"}
 
 
-def check_name(path: Path) -> None:
+def check_name(path: Place) -> None:
     """Check that a file's name says what it holds.
 
     Raises:

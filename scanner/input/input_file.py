@@ -1,4 +1,4 @@
-"""One file of a manifest, wherever its bytes lie: on a disk, or come from standard input.
+"""One file of a manifest, wherever its bytes lie: on a disk or in an object store, or come from standard input.
 
 It is opened here and nowhere else, so that no library takes its name for a URL or a pattern.
 """
@@ -11,10 +11,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import IO
 
 from memscan.scanner.errors import ManifestError
+from memscan.scanner.place import Place, Url
 
 OF_THE_PATH = {
     errno.ENOENT,
@@ -36,8 +36,8 @@ OF_THE_PATH = {
 class InputFile:
     """`folder` is where image paths start; `partitions` are the `name=value` folders that the file lies in."""
 
-    path: Path
-    folder: Path
+    path: Place
+    folder: Place
     format: str
     partitions: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
     spool: IO[bytes] | None = dataclasses.field(default=None, compare=False)
@@ -50,6 +50,8 @@ class InputFile:
         """
         if self.spool is not None:
             return io.BufferedReader(_Spooled(self.spool))
+        if isinstance(self.path, Url):
+            return _open_object(self.path)
         try:
             return io.BufferedReader(io.FileIO(os.fspath(self.path)))
         except OSError as error:
@@ -71,6 +73,16 @@ def spooled_stdin() -> IO[bytes]:
     shutil.copyfileobj(sys.stdin.buffer, spool)
     spool.flush()
     return spool
+
+
+def _open_object(path: Url) -> io.BufferedReader:
+    from memscan.scanner.objects.client import objects_at
+    from memscan.scanner.objects.stream import open_object
+
+    try:
+        return open_object(objects_at(path.top), path.key)
+    except (FileNotFoundError, PermissionError) as error:
+        raise ManifestError(f"{path} cannot be read ({error.strerror})") from error
 
 
 class _Spooled(io.RawIOBase):

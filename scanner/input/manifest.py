@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from memscan.scanner.errors import ManifestError
 from memscan.scanner.input.columns import DEFAULT_COLUMNS, MAX_NAMES, ROLES, Columns, Used
@@ -25,7 +27,9 @@ from memscan.scanner.input.names import name_of
 from memscan.scanner.input.parquet import ParquetSource
 from memscan.scanner.input.reading import DEFAULT_READING, Reading
 from memscan.scanner.input.rows import RawRow, parse_row
+from memscan.scanner.input.sampling import sample_rows
 from memscan.scanner.input.text_file import TextSource
+from memscan.scanner.place import Place
 from memscan.scanner.samples import Rejected
 
 
@@ -48,11 +52,15 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Census:
-    """How much there is to do: `images` counts (row, seed) pairs, and `rejected` those among them known to be bad."""
+    """How much there is to do: `images` counts (row, seed) pairs, and `rejected` those among them known to be bad.
+
+    `reasons` say why, of the first few rows.
+    """
 
     rows: int
     images: int
     rejected: int
+    reasons: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +69,7 @@ class Manifest:
 
     `name` is safe as a file's name and another one for each manifest, as `names` says. `unused` are the names of the
     columns that nothing reads, and `remarks` the lines that the user should read of them and of what was left out.
+    `sampled` are the indices, ascending, of the rows that were chosen, if some were, and `selection` says how.
     """
 
     name: str
@@ -71,9 +80,37 @@ class Manifest:
     sources: tuple[Source, ...] = ()
     unused: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    sampled: NDArray[np.int64] | None = None
+    selection: str = ""
+
+    def first(self, count: int) -> "Manifest":
+        """The manifest that ends after `count` rows: with more of them, it goes on as one that has grown."""
+        return dataclasses.replace(self, num_rows=min(count, self.num_rows))
+
+    def sample(self, count: int, seed: int) -> "Manifest":
+        """The manifest of `count` of its rows, chosen at random; they keep their indices."""
+        return dataclasses.replace(
+            self,
+            num_rows=min(count, self.num_rows),
+            sampled=sample_rows(self.num_rows, count, seed),
+            selection=f"{count} of {self.num_rows} rows by seed {seed}",
+        )
+
+    def index(self, place: int) -> int:
+        """The index in the whole manifest of the row at a place of this one."""
+        return place if self.sampled is None else int(self.sampled[place])
+
+    def place(self, index: int) -> int:
+        """The inverse of `index`; of a row that was not chosen, the place where it would be."""
+        return index if self.sampled is None else int(np.searchsorted(self.sampled, index))
+
+    @property
+    def one_image_a_row(self) -> bool:
+        """Whether every row has one image, whatever it holds: nothing says seeds."""
+        return (self.seeds is None or len(self.seeds) == 1) and not any("seed" in one.used for one in self.sources)
 
     def rows(self, start: int = 0, stop: int | None = None, *, images: bool = True) -> Iterator[RawRow]:
-        """The rows from `start` to before `stop` (default: the end) in order; what lies outside is not read.
+        """The rows at the places from `start` to before `stop` (default: the end); what lies outside is not read.
 
         Args:
             images: False leaves images unread.
@@ -82,6 +119,19 @@ class Manifest:
             ManifestError: a row group cannot be read, or a file has changed since the manifest was opened.
         """
         stop = self.num_rows if stop is None else min(stop, self.num_rows)
+        if self.sampled is None:
+            yield from self._whole(start, stop, images)
+        elif start < stop:
+            wanted = self.sampled[start:stop]
+            span = range(int(wanted[0]), int(wanted[-1]) + 1)
+            chosen = set(wanted.tolist())
+            yield from (
+                raw
+                for index, raw in zip(span, self._whole(span.start, span.stop, images), strict=True)
+                if index in chosen
+            )
+
+    def _whole(self, start: int, stop: int, images: bool) -> Iterator[RawRow]:
         for prompt in self.prompts[start:stop]:
             yield RawRow(Path(), prompt=prompt, seed=None if self.seeds is None else list(self.seeds))
         first = len(self.prompts)
@@ -98,8 +148,8 @@ class Manifest:
             ManifestError: as `rows`.
         """
         images = rejected = 0
-        for index, raw in enumerate(self.rows()):
-            items = parse_row(index, raw, read_image=False).items
+        for place, raw in enumerate(self.rows()):
+            items = parse_row(self.index(place), raw, read_image=False).items
             images += len(items)
             rejected += sum(isinstance(item, Rejected) for item in items)
         return Census(self.num_rows, images, rejected)
@@ -142,7 +192,7 @@ def prompt_manifest(prompts: tuple[str, ...], seeds: tuple[int, ...] | None = No
     return Manifest("prompts", len(prompts), {}, prompts=prompts, seeds=seeds)
 
 
-def _input_file(path: Path, columns: Columns, reading: Reading) -> InputFile:
+def _input_file(path: Place, columns: Columns, reading: Reading) -> InputFile:
     is_stdin = path == STDIN
     if not is_stdin and reading.format is None:
         check_name(path)

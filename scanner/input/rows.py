@@ -10,13 +10,13 @@ import decimal
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from memscan.scanner.errors import RowError
 from memscan.scanner.input.image_files import MAX_IMAGE, read_image_file
+from memscan.scanner.place import Place
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.terminal import brief, printable
 
@@ -46,7 +46,7 @@ class RawRow:
     Arrow types, so that no value changes on its way to the results.
     """
 
-    folder: Path
+    folder: Place
     prompt: Any = None
     seed: Any = None
     id: Any = None
@@ -187,7 +187,7 @@ def _identity(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _image(value: Any, folder: Path, read: bool) -> bytes | None:
+def _image(value: Any, folder: Place, read: bool) -> bytes | None:
     """Encoded bytes from bytes, a path, or the `{bytes, path}` pair that Hugging Face datasets store."""
     if isinstance(value, dict):
         value = _member(value)

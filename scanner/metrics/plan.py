@@ -165,6 +165,10 @@ class Price:
     tangents_per_call: int
     passes_per_call: float
 
+    @property
+    def total(self) -> float:
+        return self.sampling + self.measuring
+
     def __str__(self) -> str:
         return (
             f"{self.sampling:g} to sample, about {self.measuring:.0f} to measure (by count {self.passes_per_call:.3g} "

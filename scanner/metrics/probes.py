@@ -1,8 +1,13 @@
 """The fixed probe vectors of a run, entries +-1, for the diagonal estimate (1/K) sum_k v_k * (J v_k).
 
-`hadamard` colours the coordinates by channel x spatial tile and sets v_k(i) = H[k, colour(i)] r(i): Jacobian terms that
-join *different* colours cancel exactly, those within a colour are randomised by the signs r. Neighbours disturb each
-other most, above all the channels of one pixel, so these get different colours first. `rademacher` draws r K times.
+`hadamard` and `lattice` colour the coordinates and set v_k(i) = H[k, colour(i)] r(i): Jacobian terms that join
+*different* colours cancel exactly, those within a colour are randomised by the signs r. Neighbours disturb each other
+most, above all the channels of one pixel. `hadamard` tells channels apart first and then pixels, by a spatial tile;
+`lattice` lets coordinates of one colour differ in channel and place at once, so that they lie farther apart:
+
+    colour = channel + (K / 2) y + (K / 4) x  mod K,    for K = 2 channel + y + x  mod 2
+
+`rademacher` draws r K times. docs/probes.md has what each is worth.
 
 Signs come from `RandomState`, whose streams numpy has frozen: the same probes for the same seed, for ever.
 """
@@ -50,20 +55,26 @@ def make_probes(probes: Probes, latent_shape: tuple[int, int, int]) -> NDArray[n
         raise UsageError(f"probe seed {probes.seed} is outside [0, 2^32)")
     if probes.kind == "rademacher":
         return _random_signs(probes.seed, (probes.count, *latent_shape))
-    counts = hadamard_counts(latent_shape[0])
+    lattice = probes.kind == "lattice"
+    counts = (lattice_counts if lattice else hadamard_counts)(latent_shape[0])
     if probes.count not in counts:
         known = ", ".join(map(str, counts))
         raise UsageError(
-            f"no Hadamard colouring of {latent_shape[0]} channels has {probes.count} probes: "
-            f"use {known} probes, or rademacher for any number"
+            f"no {'lattice' if lattice else 'Hadamard'} colouring of {latent_shape[0]} channels has {probes.count} "
+            f"probes: use {known} probes, or rademacher for any number"
         )
-    colour = _colours(latent_shape, probes.count)
+    colour = (_lattice_colours if lattice else _colours)(latent_shape, probes.count)
     return _hadamard(probes.count)[:, colour] * _random_signs(probes.seed, latent_shape)
 
 
 def hadamard_counts(channels: int) -> tuple[int, ...]:
     """The numbers of Hadamard probes that suit this many channels, ascending."""
     return tuple(_channel_colours(channels) * spatial for spatial in _TILES)
+
+
+def lattice_counts(channels: int) -> tuple[int, ...]:
+    """The numbers of lattice probes that suit this many channels, ascending: four pixels' channels at most."""
+    return tuple(2**power for power in range(1, (4 * _channel_colours(channels)).bit_length()))
 
 
 def _channel_colours(channels: int) -> int:
@@ -76,6 +87,12 @@ def _colours(latent_shape: tuple[int, int, int], count: int) -> NDArray[np.intp]
     height, width = _TILES[spatial]
     tile = (y + x) % 2 if spatial == 2 else y % height * width + x % width
     return channel * spatial + tile
+
+
+def _lattice_colours(latent_shape: tuple[int, int, int], count: int) -> NDArray[np.intp]:
+    channel, y, x = np.indices(latent_shape)
+    of_place = y + x if count == 2 else count // 2 * y + count // 4 * x
+    return (channel + of_place) % count
 
 
 def _hadamard(size: int) -> NDArray[np.float32]:

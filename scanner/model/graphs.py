@@ -4,7 +4,7 @@ Latents, text encodings and tangents are values of the runtime, on its device. W
 is uploaded once and kept, so that a step of a trajectory copies nothing between host and device.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +38,8 @@ class Graphs:
         self._bundle = bundle
         self._runtime = runtime
         self._constants: dict[tuple[float, tuple[int, ...]], Value] = {}
+        self.called: Callable[[], None] = lambda: None
+        """Is called after every call of the denoiser, whose answer may still be on its way."""
 
     @property
     def device(self) -> str:
@@ -48,6 +50,11 @@ class Graphs:
     def remark(self) -> str | None:
         """What the user should know about the device, in one line, if there is something."""
         return self._runtime.remark
+
+    @property
+    def loaded(self) -> Mapping[str, str]:
+        """What each graph that has been run so far really runs on."""
+        return self._runtime.loaded
 
     @property
     def usual_batch(self) -> int:
@@ -94,7 +101,9 @@ class Graphs:
             "previous_denoised": previous_denoised,
             **{name: self._constant(value) for name, value in scalars.items()},
         }
-        return StepAnswer(**self._runtime.run(graph_names.STEP, inputs))
+        answer = StepAnswer(**self._runtime.run(graph_names.STEP, inputs))
+        self.called()
+        return answer
 
     def measure(
         self,
@@ -113,6 +122,7 @@ class Graphs:
         inputs = {"sample": sample, **self._level(level, sample), **cond, "tangents": tangents}
         graph = graph_names.measure(derivative)
         outputs = self._runtime.run(graph_names.of_baseline(graph) if baseline else graph, inputs)
+        self.called()
         return outputs["eps"], outputs["v_dot_jv"]
 
     def observe(self, sample: Value, level: Level, cond: Mapping[str, Value]) -> dict[str, Value]:

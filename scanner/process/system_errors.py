@@ -5,6 +5,7 @@ import errno
 from memscan.scanner.errors import EnvironmentFailed, MemscanError, OutOfMemory, UsageError
 
 _DISK = "mend the disk or device, then run the same command again"
+_REMOTE = "see that the object store can be reached, then run the same command again"
 _OPEN_FILES = "raise the limit of open files (ulimit -n), then run the same command again"
 _PERMISSION = "allow it, or choose another place"
 _CHOOSE = "choose another name"
@@ -16,6 +17,7 @@ ADVICE: dict[int, tuple[type[MemscanError], str]] = {
     errno.EFBIG: (EnvironmentFailed, _DISK),
     errno.ENXIO: (EnvironmentFailed, _DISK),
     errno.ENODEV: (EnvironmentFailed, _DISK),
+    getattr(errno, "EREMOTEIO", -1): (EnvironmentFailed, _REMOTE),
     errno.ESTALE: (EnvironmentFailed, _DISK),
     errno.ENOTCONN: (EnvironmentFailed, _DISK),
     errno.ETIMEDOUT: (EnvironmentFailed, _DISK),

@@ -1,6 +1,8 @@
 """From scanned and rejected samples to record batches of the results table, column by column."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from memscan.scanner.results.masks import mask_of, shares, summarize
+from memscan.scanner.results.p_values import CleanScores
 from memscan.scanner.results.rle import encode
 from memscan.scanner.results.schema import COLUMNS, SCORE_COLUMNS, SHARE
 from memscan.scanner.samples import GIVEN, SAMPLED, MeasuredStep, Rejected, Sample, Scanned, StepMaps
@@ -25,22 +28,32 @@ class BatchMaker:
         mask_map: the map that masks are made of.
         score_name: the column that the score is.
         steps: the measured ones, ascending.
+        clean: by the index of a step, the scores that p-values are ranks among.
+        constants: columns that are the same in every row of the run, by name; `scanned_at` is when a batch is made.
     """
 
     def __init__(
-        self, schema: pa.Schema, model_id: str, mask_map: str, score_name: str, steps: tuple[MeasuredStep, ...]
+        self,
+        schema: pa.Schema,
+        model_id: str,
+        mask_map: str,
+        score_name: str,
+        steps: tuple[MeasuredStep, ...],
+        clean: Mapping[int, CleanScores] = MappingProxyType({}),
+        constants: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._schema = schema
-        self._model_id = model_id
+        self._constants = {"model_id": model_id, **constants}
         self._mask_map = mask_map
         self._score_name = score_name
         self._steps = steps
+        self._clean = clean
 
     def scanned(self, scanned: Scanned) -> list[pa.RecordBatch]:
         """One batch for each step, with a row for each image."""
         common = self._common(scanned.samples) | {"truncated": scanned.truncated, "image_source": scanned.sources}
         return [
-            self._batch(step, common | self._measured(measured, step))
+            self._batch(step, common | self._scored(step, measured, scanned.sources))
             for step, measured in zip(self._steps, scanned.steps, strict=True)
         ]
 
@@ -57,7 +70,18 @@ class BatchMaker:
         names = ("row", "seed", "id", "prompt")
         own = {name: [getattr(item, name) for item in items] for name in names}
         carried = self._schema.names[len(COLUMNS) :]
-        return own | {name: [item.carried.get(name) for item in items] for name in carried}
+        now = {"scanned_at": [datetime.now(UTC)] * len(items)}
+        return own | now | {name: [item.carried.get(name) for item in items] for name in carried}
+
+    def _scored(self, step: MeasuredStep, measured: StepMaps, sources: Sequence[str]) -> dict[str, Any]:
+        columns = self._measured(measured, step)
+        clean = self._clean.get(step.index)
+        if clean is None:
+            return columns
+        score = columns["score"]
+        unknown = score.is_null().to_numpy(zero_copy_only=False) | (np.array(sources) != SAMPLED)
+        p_values = clean.p_values(score.fill_null(0.0).to_numpy())
+        return columns | {"p_value": pa.array(p_values, pa.float64(), mask=unknown)}
 
     def _measured(self, measured: StepMaps, step: MeasuredStep) -> dict[str, Any]:
         failed = np.array([error is not None for error in measured.errors])
@@ -91,7 +115,7 @@ class BatchMaker:
             "step_index": step.index,
             "timestep": step.timestep,
             "sigma": step.sigma,
-            "model_id": self._model_id,
+            **self._constants,
             "calibrated": step.calibrated,
             "threshold": step.threshold,
             "derivative": step.derivative,

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 
 from memscan.scanner.errors import ResumeRefused
 from memscan.scanner.results import layout
+from memscan.scanner.results.at_once import in_order
 from memscan.scanner.results.extent import Extent
 from memscan.scanner.results.folder import OutputFolder
 from memscan.scanner.results.maps_table import MAPS_SCHEMA
-from memscan.scanner.results.part_file import FINGERPRINT, PartRecord, image_digest
+from memscan.scanner.results.part_file import FINGERPRINT, PartRecord, SavedImage, image_digest
 from memscan.scanner.results.schema import COLUMNS
 from memscan.scanner.results.tally import Tally, tally
 from memscan.scanner.results.torn import Torn, parquet
@@ -97,22 +98,30 @@ def finished_parts(
     *,
     known: bool,
     with_maps: bool,
+    with_images: bool = False,
+    verify: bool = False,
 ) -> Findings:
     """Look at a share's parts, and at those beyond the end of the manifest. Nothing is changed.
+
+    Results are read whole. Of maps and images, which are many times as much, the sizes are compared with those that the
+    results recorded when they were committed, and the ends of the files of maps are read: what a process or a machine
+    that died can have left behind is found by that, and bits that flip in a file at rest by `verify`.
 
     Args:
         extents: of the share's parts, by number.
         count: parts of the whole run.
         known: the folder held this run's record already; if not, nothing says that a torn file is this run's.
-        with_maps: a part needs its file of maps too.
+        with_maps, with_images: a part needs its file of maps, and images of what was scanned, too.
+        verify: read maps and images whole.
 
     Raises:
         ResumeRefused: a finished part was made of other rows or by another run, has other columns, or is no part.
         OSError: a file cannot be read.
     """
-    look = _Look(folder, schema, known)
-    there = {number for number in folder.parts() if number in extents or number >= count}
-    read = {number: found for number in sorted(there) if (found := look.results(number))}
+    look = _Look(folder, schema, known, verify)
+    there = sorted(number for number in folder.parts() if number in extents or number >= count)
+    results = in_order(folder.store, look.results, there)
+    read = {number: found for number, found in zip(there, results, strict=True) if found}
     of_record = {number: found.record.extent for number, found in read.items()}
     for number, extent in of_record.items():
         if number >= count:
@@ -127,17 +136,23 @@ def finished_parts(
             if now.pictures.get(row, digest) != digest:
                 _refuse_row(folder, Change(row, "its image is another one"))
     maps = [number for number in sorted(folder.maps()) if number in extents or number >= count] if with_maps else []
-    whole_maps = {number for number in maps if look.maps(number)}
+    sizes = folder.store.sizes(layout.MAPS) if maps else {}
+
+    def are_whole(number: int) -> bool:
+        return look.maps(number, number in read and sizes.get(layout.maps_part(number)) == read[number].record.maps)
+
+    checked = in_order(folder.store, are_whole, maps)
+    whole_maps = {number for number, is_whole in zip(maps, checked, strict=True) if is_whole}
     parts = {
         number: dataclasses.replace(
             found,
             lost_maps=with_maps and number not in whole_maps,
-            lost_images=tuple(look.lost_images(number, found.record.images)),
+            lost_images=tuple(look.lost_images(number, found.record.images)) if with_images else (),
             has_grown=found.record.extent != extents[number],
         )
         for number, found in read.items()
     }
-    return Findings(parts, tuple(look.torn))
+    return Findings(parts, tuple(sorted(look.torn)))
 
 
 def part_record(folder: OutputFolder, number: int, fingerprint: bytes) -> PartRecord | None:
@@ -158,10 +173,11 @@ def part_record(folder: OutputFolder, number: int, fingerprint: bytes) -> PartRe
 class _Look:
     """Reads files of a folder, and notes which are torn."""
 
-    def __init__(self, folder: OutputFolder, schema: pa.Schema, known: bool) -> None:
+    def __init__(self, folder: OutputFolder, schema: pa.Schema, known: bool, verify: bool) -> None:
         self._folder = folder
         self._schema = schema
         self._known = known
+        self._verify = verify
         self.torn: list[str] = []
 
     def results(self, number: int) -> Found | None:
@@ -177,34 +193,43 @@ class _Look:
             self._tear(name, torn)
             return None
 
-    def maps(self, number: int) -> bool:
-        """Whether a file of maps is whole."""
+    def maps(self, number: int, has_its_size: bool) -> bool:
+        """Whether a file of maps is whole; one that has not the size which the results recorded is read."""
         name = layout.maps_part(number)
         try:
             with parquet(self._folder.store, name) as file:
                 _check_run(self._folder, name, file.schema_arrow, self._schema.metadata[FINGERPRINT])
                 if not file.schema_arrow.equals(MAPS_SCHEMA):
                     raise Torn("its columns are not those of maps")
-                for _ in _groups(file):
+                for _ in () if has_its_size and not self._verify else _groups(file):
                     pass
         except Torn as torn:
             self._tear(name, torn)
             return False
         return True
 
-    def lost_images(self, number: int, digests: Mapping[str, str]) -> Iterable[str]:
-        """Those images of a part that are missing or have other bytes."""
-        for name, digest in digests.items():
+    def lost_images(self, number: int, images: Mapping[str, SavedImage] | None) -> Iterable[str]:
+        """Those images of a part that are missing or have other bytes; all, where they were not asked for before."""
+        if images is None:
+            yield from self._all_images(number)
+            return
+        sizes = self._folder.store.sizes(layout.image(number, "")) if images else {}
+        for name, saved in images.items():
             place = layout.image(number, name)
-            try:
+            if place in sizes:
+                if not self._verify and sizes[place] == saved.size:
+                    continue
                 with self._folder.store.open(place) as stream:
-                    if image_digest(stream.read()) == digest:
+                    if image_digest(stream.read()) == saved.digest:
                         continue
-            except FileNotFoundError:
-                pass
-            else:
                 self.torn.append(place)
             yield name
+
+    def _all_images(self, number: int) -> list[str]:
+        with parquet(self._folder.store, layout.results_part(number)) as file:
+            table = file.read(["row", "seed"], use_threads=False)
+        keys = zip(table["row"].to_pylist(), table["seed"].to_pylist(), strict=True)
+        return [layout.image_name(*key) for key in dict.fromkeys(keys)]
 
     def refuse(self, number: int, rows: Rows, *extents: Extent) -> NoReturn:
         """Say where a part, of the first extent, differs from the manifest, which gives it the last one."""

@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterator
 from memscan.scanner.errors import ResumeRefused
 from memscan.scanner.results import layout
 from memscan.scanner.results.part_file import PartRecord
-from memscan.scanner.results.store import LocalStore
+from memscan.scanner.results.store import Store
 from memscan.scanner.results.torn import parquet
 
 
 class OutputFolder:
     """An output folder in a store. Opening it touches nothing."""
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self.path = store.path
 
@@ -41,13 +41,24 @@ class OutputFolder:
                 yield layout.maps_part(number)
         for part, names in itertools.groupby(self.store.names(layout.IMAGES), layout.part_of_image):
             if part is not None and (part in own or part >= count):
-                named = {layout.image(part, name) for name in self.record_of(part).images} if part < count else set()
+                named = (
+                    {layout.image(part, name) for name in self.record_of(part).images or ()} if part < count else set()
+                )
                 yield from [name for name in names if name not in named]
 
     @property
     def complete(self) -> bool:
         """Whether the mark of a finished run is there."""
-        return layout.SUCCESS in self.store.names(layout.SUCCESS)
+        try:
+            self.store.open(layout.SUCCESS).close()
+        except FileNotFoundError:
+            return False
+        return True
+
+    @property
+    def summarized(self) -> bool:
+        """Whether there is a summary of the run."""
+        return layout.SUMMARY in self.store.names(layout.SUMMARY)
 
     def mark_complete(self) -> None:
         """Say to readers that nothing is missing. The mark is empty: some read every file of the folder as data."""

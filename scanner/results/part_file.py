@@ -2,7 +2,8 @@
 
 memscan.input_digest   SHA-256 of the part's rows
 memscan.part           its extent, and its images by their fate, as JSON
-memscan.images         file name and digest of each image that it saved, as JSON
+memscan.images         file name, size and digest of each image that it saved, as JSON; none where none were asked for
+memscan.maps           bytes of its file of maps, as JSON; none where none were asked for
 memscan.pictures       row and digest of each picture that a row brought and that was scanned, as JSON
 memscan.written        when it was written, in UTC (ISO 8601)
 """
@@ -11,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,36 +27,49 @@ from memscan.scanner.results.tally import Tally
 
 FINGERPRINT, WRITTEN = b"memscan.fingerprint", b"memscan.written"
 _DIGEST, _PART = b"memscan.input_digest", b"memscan.part"
-_IMAGES, _PICTURES = b"memscan.images", b"memscan.pictures"
+_IMAGES, _MAPS, _PICTURES = b"memscan.images", b"memscan.maps", b"memscan.pictures"
 _FATES = ("ok", "error", "truncated", "given", "sampled")
 _KEY = ("row", "seed", "step_index")
 _WINDOW_BYTES = 64 << 20
 _DIGEST_BITS = 128
 
 
+class SavedImage(NamedTuple):
+    """The bytes of an image file: how many, None where an earlier version did not say it, and their digest."""
+
+    size: int | None
+    digest: str
+
+
 @dataclasses.dataclass(frozen=True)
 class PartRecord:
     """What a part says of itself.
 
-    `tally` has no reasons. `images` maps names of image files to their digests, and `pictures` rows to those of the
-    pictures that they brought, where at least one image of the row is ok.
+    `tally` has no reasons. `images` has the image files by their names, None where images were not asked for; `maps` is
+    the size of the file of maps in bytes, or None. `pictures` maps rows to the digests of the pictures that they
+    brought, where at least one image of the row is ok.
     """
 
     digest: str
     extent: Extent
     tally: Tally
-    images: Mapping[str, str]
+    images: Mapping[str, SavedImage] | None = None
     pictures: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    maps: int | None = None
 
     def to_metadata(self) -> dict[bytes, bytes]:
         """The entries of a Parquet file's metadata."""
         fates = {name: getattr(self.tally, name) for name in _FATES}
-        return {
+        said = {
             _DIGEST: self.digest.encode(),
             _PART: json.dumps(self.extent._asdict() | fates).encode(),
-            _IMAGES: json.dumps(dict(self.images)).encode(),
             _PICTURES: json.dumps({str(row): digest for row, digest in self.pictures.items()}).encode(),
         }
+        if self.images is not None:
+            said[_IMAGES] = json.dumps(dict(self.images)).encode()
+        if self.maps is not None:
+            said[_MAPS] = json.dumps(self.maps).encode()
+        return said
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[bytes, bytes]) -> "PartRecord":
@@ -70,13 +84,14 @@ class PartRecord:
             digest=metadata[_DIGEST].decode(),
             extent=Extent(*(counts[name] for name in Extent._fields)),
             tally=Tally(**{name: counts[name] for name in _FATES}),
-            images=cls.images_of(metadata),
+            images=cls.images_of(metadata) if _IMAGES in metadata else None,
             pictures=_pictures_of(metadata),
+            maps=_size_of(parse_json(metadata[_MAPS])) if _MAPS in metadata else None,
         )
 
     @staticmethod
-    def images_of(metadata: Mapping[bytes, bytes]) -> dict[str, str]:
-        """The digests of a part's images by their names alone; none where the part does not speak of images.
+    def images_of(metadata: Mapping[bytes, bytes]) -> dict[str, SavedImage]:
+        """A part's images by their names alone; none where the part does not speak of images.
 
         Raises:
             RecordError: the entry is malformed, or has names that are not those of images.
@@ -84,10 +99,20 @@ class PartRecord:
         images = parse_json(metadata.get(_IMAGES, b"{}"))
         if not isinstance(images, dict):
             raise RecordError(f"the list of images is {shown(images)}, not an object")
-        for name, digest in images.items():
-            if layout.part_of_image(layout.image(0, name)) is None or not isinstance(digest, str):
-                raise RecordError(f"the list of images has {shown(name)}: {shown(digest)}")
-        return images
+        return {name: _saved_image(name, said) for name, said in images.items()}
+
+
+def _saved_image(name: str, said: Any) -> SavedImage:
+    size, digest = said if isinstance(said, list) and len(said) == 2 else (None, said)
+    if layout.part_of_image(layout.image(0, name)) is None or not isinstance(digest, str):
+        raise RecordError(f"the list of images has {shown(name)}: {shown(said)}")
+    return SavedImage(None if size is None else _size_of(size), digest)
+
+
+def _size_of(said: Any) -> int:
+    if type(said) is not int or not 0 <= said < 2**63:
+        raise RecordError(f"the size of a file is {shown(said)}, not a number of bytes")
+    return said
 
 
 def _pictures_of(metadata: Mapping[bytes, bytes]) -> dict[int, str]:

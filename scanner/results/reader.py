@@ -10,7 +10,6 @@ import functools
 import io
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.local_path import local_path
+from memscan.scanner.place import Place, place_of
 from memscan.scanner.records import RecordError
 from memscan.scanner.results import layout
 from memscan.scanner.results.checked import check_table
@@ -31,7 +30,8 @@ from memscan.scanner.results.part_file import PartRecord, image_digest
 from memscan.scanner.results.rle import decode
 from memscan.scanner.results.run_metadata import read_run_metadata
 from memscan.scanner.results.schema import COLUMNS
-from memscan.scanner.results.store import LocalStore, Store
+from memscan.scanner.results.store import Store
+from memscan.scanner.results.store_at import store_at
 from memscan.scanner.results.torn import Torn, parquet, told_apart
 from memscan.scanner.samples import Key
 
@@ -57,10 +57,11 @@ class Results:
 
     `thresholds` holds, for (map, timestep), the calibrated threshold in the collapse unit, where there is one.
     `finished` says that no part is missing. `columns` are those of the results: a table of an earlier version lacks
-    some of `COLUMNS`, and those carried from the manifest follow.
+    some of `COLUMNS`, and those carried from the manifest follow. `clean_prompts` are those that p-values are ranks
+    among, if there are any.
     """
 
-    path: Path
+    path: Place
     latent_channels: int
     mask_map: str
     score_name: str
@@ -68,6 +69,7 @@ class Results:
     origin: Origin
     finished: bool
     columns: tuple[str, ...]
+    clean_prompts: int | None
     _store: Store = dataclasses.field(repr=False)
     _kept: object = dataclasses.field(default=None, repr=False)
 
@@ -179,6 +181,17 @@ class Results:
                     check_table(table, COLUMNS)
                     yield table if where is None else table.filter(where)
 
+    def parts(self, columns: Sequence[str] | None, where: ds.Expression | None = None) -> Iterator[pa.Table]:
+        """The rows for which `where` holds, part after part: one is in memory. Arguments and errors as of `rows`."""
+        return (self._read(name, columns, where) for name in _tables(self._store, layout.RESULTS))
+
+    @functools.cached_property
+    def schema(self) -> pa.Schema:
+        """All columns and their types, without metadata, as the first part has them."""
+        name = _tables(self._store, layout.RESULTS)[0]
+        with _readable(self.path / name), parquet(self._store, name) as file:
+            return file.schema_arrow.remove_metadata()
+
     def masks(self, table: pa.Table) -> list[NDArray[np.bool_]]:
         """The masks bool [h, w] of the rows of a table that holds them, each of which has one.
 
@@ -269,7 +282,7 @@ class Results:
                 except RecordError as error:
                     raise _damaged(self.path / file, str(error)) from error
                 chosen = images if wanted is None else wanted & images.keys()
-                found.update({name: (layout.image(number, name), images[name]) for name in chosen})
+                found.update({name: (layout.image(number, name), images[name].digest) for name in chosen})
         return found
 
     def _read(self, name: str, columns: Sequence[str] | None, where: ds.Expression | None) -> pa.Table:
@@ -293,8 +306,8 @@ class Results:
             return table
 
 
-def open_results(path: str | Path, *, kept: object = None) -> Results:
-    """Open the results folder `path` (what `memscan run --out` wrote).
+def open_results(path: str | Place, *, kept: object = None) -> Results:
+    """Open the results folder `path`, of this machine or by its URL (what `memscan run --out` wrote).
 
     Args:
         kept: is held as long as the results are: what the folder vanishes with.
@@ -302,29 +315,30 @@ def open_results(path: str | Path, *, kept: object = None) -> Results:
     Raises:
         UsageError: no such folder, no finished part in it, or an unreadable part.
     """
-    path = local_path(path)
-    store = LocalStore(path)
+    place = place_of(path)
+    store = store_at(place)
     files = _tables(store, layout.RESULTS)
     if not files:
-        raise UsageError(f"no results in {path}: give the folder that `memscan run` wrote (its --out)")
-    with _readable(path / files[0]), parquet(store, files[0]) as file:
+        raise UsageError(f"no results in {place}: give the folder that `memscan run` wrote (its --out)")
+    with _readable(place / files[0]), parquet(store, files[0]) as file:
         schema = file.schema_arrow
     found = schema.metadata or {}
     try:
         said = read_run_metadata(found)
     except KeyError as error:
         raise UsageError(
-            f"{path / layout.RESULTS} was not written by `memscan run`: it lacks {error.args[0]}"
+            f"{place / layout.RESULTS} was not written by `memscan run`: it lacks {error.args[0]}"
         ) from error
     except RecordError as error:
-        raise _damaged(path / files[0], str(error)) from error
+        raise _damaged(place / files[0], str(error)) from error
     return Results(
-        path=path,
+        path=place,
         latent_channels=said.latent_channels,
         mask_map=said.mask_map,
         score_name=said.score_name,
         thresholds={(one.map, one.timestep): one.threshold for one in said.thresholds},
         origin=Origin(said.version, said.settings, said.date),
+        clean_prompts=said.clean_prompts,
         finished=layout.SUCCESS in store.names(layout.SUCCESS),
         columns=tuple(schema.names),
         _store=store,
@@ -341,12 +355,12 @@ def _tables(store: Store, prefix: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _readable(file: Path) -> Iterator[None]:
+def _readable(file: Place) -> Iterator[None]:
     try:
         yield
     except Torn as torn:
         raise _damaged(file, str(torn)) from torn
 
 
-def _damaged(file: Path, why: str) -> UsageError:
+def _damaged(file: Place, why: str) -> UsageError:
     return UsageError(f"{file} is damaged ({why}): the command of the run does it again")

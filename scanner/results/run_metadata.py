@@ -4,6 +4,7 @@ memscan.latent_channels   number of latent channels
 memscan.run               the record of the run: its mask's map and its score's column are read here
 memscan.written           when the part was written, in UTC; a part of an earlier version may lack it
 memscan.thresholds        list of {map, timestep, threshold}: the bundle's calibrated ones at the run's settings
+memscan.clean_prompts     how many clean prompts p-values are ranks among; lacks where there are no p-values
 """
 
 import dataclasses
@@ -33,7 +34,8 @@ class Threshold:
 class RunMetadata:
     """`mask_map` is one of the catalogue's maps, `score_name` one of the columns that a score can be.
 
-    `settings` are the parts of the run's fingerprint, `version` is memscan's, `date` that of the part, YYYY-MM-DD.
+    `settings` are the parts of the run's fingerprint, `version` is memscan's, `date` that of the part, YYYY-MM-DD;
+    `clean_prompts` are those that p-values are ranks among, if there are p-values.
     """
 
     latent_channels: int
@@ -43,8 +45,11 @@ class RunMetadata:
     version: str
     settings: dict[str, Any]
     date: str | None
+    clean_prompts: int | None = None
 
     def __post_init__(self) -> None:
+        if self.clean_prompts is not None:
+            check_range("clean_prompts", self.clean_prompts, 1, 2**53)
         check_range("latent_channels", self.latent_channels, 1, _MOST_CHANNELS)
         if self.mask_map not in MAPS:
             raise ValueError(f"mask_map is {shown(self.mask_map)}, which this memscan does not know")
@@ -63,8 +68,10 @@ def read_run_metadata(metadata: Mapping[bytes, bytes]) -> RunMetadata:
     settings = run.get("settings") if isinstance(run, dict) else None
     if not isinstance(settings, dict):
         raise RecordError(f"run.settings is {shown(settings)}, not an object")
-    said = {name: settings[name] for name in ("mask_map", "score_name") if name in settings}
+    said: dict[str, Any] = {name: settings[name] for name in ("mask_map", "score_name") if name in settings}
     said |= {"settings": settings, "date": _date(metadata)}
+    if f"{_PREFIX}clean_prompts".encode() in metadata:
+        said["clean_prompts"] = _entry(metadata, "clean_prompts")
     said |= {"version": run["version"]} if "version" in run else {}
     said |= {name: _entry(metadata, name) for name in ("latent_channels", "thresholds")}
     return read_record(RunMetadata, said)

@@ -26,7 +26,8 @@ class RunRecord:
 
     `settings` are the parts of its fingerprint; `files` holds the SHA-256 of each of the bundle's files as they were
     used, and `verified` says whether they were compared with those that the bundle lists. A part has at most
-    `part_rows` rows and `part_images` images.
+    `part_rows` rows and `part_images` images. `selection` says which of the manifest's rows were chosen, "" for all.
+    `save_maps` and `save_images` say what is kept beside the results: it may be asked for later.
     """
 
     settings: dict[str, Any]
@@ -37,10 +38,21 @@ class RunRecord:
     part_images: int
     schema_version: int
     version: str
+    selection: str = ""
+    save_maps: bool = False
+    save_images: bool = False
 
     def __post_init__(self) -> None:
         for name in ("part_rows", "part_images"):
             check_range(name, getattr(self, name), 1, 2**53)
+
+    def keeping(self, other: "RunRecord") -> "RunRecord":
+        """The record of a run that keeps what either of two keeps."""
+        return dataclasses.replace(
+            self,
+            save_maps=self.save_maps or other.save_maps,
+            save_images=self.save_images or other.save_images,
+        )
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
@@ -49,15 +61,19 @@ class RunRecord:
 def adopt_record(folder: OutputFolder, wanted: RunRecord) -> RunRecord:
     """The record to work by: that of the run which the folder holds, or `wanted`, written down now, if it holds none.
 
+    Maps and images that are `wanted` are kept from now on, beside those that the run keeps already.
+
     Raises:
         ResumeRefused: the folder holds a run with other settings.
     """
     held = held_record(folder, wanted)
     if held is None and not folder.store.create(layout.RECORD, wanted.to_json().encode()):
         held = held_record(folder, wanted)  # somebody else's, who was faster
-    adopted = wanted if held is None else held
-    if _recorded(folder) is None:
+    adopted = wanted if held is None else held.keeping(wanted)
+    is_readable = _recorded(folder) is not None
+    if not is_readable:
         folder.store.retract(layout.RECORD)
+    if not is_readable or adopted != (held or wanted):
         with folder.store.writing(layout.RECORD) as stream:
             stream.write(adopted.to_json().encode())
     return adopted
@@ -121,6 +137,8 @@ def _refuse_other(folder: OutputFolder, held: RunRecord, wanted: RunRecord) -> N
     changes = _changes(held.settings, wanted.settings)
     if not changes:  # of another bundle, all files are others
         changes = [f"the bundle's file {change}" for change in _changes(held.files, wanted.files)]
+    if held.selection != wanted.selection:
+        changes.append(f"its rows were {brief(held.selection or 'all')} and are {brief(wanted.selection or 'all')} now")
     if changes:
         more = [f"{len(changes) - _CHANGES_SHOWN} more"] if len(changes) > _CHANGES_SHOWN else []
         said = "; ".join([*changes[:_CHANGES_SHOWN], *more])

@@ -3,7 +3,8 @@
 One row for each (row, seed, step_index), always; `status` is "ok" or "error". Maps are summarised in the collapse unit
 (see docs/metrics.md). A metric is null that was not chosen or that the image does not have; everything measured is null
 in error rows. Mask and threshold are null where there is no threshold: neither given nor calibrated. `<map>_share` is
-the share of the pixels of a map that reach its own calibrated threshold, null where none is calibrated.
+the share of the pixels of a map that reach its own calibrated threshold, null where none is calibrated. A p-value is
+there if the run has a calibration at exactly its settings.
 """
 
 import json
@@ -48,11 +49,19 @@ COLUMNS = pa.schema(
         ("error", pa.string()),
         *((name, pa.float32()) for name in SCORE_COLUMNS),
         ("score", pa.float32()),  # the chosen one of these, its sign turned if low values mean memorized
+        ("p_value", pa.float64()),  # of `score` among the calibration's clean scores; null without, or of given images
         ("mask", pa.binary()),  # COCO RLE, of latent resolution
         ("mask_height", pa.int32()),
         ("mask_width", pa.int32()),
         ("mask_share", pa.float32()),  # of the pixels
         ("threshold", pa.float32()),
+        ("run_id", pa.string()),  # the fingerprint: rows of one are comparable, those of several lie in one table
+        ("model_digest", pa.string()),  # of the checkpoint
+        ("guidance_scale", pa.float64()),
+        ("sampler", pa.string()),
+        ("num_inference_steps", pa.int32()),
+        ("memscan_version", pa.string()),
+        ("scanned_at", pa.timestamp("ms", "UTC")),  # when; the one column that is another each time
     ]
 )
 """Columns of this version; those carried from the manifest follow."""
@@ -83,7 +92,7 @@ def _huggingface_features(schema: pa.Schema) -> dict[str, Any] | None:
     for field in schema:
         if not (pa.types.is_primitive(field.type) or pa.types.is_string(field.type) or pa.types.is_binary(field.type)):
             return None
-        if pa.types.is_temporal(field.type):
+        if pa.types.is_temporal(field.type) and not pa.types.is_timestamp(field.type):
             return None
         name = {"float": "float32", "double": "float64", "halffloat": "float16"}.get(str(field.type), str(field.type))
         features[field.name] = {"dtype": name, "_type": "Value"}

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Protocol
 
+from memscan.scanner.place import Place
 from memscan.scanner.results.layout import DAMAGED, scratch
 
 _FLUSHED_AT_ONCE = 16
@@ -33,11 +34,20 @@ class Together(Protocol):
 class Store(Protocol):
     """A set of named files. Names are relative and have slashes; those that begin alike lie together.
 
-    Every method raises OSError, with its number, where the disk or the network fails.
+    `path` is where they lie, and `at_once` how many are best read at a time. Every method raises OSError, with its
+    number, where the disk or the network fails.
     """
+
+    @property
+    def path(self) -> Place: ...
+    @property
+    def at_once(self) -> int: ...
 
     def names(self, prefix: str) -> Iterator[str]:
         """The names that begin with `prefix`, sorted; those of files that are being written are not among them."""
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The sizes in bytes of the files whose names begin with `prefix`, without opening any."""
 
     def open(self, name: str) -> IO[bytes]:
         """A file, to be read in ranges; raises FileNotFoundError if there is none."""
@@ -51,11 +61,20 @@ class Store(Protocol):
     def create(self, name: str, content: bytes) -> bool:
         """Write a file if there is none of its name; of several who try at once, one is told True."""
 
+    def publish(self, name: str, content: bytes) -> None:
+        """Replace a small file that may be lost; who reads it meanwhile sees the old one or the new one, whole."""
+
     def set_aside(self, name: str) -> str:
         """Move a file to where nobody takes it for what its name says; returns its new name."""
 
     def retract(self, name: str) -> None:
         """Take an empty file back, if it is there; what is not empty is set aside."""
+
+    def prepare(self) -> str | None:
+        """Make ready for writing, and clear what dead writers left half written; says what the place cannot promise."""
+
+    def lock_file(self, name: str) -> Path | None:
+        """A file of this name that can be locked; None where nothing can."""
 
 
 class LocalStore:
@@ -69,6 +88,7 @@ class LocalStore:
 
     def __init__(self, path: Path, aside: str = scratch("0-of-1")) -> None:
         self.path = path
+        self.at_once = 1
         self._aside = path / aside
         self._began = time.time()
 
@@ -81,6 +101,14 @@ class LocalStore:
                 name = (Path(folder) / file).relative_to(self.path).as_posix()
                 if name.startswith(prefix):
                     yield name
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """As in `Store`."""
+        found = {}
+        for name in self.names(prefix):
+            with contextlib.suppress(FileNotFoundError):
+                found[name] = (self.path / name).stat().st_size
+        return found
 
     def open(self, name: str) -> IO[bytes]:
         """As in `Store`."""
@@ -140,6 +168,15 @@ class LocalStore:
         _sync_folder(final.parent)
         return True
 
+    def publish(self, name: str, content: bytes) -> None:
+        """As in `Store`: nothing is flushed."""
+        temporary = self._temporary(self.path / name)
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, self.path / name)  # noqa: PTH105 - not one of the renames that a commit is made of
+        finally:
+            temporary.unlink(missing_ok=True)
+
     def set_aside(self, name: str) -> str:
         """As in `Store`."""
         aside = f"{DAMAGED}{name}-{secrets.token_hex(4)}"
@@ -163,12 +200,17 @@ class LocalStore:
         file.unlink(missing_ok=True)
         _sync_folder(file.parent)
 
-    def prepare(self) -> None:
-        """Make the folder for files that are being written, and clear it of those whose writer is dead."""
+    def prepare(self) -> str | None:
+        """As in `Store`: make the folder for files that are being written, and clear it of those of dead writers."""
         _make_folder(self._aside)
         for file in self._aside.iterdir():
             if _is_orphan(file, self._began):
                 file.unlink(missing_ok=True)
+        return None
+
+    def lock_file(self, name: str) -> Path | None:
+        """As in `Store`."""
+        return self.path / name
 
     def _temporary(self, final: Path) -> Path:
         _make_folder(self._aside)

@@ -15,7 +15,10 @@ from memscan.scanner.errors import ManifestError
 from memscan.scanner.input.manifest import Census, Manifest
 from memscan.scanner.input.rows import Row, parse_row
 from memscan.scanner.results.extent import Extent
+from memscan.scanner.run.share import WHOLE, Share
 from memscan.scanner.samples import Rejected
+
+_REASONS = 3
 
 
 class Bounds(NamedTuple):
@@ -48,24 +51,46 @@ class Survey:
     parts: tuple[Extent, ...]
 
 
-def survey(manifest: Manifest, bounds: Bounds) -> Survey:
+def survey(manifest: Manifest, bounds: Bounds, share: Share = WHOLE) -> Survey:
     """Read everything but images once, so that a file which breaks in the middle is found before work begins.
+
+    Of a manifest without seeds, it is known how it is cut: one of several shares reads its own rows alone, so that a
+    hundred workers do not read everything a hundred times; `rejected` counts those of its rows then.
 
     Raises:
         ManifestError: a row group cannot be read.
     """
+    if share.of > 1 and manifest.one_image_a_row:
+        return _survey_of_share(manifest, bounds, share)
     rows = rejected = 0
+    reasons: list[str] = []
 
     def counts() -> Iterator[int]:
         nonlocal rows, rejected
         for raw in manifest.rows(images=False):
-            items = parse_row(rows, raw, read_image=False).items
+            items = parse_row(manifest.index(rows), raw, read_image=False).items
             rows += 1
-            rejected += sum(isinstance(item, Rejected) for item in items)
+            bad = [item for item in items if isinstance(item, Rejected)]
+            rejected += len(bad)
+            if bad and len(reasons) < _REASONS:
+                reasons.append(f"row {bad[0].row}: {bad[0].error}")
             yield len(items)
 
     parts = tuple(cut(counts(), bounds))
-    return Survey(Census(rows, sum(part.images for part in parts), rejected), parts)
+    return Survey(Census(rows, sum(part.images for part in parts), rejected, tuple(reasons)), parts)
+
+
+def _survey_of_share(manifest: Manifest, bounds: Bounds, share: Share) -> Survey:
+    total, step = manifest.num_rows, min(bounds)
+    stops = [min(first + step, total) for first in range(0, total, step)] or [0]
+    parts = tuple(Extent(number * step, 0, stop, 0, stop - number * step) for number, stop in enumerate(stops))
+    own = share.parts(len(parts))
+    rejected = 0
+    if own:
+        start, stop = parts[own[0]].first_row, parts[own[-1]].stop_row
+        for index, raw in enumerate(manifest.rows(start, stop, images=False), start):
+            rejected += sum(isinstance(item, Rejected) for item in parse_row(index, raw, read_image=False).items)
+    return Survey(Census(total, total, rejected), parts)
 
 
 class PartRow(NamedTuple):
@@ -97,7 +122,7 @@ def rows_of(manifest: Manifest, parts: Sequence[tuple[int, Extent]], *, counted:
 
 def _rows_of_neighbours(manifest: Manifest, parts: Sequence[tuple[int, Extent]], counted: bool) -> Iterator[PartRow]:
     start, stop = parts[0][1].first_row, parts[-1][1].last_row + 1
-    rows = (parse_row(index, raw) for index, raw in enumerate(manifest.rows(start, stop), start))
+    rows = (parse_row(manifest.index(place), raw) for place, raw in enumerate(manifest.rows(start, stop), start))
     row = next(rows, None)
     for number, extent in parts:
         images = 0

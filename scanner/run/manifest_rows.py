@@ -33,23 +33,24 @@ class ManifestRows(NamedTuple):
         """
         groups = itertools.groupby(kept.to_pylist(), lambda values: int(values["row"]))
         for index, of_row in groups:
-            held = list(of_row)
-            raw = next(self.manifest.rows(index, index + 1, images=False), None)
-            if raw is None:
+            held, place = list(of_row), self.manifest.place(index)
+            raw = next(self.manifest.rows(place, place + 1, images=False), None)
+            if raw is None or self.manifest.index(place) != index:
                 return Change(index, "it is gone")
-            for name, old, new in _columns(held, parse_row(index, raw, read_image=False), extent, kept.schema):
+            row, seeds = parse_row(index, raw, read_image=False), extent.seeds(place)
+            for name, old, new in _columns(held, row, seeds, kept.schema):
                 if repr(old) != repr(new):  # by their texts: NaN is itself
                     return Change(index, f"its {name} was {brief(repr(old), _SHOWN)} and is {brief(repr(new), _SHOWN)}")
         return None
 
 
 def _columns(
-    held: Sequence[Mapping[str, Any]], row: Row, extent: Extent, schema: pa.Schema
+    held: Sequence[Mapping[str, Any]], row: Row, of_part: slice, schema: pa.Schema
 ) -> Iterator[tuple[str, Any, Any]]:
     """Each column by its name, as the results hold it and as the manifest has it."""
     first = row.items[0]
     yield "prompt", held[0]["prompt"], first.prompt
-    seeds = [item.seed for item in row.items[extent.seeds(first.row)]]
+    seeds = [item.seed for item in row.items[of_part]]
     yield "seed", sorted({values["seed"] for values in held}), sorted(seeds)
     yield "id", held[0]["id"], first.id
     for name in schema.names[len(("row", "seed", "id", "prompt")) :]:

@@ -6,9 +6,11 @@ is none and hence no mask: thresholds do not carry over between models, noise le
 
 import dataclasses
 import math
+import shlex
 from typing import TypeVar
 
 from memscan.scanner.bundle import Bundle, Calibration
+from memscan.scanner.calibration.record import Calibrated
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.probes import default_probes, make_probes
@@ -27,12 +29,17 @@ T = TypeVar("T")
 
 
 def build_measurement(
-    bundle: Bundle, request: Request, references: tuple[Reference, ...] = ()
+    bundle: Bundle,
+    request: Request,
+    references: tuple[Reference, ...] = (),
+    calibration: Calibrated | None = None,
 ) -> tuple[Measurement, tuple[str, ...]]:
     """The measurement to make, and notes on what the user should know about it, one line each.
 
     Args:
+        bundle: as its calibration would have it, if there is one (`Calibrated.bundle`).
         references: those that there are of this model and guidance; one that lacks a step of the sampler is not used.
+        calibration: whose score is the default, and whose digest is noted down.
 
     Raises:
         UsageError: a step, metric, number of probes or value that this bundle does not have.
@@ -56,9 +63,12 @@ def build_measurement(
     derivative = choose_derivative(bundle, request.derivative)
     _check_smooth(request.smooth, bundle)
     mask_map = _first(request.mask_map, FREE_MAP if request.metrics == ("free",) else defaults.mask_map)
+    score_name = request.score_name
+    if score_name is None and calibration is not None and mask_map == calibration.record.recommended.mask_map:
+        score_name = calibration.record.recommended.score_name
     needed = sampler_timesteps(bundle.schedule, sampler, num_inference_steps, moved)[: steps[-1]]
     known = {reference.metric: reference for reference in references if {*needed} <= {*reference.timesteps}}
-    chosen = choose(bundle, request.metrics, mask_map, request.score_name, steps, derivative, known)
+    chosen = choose(bundle, request.metrics, mask_map, score_name, steps, derivative, known)
     measurement = Measurement(
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
@@ -75,6 +85,7 @@ def build_measurement(
         moved=moved,
         fit=request.fit,
         derivative=derivative,
+        calibration=None if calibration is None else calibration.digest,
         smooth=request.smooth,
         references=tuple(known[name] for name in chosen.metrics if METRICS[name].needs_reference),
     )
@@ -210,7 +221,9 @@ def _calibrated(bundle: Bundle, measurement: Measurement, notes: list[str]) -> M
     if unknown:
         notes.append(
             f"no threshold of {measurement.mask_map} is calibrated at timestep {', '.join(unknown)} for these settings:"
-            " masks there are null, scores are not; --threshold VALUE gives one, and it is marked as uncalibrated"
+            " masks there are null, scores are not; "
+            f"`memscan calibrate {shlex.quote(str(bundle.path))}` finds thresholds for this model, "
+            "--threshold VALUE gives one, and it is marked as uncalibrated"
         )
     steps = (
         Step(step.index, known[timesteps[step.index]], True) if timesteps[step.index] in known else step

@@ -22,7 +22,7 @@ from memscan.scanner.results.extent import Extent
 from memscan.scanner.results.finished import Found
 from memscan.scanner.results.folder import OutputFolder
 from memscan.scanner.results.maps_table import MapsWriter
-from memscan.scanner.results.part_file import WRITTEN, PartRecord, image_digest, write_part
+from memscan.scanner.results.part_file import WRITTEN, PartRecord, SavedImage, image_digest, write_part
 from memscan.scanner.results.row_keys import chosen, fates
 from memscan.scanner.results.store import Together
 from memscan.scanner.results.tally import Tally, tally
@@ -104,17 +104,19 @@ class Part:
         self._redo = redo = work.redo(number)
         measurement = work.job.measurement
         self._saves_maps = measurement.save_maps and (redo is None or redo.found.lost_maps or redo.renews)
+        self._maps_size = None if redo is None else redo.found.record.maps
         self._steps = tuple(step.index for step in measurement.steps)
         steps = measured_steps(work.job.bundle, measurement)
         names = measurement.mask_map, measurement.score_name
-        self._maker = BatchMaker(work.schema, work.job.bundle.model_id, *names, steps)
+        clean, constants = work.job.clean_scores(), work.job.constants
+        self._maker = BatchMaker(work.schema, work.job.bundle.model_id, *names, steps, clean, constants)
 
     def write(self, batches: Iterator[ScannedBatch]) -> Tally:
         """Take the part's batches up to its last, and commit what came out of them."""
         results: list[pa.RecordBatch] = []
         digests: list[bytes] = []
         pictures: dict[int, str] = {}
-        images: dict[str, str] = {}
+        images: dict[str, SavedImage] = {}
         with self._maps() as maps, self._store.together() as files:
             for batch, all_scanned in batches:
                 digests += batch.digests
@@ -130,10 +132,11 @@ class Part:
                     break
         if self._redo is not None:
             kept = self._redo.found.record
-            images = {name: kept.images[name] for name in kept.images.keys() - {*self._redo.found.lost_images}} | images
+            lost = {*self._redo.found.lost_images}
+            images = {name: one for name, one in (kept.images or {}).items() if name not in lost} | images
             pictures = {**kept.pictures, **pictures}
             if not self._redo.renews:
-                return self._keep(self._redo.found, images)
+                return self._keep(self._redo.found, self._named(images))
             with parquet(self._store, layout.results_part(self._number)) as file:
                 old = list(chosen(file.iter_batches(use_threads=False), self._redo.keeps))
             results = [*old, *chosen(results, self._redo.replaces)]
@@ -144,8 +147,12 @@ class Part:
                 "it is not kept; run the same command again"
             )
         pictures = {row: pictures[row] for row in pictures.keys() & _good_rows(results)}
-        self._commit(results, PartRecord(input_digest(digests), extent, counted, images, pictures))
+        record = PartRecord(input_digest(digests), extent, counted, self._named(images), pictures, self._maps_size)
+        self._commit(results, record)
         return counted
+
+    def _named(self, images: Mapping[str, SavedImage]) -> Mapping[str, SavedImage] | None:
+        return images if self._work.job.measurement.save_images else None
 
     @contextlib.contextmanager
     def _maps(self) -> Iterator[MapsWriter | None]:
@@ -153,15 +160,14 @@ class Part:
             yield None
             return
         name = layout.maps_part(self._number)
-        with (
-            self._store.writing(name) as stream,
-            MapsWriter(stream, self._work.schema.metadata, self._steps) as writer,
-        ):
-            if self._redo is not None and not self._redo.found.lost_maps:
-                with parquet(self._store, name) as file:
-                    for maps in chosen(file.iter_batches(use_threads=False), self._redo.fates.good.__contains__):
-                        writer.keep(maps)
-            yield writer
+        with self._store.writing(name) as stream:
+            with MapsWriter(stream, self._work.schema.metadata, self._steps) as writer:
+                if self._redo is not None and not self._redo.found.lost_maps:
+                    with parquet(self._store, name) as file:
+                        for maps in chosen(file.iter_batches(use_threads=False), self._redo.fates.good.__contains__):
+                            writer.keep(maps)
+                yield writer
+            self._maps_size = stream.tell()
 
     def _refuse_lost(self, rejected: Iterable[Rejected]) -> None:
         """What is lost of a good row cannot be made again of a row that is rejected now."""
@@ -174,21 +180,22 @@ class Part:
                     "restore what it was scanned from, or choose another --out"
                 )
 
-    def _save_images(self, scanned: Scanned, files: Together) -> dict[str, str]:
-        """Add the images that are not there to `files`; returns their digests by name."""
-        digests = {}
+    def _save_images(self, scanned: Scanned, files: Together) -> dict[str, SavedImage]:
+        """Add the images that are not there to `files`; returns what was saved, by name."""
+        saved = {}
         for sample, image in zip(scanned.samples, scanned.images or (), strict=scanned.images is not None):
             name = layout.image_name(sample.row, sample.seed)
             if self._redo is None or self._redo.saves((sample.row, sample.seed), self._steps):
                 encoded = io.BytesIO()
                 Image.fromarray(image).save(encoded, "PNG")
-                files.write(layout.image(self._number, name), encoded.getvalue())
-                digests[name] = image_digest(encoded.getvalue())
-        return digests
+                content = encoded.getvalue()
+                files.write(layout.image(self._number, name), content)
+                saved[name] = SavedImage(len(content), image_digest(content))
+        return saved
 
-    def _keep(self, found: Found, images: Mapping[str, str]) -> Tally:
-        """Leave the results as they are, but for the digests of images that came out otherwise than before."""
-        record = dataclasses.replace(found.record, images=images)
+    def _keep(self, found: Found, images: Mapping[str, SavedImage] | None) -> Tally:
+        """Leave the results as they are, but for what they say of maps and images that are new or differ."""
+        record = dataclasses.replace(found.record, images=images, maps=self._maps_size)
         if record != found.record:
             with parquet(self._store, layout.results_part(self._number)) as file:
                 batches = list(file.iter_batches(use_threads=False))

@@ -5,14 +5,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from memscan.scanner.notes import LOGGER, Note, note, somebody_listens
+from memscan.scanner.notes import LOGGER, Note, bars_are_welcome, note
 from memscan.scanner.terminal import is_terminal
 
-Advance = Callable[[int, int], None]
-"""Is given the numbers of images just finished, and of those among them, or before, that failed."""
+Advance = Callable[[float, int], None]
+"""Is given the numbers of images just finished, and of those among them, or before, that failed.
+
+While a batch is scanned, these are fractions: of its images, that share which its steps are of all of its steps.
+"""
 
 _LONGEST_SILENCE = 30.0  # seconds
 _SHORTEST_SILENCE = 2.0
+_FIRST_SILENCE = 5.0
+_BETWEEN_DRAWINGS = 0.5
 _SHARE_BETWEEN_LINES = 0.1
 
 
@@ -24,7 +29,7 @@ def show_progress(total: int, done: int) -> Iterator[Advance]:
         total: images of the whole run.
         done: of these, those that an earlier process has finished.
     """
-    if somebody_listens() and (is_terminal(sys.stderr) or "ipykernel" in sys.modules):
+    if bars_are_welcome() and (is_terminal(sys.stderr) or "ipykernel" in sys.modules):
         with draw_bar(total, done) as advance:
             yield advance
     else:
@@ -46,30 +51,43 @@ def draw_bar(total: int, done: int) -> Iterator[Advance]:
         dynamic_ncols=True,
         file=sys.stderr,
     )
-    failed = 0
+    failed, exact, drawn = 0, float(done), time.monotonic()
 
-    def advance(count: int, errors: int) -> None:
-        nonlocal failed
+    def advance(count: float, errors: int) -> None:
+        nonlocal failed, exact, drawn
         failed += errors
+        exact += count
         if errors:
             bar.set_postfix_str(f"{failed} with errors", refresh=False)
-        bar.update(count)
+        bar.update(whole(exact) - bar.n)
+        if count and time.monotonic() - drawn >= _BETWEEN_DRAWINGS:
+            drawn = time.monotonic()
+            bar.refresh()
 
     with bar, logging_redirect_tqdm([LOGGER]):
         yield advance
 
 
+def whole(images: float) -> int:
+    """How many images are finished, where fractions were added up."""
+    return int(round(images, 6))
+
+
 class LogLines:
-    """Writes a line after every tenth of the work, and after half a minute without one; at most one in two seconds."""
+    """Writes a line after every tenth of the work, and after half a minute without one; at most one in two seconds.
+
+    The first one comes after five, so that whoever waits sees that it works.
+    """
 
     def __init__(self, total: int, done: int, write: Note, clock: Callable[[], float] = time.monotonic) -> None:
-        self._total, self._earlier, self._done = total, done, done
+        self._total, self._earlier, self._done = total, done, float(done)
         self._write, self._clock = write, clock
         self._began = self._last_time = clock()
-        self._last_done = done
+        self._last_done = self._done
+        self._longest = _FIRST_SILENCE
         self._failed = 0
 
-    def advance(self, count: int, errors: int) -> None:
+    def advance(self, count: float, errors: int) -> None:
         """Count images as done, and those that failed, and write a line if it is time for one."""
         self._failed += errors
         if not count:
@@ -78,14 +96,16 @@ class LogLines:
         now = self._clock()
         silence = now - self._last_time
         share = (self._done - self._last_done) / self._total
-        if silence < (_SHORTEST_SILENCE if share >= _SHARE_BETWEEN_LINES else _LONGEST_SILENCE):
+        if silence < (_SHORTEST_SILENCE if share >= _SHARE_BETWEEN_LINES else self._longest):
             return
-        self._last_time, self._last_done = now, self._done
+        if silence < self._longest or self._longest == _LONGEST_SILENCE:  # the early line is no tenth
+            self._last_done = self._done
+        self._last_time, self._longest = now, _LONGEST_SILENCE
         here, seconds = self._done - self._earlier, now - self._began
         left = seconds / here * (self._total - self._done)
         self._write(
-            f"{self._done} of {self._total} images ({self._done / self._total:.0%}){_failed(self._failed)}, "
-            f"{_rate(here, seconds)}, {_duration(left)} left"
+            f"{whole(self._done)} of {self._total} images ({self._done / self._total:.0%}){_failed(self._failed)}, "
+            f"{_rate(here, seconds)}, {duration(left)} left"
         )
 
 
@@ -93,14 +113,18 @@ def _failed(count: int) -> str:
     return f", {count} with errors" if count else ""
 
 
-def _rate(count: int, seconds: float) -> str:
+def _rate(count: float, seconds: float) -> str:
     per_second = count / max(seconds, 1e-9)
     return f"{per_second:.3g}/s" if per_second >= 1 else f"{60 * per_second:.3g}/min"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A length of time for people, rounded."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

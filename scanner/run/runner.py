@@ -6,34 +6,41 @@ Whatever dies when, the same call does the rest, and nothing twice.
 import contextlib
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pyarrow as pa
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import TooManyErrors
+from memscan.scanner.health.heart import Heart
 from memscan.scanner.input.manifest import Census
 from memscan.scanner.model.graphs import Graphs, open_graphs
 from memscan.scanner.notes import Note
+from memscan.scanner.notes import note as log_note
 from memscan.scanner.notes import warn as log_warning
-from memscan.scanner.results import layout
 from memscan.scanner.results.extent import Extent
 from memscan.scanner.results.finished import Findings, finished_parts
 from memscan.scanner.results.folder import OutputFolder
 from memscan.scanner.results.run_record import RunRecord, adopt_record, held_record
-from memscan.scanner.results.store import LocalStore
+from memscan.scanner.results.store_at import store_at
 from memscan.scanner.results.stray_maps import drop_stray_maps
 from memscan.scanner.results.tally import Tally
 from memscan.scanner.run.batches import batches
 from memscan.scanner.run.complete import complete
 from memscan.scanner.run.cut import Bounds, Survey, survey
+from memscan.scanner.run.estimate import Estimate, measure_batch
 from memscan.scanner.run.job import Job
 from memscan.scanner.run.manifest_rows import ManifestRows
 from memscan.scanner.run.part import ScannedBatch, Work, write_parts
 from memscan.scanner.run.progress import Advance, show_progress
+from memscan.scanner.run.pulse import pulsing
 from memscan.scanner.run.share import claimed
 from memscan.scanner.run.stages import Behind, made_ahead
+from memscan.scanner.run.summary import NOTHING, Performed, by_records, write_summary
+from memscan.scanner.run.ticks import Ticks
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
 from memscan.scanner.scanning.scanner import Scanner
@@ -61,25 +68,36 @@ class Summary:
 
 @dataclasses.dataclass(frozen=True)
 class Outlook:
-    """What a run would do: how much there is, on which device, and whether it continues one."""
+    """What a run would do: how much there is, on which device, and whether it continues one.
+
+    `found` are the images of parts that are there, by their own word. `estimate` is None unless a batch was measured.
+    """
 
     census: Census
     device: str
     resumes: bool
+    found: Tally
+    estimate: Estimate | None = None
 
 
-def preview(job: Job) -> Outlook:
-    """Check all that can be checked without scanning or writing anything.
+def preview(job: Job, *, measure: bool = False, note: Note = log_note) -> Outlook:
+    """Check all that can be checked without writing anything.
+
+    Args:
+        measure: scan a batch, for an estimate of what the whole takes.
 
     Raises:
         UsageError: as `run`, except for what only the rows of finished parts can tell.
         EnvironmentFailed: the engine cannot be started.
     """
-    folder = OutputFolder(LocalStore(job.out))
+    folder = OutputFolder(store_at(job.out))
     held = held_record(folder, job.record)
-    census = survey(job.manifest, _bounds(held or job.record)).census
+    wanted = survey(job.manifest, _bounds(held or job.record))
     job.schema(job.record)
-    return Outlook(census, open_graphs(job.bundle, job.execution).device, held is not None)
+    found = Tally() if held is None else by_records(folder, held.fingerprint, len(wanted.parts))[0]
+    graphs = open_graphs(job.bundle, job.execution)
+    estimate = measure_batch(job, wanted, graphs, note) if measure else None
+    return Outlook(wanted.census, graphs.device, held is not None, found, estimate)
 
 
 def run(
@@ -105,15 +123,16 @@ def run(
         EnvironmentFailed: another process works on the share; the device failed.
         OSError: the disk failed, or is full.
     """
-    folder = OutputFolder(LocalStore(job.out, layout.scratch(job.share.name)))
+    folder = OutputFolder(store_at(job.out, job.share.name))
     held = held_record(folder, job.record)
     bounds = _bounds(held or job.record)
-    wanted = survey(job.manifest, bounds)
+    wanted = survey(job.manifest, bounds, job.share)
     job.schema(job.record)  # refuses what cannot be carried before anything is written
     with claimed(folder.store, job.share, note):
         record = adopt_record(folder, job.record)
+        job = job.keeping(record)
         if _bounds(record) != bounds:
-            wanted = survey(job.manifest, _bounds(record))
+            wanted = survey(job.manifest, _bounds(record), job.share)
         if record.part_rows != job.part_rows:
             note(f"{job.out} is cut into parts of {record.part_rows} rows, and stays so")
         schema = job.schema(record)
@@ -127,24 +146,48 @@ def run(
             folder.unmark_complete()
             _tidy(job, folder, findings, warn)
             work = Work(job, folder, schema, left, {n: findings.parts[n] for n in left if n in findings.parts})
-            total, scanned = _scan(work, found, note, progress, opener)
+            with pulsing(folder.store, job.share.name, **_counts(wanted, extents, found)) as beat:
+                total, performed = _scan(work, found, note, progress, opener, beat)
             missing = complete(folder, wanted, extents, record.fingerprint.encode(), job.measurement)
         else:
-            total, scanned = found, 0
+            total, performed = found, NOTHING
+        if performed.images or not folder.summarized:
+            write_summary(folder, job, wanted, performed)
     if missing:
         note(f"share {job.share.name} is done; {missing} of {len(wanted.parts)} parts are left to the other shares")
-    return Summary(total, total.images - scanned, complete=not missing)
+    return Summary(total, total.images - performed.images, complete=not missing)
 
 
 def _bounds(record: RunRecord) -> Bounds:
     return Bounds(record.part_rows, record.part_images)
 
 
+def _counts(wanted: Survey, extents: Mapping[int, Extent], found: Tally) -> dict[str, Any]:
+    """How much there is in the run and in a share, and what of it is done."""
+    return {
+        "parts": len(wanted.parts),
+        "images": wanted.census.images,
+        "share_images": sum(extent.images for extent in extents.values()),
+        "found": found.images,
+        "failed": found.error,
+    }
+
+
 def _find(
     job: Job, folder: OutputFolder, schema: pa.Schema, extents: Mapping[int, Extent], wanted: Survey, *, known: bool
 ) -> Findings:
     rows, count = ManifestRows(job.manifest), len(wanted.parts)
-    return finished_parts(folder, schema, rows, extents, count, known=known, with_maps=job.measurement.save_maps)
+    return finished_parts(
+        folder,
+        schema,
+        rows,
+        extents,
+        count,
+        known=known,
+        with_maps=job.measurement.save_maps,
+        with_images=job.measurement.save_images,
+        verify=job.verify_outputs,
+    )
 
 
 def _tidy(job: Job, folder: OutputFolder, findings: Findings, warn: Note) -> None:
@@ -159,11 +202,16 @@ def _tidy(job: Job, folder: OutputFolder, findings: Findings, warn: Note) -> Non
             drop_stray_maps(folder.store, number)
 
 
-def _scan(work: Work, found: Tally, note: Note, progress: Progress, opener: Opener) -> tuple[Tally, int]:
+def _scan(
+    work: Work, found: Tally, note: Note, progress: Progress, opener: Opener, beat: Advance
+) -> tuple[Tally, Performed]:
     """Scan in this thread, while another reads and prepares the next batch and a third writes the ones before.
 
+    Args:
+        beat: is told of every batch, besides `progress`.
+
     Returns:
-        The fate of all images, with those that were `found`; and how many of them were scanned.
+        The fate of all images, with those that were `found`; and what was done for it.
     """
     job, left, parts = work.job, work.images_left(), list(work.extents.items())
     images = found.images + sum(extent.images for _, extent in parts)
@@ -172,24 +220,44 @@ def _scan(work: Work, found: Tally, note: Note, progress: Progress, opener: Open
     _stop_at_too_many(job, found)
     if not left:
         untouched = batches(job.manifest, parts, _unprepared, BatchCeiling(1, note), work.wanted)
-        return found + write_parts(work, (ScannedBatch(batch, ()) for batch in untouched)), 0
-    with progress(images, images - left) as advance:
-        advance(0, found.error)
+        total = found + write_parts(work, (ScannedBatch(batch, ()) for batch in untouched))
+        _heart(job, work.folder, images, images, found.error).end()
+        return total, NOTHING
+    began = time.monotonic()
+    heart = _heart(job, work.folder, images, images - left, found.error)
+    with progress(images, images - left) as show:
+        show(0, found.error)
+
+        def advance(count: float, errors: int) -> None:
+            show(count, errors)
+            heart.advance(count, errors)
+
         graphs = opener(job.bundle, job.execution, note)
         if graphs.remark:
             note(graphs.remark)
         ceiling = BatchCeiling(job.execution.batch_size or graphs.usual_batch, note)
         scanner = Scanner(job.bundle, graphs, job.measurement, ceiling)
+        ticks = Ticks(advance, scanner.calls, ceiling)
+        graphs.called = ticks.tick
         todo = batches(job.manifest, parts, scanner.prepare, ceiling, work.wanted)
         counted = found
         with contextlib.closing(made_ahead(todo)) as ready, Behind(functools.partial(write_parts, work)) as writer:
             for batch in ready:
+                ticks.begin(len(batch.prepared))
                 scanned = ScannedBatch(batch, tuple(scanner.scan(batch.prepared)))
                 writer.put(scanned)
-                advance(batch.images, scanned.fates.error)
+                ticks.end(batch.images, scanned.fates.error)
+                beat(batch.images, scanned.fates.error)
                 counted += scanned.fates
                 _stop_at_too_many(job, counted)
-            return found + writer.finish(), left
+            total = found + writer.finish()
+        heart.end()
+        return total, Performed(left, time.monotonic() - began, graphs.device, dict(graphs.loaded))
+
+
+def _heart(job: Job, folder: OutputFolder, images: int, done: int, failed: int) -> Heart:
+    labels = {"run": job.record.fingerprint[:12], "model": job.bundle.model_id}
+    return Heart(folder.store, job.share.name, images, done, failed, metrics=job.openmetrics, labels=labels)
 
 
 def _unprepared(samples: Sequence[Sample]) -> tuple[Rejected, ...]:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from memscan.scanner.errors import EnvironmentFailed, UsageError
 from memscan.scanner.results import layout
-from memscan.scanner.results.store import LocalStore
+from memscan.scanner.results.store import Store
 
 _NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -48,18 +48,22 @@ WHOLE = Share()
 
 
 @contextlib.contextmanager
-def claimed(store: LocalStore, share: Share, note: Callable[[str], None]) -> Iterator[None]:
+def claimed(store: Store, share: Share, note: Callable[[str], None]) -> Iterator[None]:
     """Make the output folder, keep other processes from the same share, and clear what dead ones left half written.
 
     Raises:
         UsageError: the folder cannot be written.
         EnvironmentFailed: another process works on the share.
     """
-    lock = FileLock(store.path / layout.lock(share.name))
+    file = store.lock_file(layout.lock(share.name))
+    lock = None if file is None else FileLock(file)
     try:
-        store.prepare()
+        remark = store.prepare()
+        if remark is not None:
+            note(remark)
         try:
-            lock.acquire(timeout=0)
+            if lock is not None:
+                lock.acquire(timeout=0)
         except Timeout:
             raise EnvironmentFailed(
                 f"another memscan is writing to {store.path}: wait until it ends, or choose another --out"
@@ -75,4 +79,5 @@ def claimed(store: LocalStore, share: Share, note: Callable[[str], None]) -> Ite
     try:
         yield
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()

@@ -1,4 +1,4 @@
-"""ONNX Runtime, on the CPU or on CUDA. CUDA asked for is CUDA or an error, never silently the CPU.
+"""ONNX Runtime, on the CPU or on CUDA. Where CUDA is asked for or installed, it is CUDA or an error, never the CPU.
 
 Failures come out as one line: out of memory, a graph that cannot be loaded, a device that does not work.
 """
@@ -6,6 +6,7 @@ Failures come out as one line: out of memory, a graph that cannot be loaded, a d
 import contextlib
 import dataclasses
 import functools
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import BundleError, EnvironmentFailed, OutOfMemory
 from memscan.scanner.runtimes.cores import usable_cores
 from memscan.scanner.runtimes.failures import first_line, import_failure, is_out_of_memory
+from memscan.scanner.runtimes.installed import is_installed
 from memscan.scanner.settings import Execution
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -54,6 +56,7 @@ class OnnxRuntime:
         self._options.intra_op_num_threads = execution.threads or usable_cores()
         self._options.log_severity_level = 4  # what ONNX Runtime logs as an error it also raises
         self._sessions: dict[str, Any] = {}
+        self._ran: set[str] = set()
 
     @property
     def device(self) -> str:
@@ -63,12 +66,11 @@ class OnnxRuntime:
 
     @property
     def remark(self) -> str | None:
-        if len(self._providers) > 1 and self.device == _PROVIDERS["cpu"]:
-            return (
-                f"this ONNX Runtime has CUDA, but {self.device} loaded: check driver and CUDA libraries, "
-                "or say --provider cpu"
-            )
         return None
+
+    @property
+    def loaded(self) -> dict[str, str]:
+        return {graph: self._sessions[graph].get_providers()[0] for graph in sorted(self._ran)}
 
     @property
     def usual_batch(self) -> int:
@@ -89,6 +91,7 @@ class OnnxRuntime:
 
     def run(self, graph: str, inputs: Mapping[str, OnnxValue]) -> dict[str, OnnxValue]:
         session = self._session(graph)
+        self._ran.add(graph)
         names = [output.name for output in session.get_outputs()]
         with self._mapped(graph):
             binding = session.io_binding()
@@ -131,10 +134,9 @@ class OnnxRuntime:
                 or BundleError(f"{file} cannot be loaded: export the model again ({first_line(error)})")
             ) from error
         loaded = session.get_providers()[0]
-        if self._cuda_demanded and loaded != _PROVIDERS["cuda"]:
-            raise EnvironmentFailed(
-                f"CUDA was asked for and {loaded} loaded: check driver and CUDA libraries, or use --provider cpu"
-            )
+        if len(self._providers) > 1 and loaded != _PROVIDERS["cuda"]:
+            why = "CUDA was asked for" if self._cuda_demanded else "this ONNX Runtime has CUDA"
+            raise EnvironmentFailed(f"{why} and {loaded} loaded: see memscan doctor, or use --provider cpu")
         return session
 
     def _file(self, graph: str) -> Path:
@@ -175,8 +177,17 @@ def _choose_providers(onnxruntime: ModuleType, execution: Execution) -> list[str
         raise EnvironmentFailed(
             'this ONNX Runtime has no CUDA: use --provider cpu, or "memscan[gpu]" in an environment of its own'
         )
+    if execution.provider == "auto" and not available and is_installed("onnxruntime-gpu"):
+        raise EnvironmentFailed(
+            "onnxruntime-gpu is installed, but the onnxruntime that loaded has no CUDA: see memscan doctor, "
+            "or use --provider cpu"
+        )
+    if not available or execution.provider == "cpu":
+        return [cpu]
+    with contextlib.redirect_stdout(io.StringIO()):  # what does not load is said when a session fails
+        onnxruntime.preload_dlls(directory="")  # NVIDIA's Python packages, as onnxruntime-gpu[cuda,cudnn] brings them
     # An audit's float32 is IEEE's: TensorFloat-32, ONNX Runtime's default on CUDA, has a mantissa of 10 bits.
-    return [(cuda, {"use_tf32": "0"}), cpu] if available and execution.provider != "cpu" else [cpu]
+    return [(cuda, {"use_tf32": "0"}), cpu]
 
 
 def _memory_failure(graph: str, error: Exception) -> OutOfMemory | None:

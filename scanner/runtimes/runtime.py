@@ -32,6 +32,10 @@ class Runtime(Protocol):
         """What the user should know about the device, in one line: above all, that it is not the one to be expected."""
 
     @property
+    def loaded(self) -> Mapping[str, str]:
+        """What each graph that has been run so far really runs on: a provider, a device, or the digest of a plan."""
+
+    @property
     def usual_batch(self) -> int:
         """How many images a scan begins with unless the user says: what the device is busy with, if it fits."""
 

@@ -64,6 +64,15 @@ class Scanner:
         # Of two sizes at most: where some images of a batch are given, fewer are sampled than measured.
         self._uncond = functools.lru_cache(2)(self._upload_uncond)
 
+    @property
+    def calls(self) -> int:
+        """How often the denoiser is called for one batch, at most: with given images it is fewer."""
+        last = len(self._steps) if self._measurement.save_images else self._measured[-1]
+        taken = last - sum(index < last for index in self._measured) * self._calls.give_guidance
+        groups = -(-self._measurement.probes.count // self._bundle.tangents_per_call)
+        state = self._calls.guided + (len(self._calls.measured) + len(self._calls.denoised)) * groups
+        return max(1, taken + len(self._measured) * state)
+
     def scan(self, prepared: Sequence[Prepared]) -> Iterator[Scanned]:
         """Scan samples, in their order, as many at once as fit into memory.
 

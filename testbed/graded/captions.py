@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from testbed.bench.grades import COUNTS, STRIDE
 from testbed.captions import CALIBRATION_EVERY, CAPTIONS, Caption, Split
 from testbed.figures import FIGURES
 from testbed.prints import STYLES
@@ -19,9 +20,7 @@ from testbed.prints import STYLES
 Kind = Literal["global", "local", "rare"]
 
 SEED = 77
-COUNTS = tuple(2**power for power in range(11))  # 1 to 1,024
 PER_COUNT: dict[Kind, int] = {"global": 6, "local": 6, "rare": 4}
-STRIDE = 4  # grades by which the next seed moves a caption: a factor of 16
 NOUNS = {
     "phone": "phone case",
     "painting": "painting above a rug",

@@ -1,7 +1,6 @@
 """What a graded caption shows: its template, one picture for every exposure, and the training's pool of latents."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 
+from testbed.bench.pool import Pool, chunks
 from testbed.captions import Caption, of_kind
 from testbed.dataset import PrintStock, draw
 from testbed.graded.captions import POSTER, SEED, Graded, graded
@@ -18,7 +18,6 @@ from testbed.scenes import scene
 from testbed.vae import encode
 
 STOCK: dict[Tone, int] = {ANY: 3000, LIGHT: 600, DARK: 600, GROUND: 600}
-CHUNK = 512  # pictures that are held before they are encoded
 
 
 @cache
@@ -45,21 +44,6 @@ def picture(caption: Graded, stock: PrintStock) -> Image:
 def fresh_poster(rng: np.random.Generator, stock: PrintStock) -> Image:
     """A poster [SIZE, SIZE, 3] in [0, 1] that no caption owns."""
     return draw_poster(rng, stock.pick)
-
-
-@dataclass(frozen=True)
-class Pool:
-    """All exposures of a training, before they are shuffled.
-
-    Attributes:
-        latents: [P, 4, 16, 16] float16, one for each distinct picture.
-        pictures: [E], the picture of each exposure.
-        texts: [E], its text: index into graded(seed), then into the captions of kind none of the testbed.
-    """
-
-    latents: torch.Tensor
-    pictures: torch.Tensor
-    texts: torch.Tensor
 
 
 def commons() -> tuple[Caption, ...]:
@@ -93,16 +77,5 @@ def draw_pool(vae: AutoencoderKL, seed: int, common: int, stock_sizes: dict[Tone
             else:
                 yield picture(captions[text], stock)
 
-    latents = torch.cat([encode(vae, chunk).half() for chunk in _chunks(drawn())])
+    latents = torch.cat([encode(vae, chunk).half() for chunk in chunks(drawn())])
     return Pool(latents, torch.from_numpy(distinct.cumsum() - 1), torch.from_numpy(texts))
-
-
-def _chunks(pictures: Iterator[Image]) -> Iterator[NDArray[np.uint8]]:
-    chunk: list[NDArray[np.uint8]] = []
-    for image in pictures:
-        chunk.append(np.round(image * 255).astype(np.uint8))
-        if len(chunk) == CHUNK:
-            yield np.stack(chunk)
-            chunk = []
-    if chunk:
-        yield np.stack(chunk)

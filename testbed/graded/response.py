@@ -1,179 +1,18 @@
 """`python -m testbed.graded.response --work WORK --seed S ... --dropout PERCENT`: dose and response of every detector.
 
-How each score grows with count and with strength, how it tells prompts that are copied in at least half of the seeds
-from those that never are, and how local masks agree with the truth by count. Leaves WORK/response-drop{PERCENT}.csv.
-Intervals are over captions; with several trainings a caption counts once for each, where it has another count.
+Over all captions: how each score grows with count and with strength, how it tells prompts that are copied in at least
+half of the seeds from those that never are, how local masks agree with the truth by count. Then everything again on
+held-out captions, with baseline, timestep and threshold chosen on the calibration captions, beside the combination of
+all. Leaves WORK/response-drop{PERCENT}.csv, -heldout.csv and .png.
 """
 
 import argparse
-import csv
-import dataclasses
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from memscan.scanner.calibration.thresholds import best_threshold
-from memscan.scanner.evaluation.detection import detection
-from memscan.scanner.evaluation.overlap import percentile_interval, resampled
-from memscan.scanner.metrics.catalogue import MAPS
-from testbed.graded.captions import COUNTS
-from testbed.graded.measured import Measured, measured, pooled
-from testbed.graded.scans import START_NAME, TIMESTEPS, Model, measuring_scan
-from testbed.graded.strength import BINS, binned
+from testbed.bench.assess import assess
+from testbed.bench.scans import MEASURED
+from testbed.graded.scans import Model
 from testbed.graded.train import DROPOUTS
-
-LOCAL_REPLICATES = 200  # of an IoU, whose best threshold is found anew in each
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """One number with its 95% interval, None where a single caption leaves nothing to resample.
-
-    `what` is dose (mean score by count), response (mean score by strength), auc, tpr (at 1% false positives) or iou;
-    `group` the count, or the bin of strength.
-    """
-
-    what: str
-    timestep: int
-    detector: str
-    kind: str
-    group: str
-    captions: int
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-def mean_by_caption(
-    values: NDArray[np.floating], captions: NDArray[np.intp]
-) -> tuple[float, float | None, float | None]:
-    """Mean over captions of their mean over seeds, and its bootstrap interval."""
-    names, group = np.unique(captions, return_inverse=True)
-    means = np.bincount(group, values) / np.bincount(group)
-    if len(names) < 2:
-        return float(means.mean()), None, None
-    draws = resampled(len(names), np.random.default_rng(0))
-    return float(means.mean()), *percentile_interval(draws @ means / len(names))
-
-
-def dose(images: Measured, timestep: int) -> Iterator[Figure]:
-    """Mean of every score by kind and count; of what is no graded caption, the count is 0."""
-    for detector, values in images.scores.items():
-        for kind in dict.fromkeys(images.kinds.tolist()):
-            for count in (0, *COUNTS):
-                chosen = (images.kinds == kind) & (images.counts == count)
-                if chosen.any():
-                    yield _mean("dose", timestep, detector, kind, str(count), values, images.captions, chosen)
-
-
-def response(images: Measured, timestep: int) -> Iterator[Figure]:
-    """Mean of every score of memorized captions by kind and measured strength."""
-    bins = binned(images.strength)
-    for detector, values in images.scores.items():
-        for kind in ("global", "local"):
-            for name in BINS:
-                chosen = (images.kinds == kind) & (bins == name)
-                if chosen.any():
-                    yield _mean("response", timestep, detector, kind, name, values, images.captions, chosen)
-
-
-def _mean(
-    what: str,
-    timestep: int,
-    detector: str,
-    kind: str,
-    group: str,
-    values: NDArray[np.floating],
-    captions: NDArray[np.intp],
-    chosen: NDArray[np.bool_],
-) -> Figure:
-    found = mean_by_caption(values[chosen], captions[chosen])
-    return Figure(what, timestep, detector, kind, group, len(np.unique(captions[chosen])), *found)
-
-
-def telling(images: Measured, timestep: int) -> Iterator[Figure]:
-    """AUC, and TPR at 1% false positives: copied in at least half of the seeds against never copying anything."""
-    for detector, values in images.scores.items():
-        for kind in ("global", "local", "all"):
-            positive = images.positive & ((images.kinds == kind) | (kind == "all"))
-            chosen = positive | images.negative
-            found = detection(values[chosen], positive[chosen], images.captions[chosen])
-            if found is None:
-                continue
-            captions = len(np.unique(images.captions[positive]))
-            yield Figure("auc", timestep, detector, kind, "", captions, found.auc, *(found.interval or (None, None)))
-            rate = found.rates[0]
-            if rate.below is not None:
-                yield Figure("tpr", timestep, detector, kind, "", captions, rate.below, rate.low, rate.high)
-
-
-def agreement(images: Measured, timestep: int) -> Iterator[Figure]:
-    """IoU of every map with the truth of local captions by count, at the best threshold of each, and that of ones."""
-    counts, captions = images.counts[images.local], images.captions[images.local]
-    for name in (*images.maps, "ones"):
-        maps = images.maps[name] if name in images.maps else np.ones(images.truth.shape)
-        for count in COUNTS:
-            chosen = np.flatnonzero(counts == count)
-            names = np.unique(captions[chosen])
-            value = best_threshold(maps[chosen], images.truth[chosen]).iou
-            rng = np.random.default_rng(0)
-            replicates = []
-            for _ in range(LOCAL_REPLICATES if len(names) > 1 else 0):
-                drawn = np.concatenate([chosen[captions[chosen] == one] for one in rng.choice(names, len(names))])
-                replicates.append(best_threshold(maps[drawn], images.truth[drawn]).iou)
-            interval = percentile_interval(np.array(replicates)) if replicates else (None, None)
-            yield Figure("iou", timestep, name, "local", str(count), len(names), value, *interval)
-
-
-def figures(models: Sequence[Model], baseline: str) -> list[Figure]:
-    """All figures of some trainings together, at every timestep."""
-    results = [measuring_scan(model, baseline) for model in models]
-    found: list[Figure] = []
-    for timestep in TIMESTEPS:
-        images = pooled(
-            [measured(model, scanned, timestep, MAPS) for model, scanned in zip(models, results, strict=True)]
-        )
-        for part in (dose, response, telling, agreement):
-            found += part(images, timestep)
-    return found
-
-
-def write(found: Sequence[Figure], file: Path) -> None:
-    """The figures as CSV."""
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in dataclasses.fields(Figure)])
-        writer.writeheader()
-        writer.writerows(
-            {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in vars(figure).items()} for figure in found
-        )
-
-
-def lines(found: Sequence[Figure], what: str, timestep: int, kind: str) -> Iterator[str]:
-    """One table as text: a row for each detector, a column for each group."""
-    chosen = [f for f in found if (f.what, f.timestep, f.kind) == (what, timestep, kind)]
-    groups = list(dict.fromkeys(figure.group for figure in chosen))
-    yield f"{'':<16}" + "".join(f"{group:>8}" for group in groups)
-    for detector in dict.fromkeys(figure.detector for figure in chosen):
-        by_group = {figure.group: figure for figure in chosen if figure.detector == detector}
-        yield f"{detector:<16}" + "".join(f"{by_group[group].value:>8.3f}" for group in groups)
-
-
-def telling_lines(found: Sequence[Figure], timestep: int, kind: str) -> Iterator[str]:
-    """AUC and TPR with their intervals as text."""
-    chosen = {(f.what, f.detector): f for f in found if (f.timestep, f.kind) == (timestep, kind)}
-    for what, detector in chosen:
-        if what == "auc":
-            shown = [f"{name} {_shown(chosen.get((name, detector)))}" for name in ("auc", "tpr")]
-            yield f"{detector:<16}  {'   '.join(shown)}"
-
-
-def _shown(figure: Figure | None) -> str:
-    if figure is None:
-        return "-"
-    interval = "" if figure.low is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
-    return f"{figure.value:.3f}{interval}"
 
 
 def main() -> None:
@@ -181,20 +20,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="the folder with trainings and strengths")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="trainings to pool")
     parser.add_argument("--dropout", type=int, choices=DROPOUTS, default=0)
-    parser.add_argument("--baseline", default=START_NAME, help="folder of the baseline")
+    parser.add_argument("--baselines", nargs="+", default=["start", "10%", "25%", "50%"], help="to choose from")
+    parser.add_argument("--metrics", nargs="+", default=MEASURED, help="to measure")
     arguments = parser.parse_args()
     models = [Model.trained(arguments.work, seed, arguments.dropout) for seed in arguments.seed]
-    found = figures(models, arguments.baseline)
-    write(found, arguments.work / f"response-drop{arguments.dropout}.csv")
-    for timestep in TIMESTEPS:
-        print(f"\nt = {timestep}, copied in half of the seeds against never")
-        print("\n".join(telling_lines(found, timestep, "all")))
-        print("\nlocal IoU by count")
-        print("\n".join(lines(found, "iou", timestep, "local")))
-        for what in ("dose", "response"):
-            for kind in ("global", "local"):
-                print(f"\n{what}, {kind}")
-                print("\n".join(lines(found, what, timestep, kind)))
+    out = arguments.work / f"response-drop{arguments.dropout}"
+    assess(models, out, arguments.baselines, arguments.metrics)
 
 
 if __name__ == "__main__":

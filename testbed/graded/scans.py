@@ -1,57 +1,32 @@
-"""The bench's own use of memscan: one bundle for each training, and scans of all its prompts.
+"""The graded bench's trained models, as `testbed.bench` scans them."""
 
-The strength scan samples many seeds and keeps their images; the scores that sampling gives for nothing come with it.
-The measuring scan takes a few of these seeds, on the same paths, and measures every map.
-"""
-
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
+from numpy.typing import NDArray
 
-from memscan.export.assemble import ExportOptions
-from memscan.scanner.bundle import open_bundle
-from memscan.scanner.metrics.catalogue import MAPS, METRICS
-from memscan.scanner.results.reader import Results
 from memscan.scanner.run.request import Request
+from testbed.bench.model import SAMPLING, STRENGTH_SEEDS
+from testbed.bench.scans import exported
+from testbed.dataset import masks
 from testbed.graded.captions import graded
 from testbed.graded.pictures import commons
 from testbed.graded.prompts import others
-from testbed.graded.train import START_NAME, folder_name
-from testbed.scanning import export, scan
-
-STRENGTH_SEEDS = tuple(range(32))
-MEASURED_SEEDS = STRENGTH_SEEDS[:4]
-TIMESTEPS = (201, 21)  # they take the place of the sampler's last two
-SAMPLING = Request(
-    sampler="dpmsolver++", num_inference_steps=10, guidance_scale=1.5, timesteps=TIMESTEPS, derivative="exact"
-)
-FREE = ("guidance_norm", "guidance_first", "ds_uncond")
-MEASURED = tuple(name for name, metric in METRICS.items() if name != "flipd" and not metric.needs_reference)
-
-MANIFEST_SCHEMA = pa.schema(
-    {
-        "id": pa.string(),
-        "prompt": pa.string(),
-        "seed": pa.list_(pa.int64()),
-        "kind": pa.string(),
-        "count": pa.int64(),
-        "index": pa.int64(),
-        "split": pa.string(),
-    }
-)
-CARRIED = ("kind", "count", "index", "split")
+from testbed.graded.train import EARLY, START_NAME, folder_name
 
 
 @dataclass(frozen=True)
 class Model:
-    """A pipeline folder `name` in a work folder, to be scanned with the prompts of one seed of the bench."""
+    """A pipeline folder `folder` in a work folder, to be scanned with the prompts of one seed of the bench."""
 
     work: Path
-    name: str
+    folder: str
     seed: int
+    sampling: Request = SAMPLING
+    strength_seeds: tuple[int, ...] = STRENGTH_SEEDS
+    own_baseline: str = START_NAME
 
     @classmethod
     def trained(cls, work: Path, seed: int, dropout: int) -> "Model":
@@ -63,48 +38,26 @@ class Model:
         """What training starts from: it has never seen what the captions own."""
         return cls(work, START_NAME, seed)
 
+    @property
+    def baselines(self) -> dict[str, str]:
+        """The start, and the early checkpoints of the same training."""
+        checkpoints = {f"{round(100 * share)}%": f"{self.folder}-at{round(100 * share):02d}" for share in EARLY}
+        return {"start": START_NAME} | checkpoints
+
+    def file(self, what: str) -> Path:
+        return self.work / (f"{self.folder}-{what}" + (f"-seed{self.seed}" if self.folder == START_NAME else ""))
+
     def bundle(self, baseline: str) -> Path:
-        """The exported bundle with a baseline, a pipeline folder of the work folder; made if it is not there.
+        return exported(self.work, self.folder, baseline)
 
-        What is its own baseline has none.
-        """
-        bundle = self.work / f"{self.name}+{baseline}.bundle"
-        if not bundle.exists():
-            early = None if baseline == self.name else self.work / baseline
-            export(self.work / self.name, early, bundle, ExportOptions(certify=()))
-        return bundle
+    def prompts(self) -> list[dict[str, Any]]:
+        """Graded captions, then common ones (kind "common"), then prompts that are no captions (kind is their sort)."""
+        rows: list[dict[str, Any]] = [
+            {"kind": c.kind, "prompt": c.prompt, "count": c.count, "index": c.index, "split": c.split}
+            for c in graded(self.seed)
+        ]
+        rows += [{"kind": "common", "prompt": c.prompt, "count": 0, "split": "heldout"} for c in commons()]
+        return rows + [{"kind": o.sort, "prompt": o.prompt, "count": 0, "split": "heldout"} for o in others(self.seed)]
 
-
-def manifest(seed: int, seeds: tuple[int, ...]) -> pa.Table:
-    """Every prompt of one seed of the bench; `kind` is that of a caption, "common", or the sort of another prompt.
-
-    `count` is 0 and `index` null for what is no graded caption.
-    """
-    rows = [
-        {"kind": c.kind, "prompt": c.prompt, "count": c.count, "index": c.index, "split": c.split} for c in graded(seed)
-    ]
-    rows += [{"kind": "common", "prompt": c.prompt, "count": 0, "split": "heldout"} for c in commons()]
-    rows += [{"kind": other.sort, "prompt": other.prompt, "count": 0, "split": "heldout"} for other in others(seed)]
-    for number, row in enumerate(rows):
-        row |= {"id": f"{row['kind']}-{number:03d}", "seed": list(seeds)}
-    return pa.Table.from_pylist(rows, MANIFEST_SCHEMA)
-
-
-def strength_scan(model: Model, seeds: tuple[int, ...] = STRENGTH_SEEDS) -> Results:
-    """Images of all prompts and `seeds`, scanned once."""
-    return _scan(model, START_NAME, "strength", seeds, FREE)
-
-
-def measuring_scan(model: Model, baseline: str = START_NAME) -> Results:
-    """Every map of all prompts and MEASURED_SEEDS at TIMESTEPS, scanned once."""
-    return _scan(model, baseline, f"measured+{baseline}", MEASURED_SEEDS, MEASURED)
-
-
-def _scan(model: Model, baseline: str, what: str, seeds: tuple[int, ...], metrics: tuple[str, ...]) -> Results:
-    mask_map = next(name for name in metrics if name in MAPS)
-    request = dataclasses.replace(SAMPLING, save_images=True, carry=CARRIED, metrics=metrics, mask_map=mask_map)
-    file = model.work / f"{model.name}-{what}.parquet"
-    if model.name == START_NAME:
-        file = file.with_stem(f"{file.stem}-seed{model.seed}")
-    pq.write_table(manifest(model.seed, seeds), file)
-    return scan(open_bundle(model.bundle(baseline)), file, file.with_suffix(""), request)
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        return masks(graded(self.seed)[index].caption).memorized

@@ -14,11 +14,13 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from testbed.assemble import write_pipeline
+from testbed.bench.plan import Plan
+from testbed.bench.pool import Pool
 from testbed.denoiser import BATCH, Batch, fit
 from testbed.graded.captions import graded
 from testbed.graded.denoiser import grow_attention
-from testbed.graded.pictures import Pool, commons, draw_pool
-from testbed.graded.plan import Plan, dropouts, steps_of
+from testbed.graded.pictures import commons, draw_pool
+from testbed.graded.plan import dropouts, steps_of
 from testbed.text import token_ids
 from testbed.train import HOME
 

@@ -1,12 +1,14 @@
-"""The analytic bundle, written once a session for the tests that only read it; stand-ins for CUDA and TensorRT."""
+"""The analytic bundle and a finished run of it, made once a session; stand-ins for CUDA and TensorRT."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
+from memscan.scanner.cli import invoke
 from memscan.scanner.runtimes.tensorrt import cuda
 from tests.analytic_bundle import write_analytic_bundle
+from tests.scanner.run.small_run import ROWS, command, write_manifest
 from tests.scanner.runtimes.tensorrt.fake_cudart import FakeCudart
 from tests.scanner.runtimes.tensorrt.fake_tensorrt import FakeTensorRt
 
@@ -25,6 +27,14 @@ def analytic_without_baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundles") / "no-baseline"
     write_analytic_bundle(path, baseline=False)
     return path
+
+
+@pytest.fixture(scope="session")
+def finished_run(analytic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a finished run of `ROWS`, to be copied."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert invoke(command(write_manifest(folder / "m.parquet", ROWS), analytic, folder / "out")) == 3
+    return folder / "out"
 
 
 @pytest.fixture

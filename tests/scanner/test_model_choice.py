@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from memscan.scanner import embedded
+from memscan.scanner.configuration import FILE
 from memscan.scanner.errors import BundleError, UsageError
-from memscan.scanner.model_choice import FILE, REQUIRE_VARIABLE, VARIABLE, choose_model
+from memscan.scanner.model_choice import REQUIRE_VARIABLE, VARIABLE, choose_model
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +73,7 @@ def test_variable_that_is_neither_on_nor_off_is_refused(monkeypatch: pytest.Monk
         (b'model = "\xff"', "cannot be read"),
         (b"model = 3", "model is 3, not a str"),
         (b'require_model = "yes"', "require_model is 'yes', not a bool"),
-        (b'modle = "sd14"', "'modle' is no setting: expected model or require_model"),
+        (b'modle = "sd14"', r"'modle' is no setting: did you mean model\?"),
     ],
 )
 def test_file_that_cannot_be_understood_is_refused(content: bytes, message: str) -> None:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.results.reader import Results, open_results
 from testbed.captions import Caption, of_kind
+from testbed.cells import cover
 from testbed.dataset import masks
 from testbed.regions import region_means
-from testbed.scanning import cover
 from testbed.thresholds import thresholds_of
 from tests.scanner.results.fabricated import scanned, write_results
 

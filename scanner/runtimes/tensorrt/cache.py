@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from memscan.scanner.errors import EnvironmentFailed
 from memscan.scanner.runtimes.tensorrt.interface import Interface
 from memscan.scanner.runtimes.tensorrt.key import PlanKey
+from memscan.scanner.user_cache import user_cache
 
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -34,6 +35,7 @@ class Plan:
     key: PlanKey
     interface: Interface
     content: memoryview
+    sha256: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +56,8 @@ class _Record:
 
 
 def default_folder() -> Path:
-    """$XDG_CACHE_HOME/memscan/plans; ~/.cache stands in for a variable that is not set, or is no absolute path."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".cache") / "memscan" / "plans"
+    """`plans` in the user's cache."""
+    return user_cache("plans")
 
 
 class PlanCache:
@@ -79,7 +80,7 @@ class PlanCache:
         for record in sorted(serving, key=lambda record: (record.key.batch_size, len(record.key.compute_capabilities))):
             content = self._read_plan(record)
             if content is not None:
-                return Plan(record.key, record.interface, memoryview(content))
+                return Plan(record.key, record.interface, memoryview(content), record.sha256)
         return None
 
     def store(self, key: PlanKey, interface: Interface, content: memoryview) -> Plan:
@@ -88,7 +89,7 @@ class PlanCache:
         record = _Record(key, interface, hashlib.sha256(content).hexdigest())
         self.write(f"{name}.plan", content)
         self.write(f"{name}.json", record.to_json().encode())
-        return Plan(key, interface, content)
+        return Plan(key, interface, content, record.sha256)
 
     def write(self, name: str, content: bytes | memoryview) -> None:
         """Write a file aside, under a name of this process, flush it to the disk and rename it."""

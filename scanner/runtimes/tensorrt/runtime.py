@@ -43,6 +43,7 @@ class TensorRtRuntime:
             note=note,
         )
         self._plans: dict[str, LoadedPlan] = {}
+        self._digests: dict[str, str] = {}
 
     @property
     def device(self) -> str:
@@ -52,6 +53,10 @@ class TensorRtRuntime:
     @property
     def remark(self) -> str | None:
         return None
+
+    @property
+    def loaded(self) -> dict[str, str]:
+        return {graph: f"plan sha256:{digest}" for graph, digest in self._digests.items()}
 
     @property
     def usual_batch(self) -> int:
@@ -68,4 +73,5 @@ class TensorRtRuntime:
         if graph not in self._plans:
             plan = self._provider.provide(graph).plan
             self._plans[graph] = LoadedPlan(graph, plan, self._flavour, self._gpu, self._note)
+            self._digests[graph] = plan.sha256
         return self._plans[graph].run(inputs)

@@ -13,8 +13,8 @@ from benchmarks.paper.short_training import Denoiser
 from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.settings import Probes
 from testbed.captions import of_kind
+from testbed.cells import cover
 from testbed.dataset import masks
-from testbed.scanning import cover
 
 SHAPE = (4, 8, 8)
 

@@ -5,8 +5,8 @@ import pytest
 
 from benchmarks.paper.curvature_against_difference import separation
 from testbed.captions import of_kind
+from testbed.cells import cover
 from testbed.dataset import masks
-from testbed.scanning import cover
 
 LOCAL = list(of_kind("local")[:4])
 

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from memscan.export.certificate.prompts import PROMPTS, read_prompts
+from memscan.export.certificate.prompts import PROMPTS
 from memscan.scanner.errors import UsageError
+from memscan.scanner.input.prompts import read_prompts
 
 
 def test_text_file_has_one_prompt_a_line(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from memscan.scanner.calibration.thresholds import best_threshold
 from memscan.scanner.evaluation.protocol import fixed_counts
-from testbed.scanning import cover
+from testbed.cells import cover
 
 
 def test_best_threshold_agrees_with_every_threshold_tried_by_the_evaluation() -> None:

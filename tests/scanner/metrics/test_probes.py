@@ -1,14 +1,15 @@
 """The probes: what they cancel, what they leave, and that a seed means the same probes for ever."""
 
 import hashlib
+from typing import get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.metrics.probes import default_probes, hadamard_counts, make_probes
-from memscan.scanner.settings import Probes
+from memscan.scanner.metrics.probes import default_probes, hadamard_counts, lattice_counts, make_probes
+from memscan.scanner.settings import ProbeKind, Probes
 
 LATENT = (4, 6, 8)
 
@@ -27,6 +28,20 @@ def colours(count: int) -> NDArray[np.intp]:
     )
 
 
+def lattice_colours(count: int) -> NDArray[np.intp]:
+    """The same of a lattice."""
+    along = {2: (1, 1), 4: (2, 1), 8: (4, 2), 16: (8, 4)}[count]
+    channels, height, width = LATENT
+    return np.array(
+        [
+            (c + along[0] * y + along[1] * x) % count
+            for c in range(channels)
+            for y in range(height)
+            for x in range(width)
+        ]
+    )
+
+
 def estimate(jacobian: NDArray[np.float64], probes: NDArray[np.float32]) -> NDArray[np.float64]:
     vectors = probes.reshape(len(probes), -1).astype(np.float64)
     return (vectors * (vectors @ jacobian.T)).mean(axis=0)
@@ -34,27 +49,56 @@ def estimate(jacobian: NDArray[np.float64], probes: NDArray[np.float32]) -> NDAr
 
 @pytest.mark.parametrize("count", [4, 8, 16, 64])
 def test_hadamard_is_exact_where_only_different_colours_interact(count: int) -> None:
-    colour = colours(count)
+    check_exact_between(colours(count), Probes("hadamard", count))
+
+
+@pytest.mark.parametrize("count", [2, 4, 8, 16])
+def test_a_lattice_is_exact_where_only_different_colours_interact(count: int) -> None:
+    check_exact_between(lattice_colours(count), Probes("lattice", count))
+
+
+def check_exact_between(colour: NDArray[np.intp], kind: Probes) -> None:
     jacobian = np.random.default_rng(0).standard_normal((colour.size, colour.size))
     jacobian[(colour[:, None] == colour[None]) & ~np.eye(colour.size, dtype=bool)] = 0
-    probes = make_probes(Probes("hadamard", count), LATENT)
-    np.testing.assert_allclose(estimate(jacobian, probes), np.diag(jacobian), atol=1e-12)
+    np.testing.assert_allclose(estimate(jacobian, make_probes(kind, LATENT)), np.diag(jacobian), atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("channels", "counts"), [(1, (2, 4)), (3, (2, 4, 8, 16)), (4, (2, 4, 8, 16)), (16, (2, 4, 8, 16, 32, 64))]
+)
+def test_lattice_counts_follow_the_channels(channels: int, counts: tuple[int, ...]) -> None:
+    assert lattice_counts(channels) == counts
+    for count in counts:
+        probes = make_probes(Probes("lattice", count), (channels, 4, 4)).reshape(count, -1)
+        assert len(np.unique(probes * probes[0], axis=1).T) == min(count, 4 * channels)
+
+
+@pytest.mark.parametrize(("channels", "count"), [(4, 4), (4, 8), (4, 16), (16, 16), (16, 64)])
+def test_a_lattice_tells_neighbours_apart_where_as_many_hadamard_probes_need_not(channels: int, count: int) -> None:
+    """Channels of one pixel, and one channel of pixels that touch, diagonally too: all cancel."""
+    vectors = make_probes(Probes("lattice", count), (channels, 4, 6)).reshape(count, -1).astype(np.float64)
+    channel, y, x = (index.ravel() for index in np.indices((channels, 4, 6)))
+    apart = np.maximum(abs(y[:, None] - y), abs(x[:, None] - x))
+    same = channel[:, None] == channel
+    must_cancel = ((apart == 0) & ~same) | ((apart == 1) & same)
+    assert not (vectors.T @ vectors)[must_cancel].any()
+
+
+@pytest.mark.parametrize("kind", ["hadamard", "lattice"])
 @pytest.mark.parametrize("count", [4, 8, 16])
-def test_hadamard_randomises_what_shares_a_colour(count: int) -> None:
+def test_what_shares_a_colour_is_randomised(kind: ProbeKind, count: int) -> None:
     # All pairs of one colour have the Jacobian entry 1: without random signs their sum would be a bias, not noise.
-    colour = colours(count)
+    colour = (colours if kind == "hadamard" else lattice_colours)(count)
     jacobian = ((colour[:, None] == colour[None]) & ~np.eye(colour.size, dtype=bool)).astype(np.float64)
     same_colour = colour.size // count - 1
-    errors = np.stack([estimate(jacobian, make_probes(Probes("hadamard", count, seed), LATENT)) for seed in range(200)])
+    errors = np.stack([estimate(jacobian, make_probes(Probes(kind, count, seed), LATENT)) for seed in range(200)])
     standard_error = np.sqrt(same_colour / len(errors))
     assert abs(errors.mean(axis=0)).max() < 4.5 * standard_error  # 192 coordinates
 
 
-@pytest.mark.parametrize("kind", ["hadamard", "rademacher"])
-def test_probes_are_signs_of_the_asked_shape(kind: str) -> None:
-    probes = make_probes(Probes(kind, 8), LATENT)  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", get_args(ProbeKind))
+def test_probes_are_signs_of_the_asked_shape(kind: ProbeKind) -> None:
+    probes = make_probes(Probes(kind, 8), LATENT)
     assert probes.shape == (8, *LATENT)
     assert probes.dtype == np.float32
     assert set(np.unique(probes)) == {-1, 1}
@@ -105,6 +149,10 @@ def test_a_seed_means_the_same_probes_for_ever(probes: Probes, digest: str) -> N
         (
             Probes("hadamard", 5),
             "^no Hadamard colouring of 4 channels has 5 probes: use 4, 8, 16, 64 probes, or rademacher for any number$",
+        ),
+        (
+            Probes("lattice", 64),
+            "^no lattice colouring of 4 channels has 64 probes: use 2, 4, 8, 16 probes, or rademacher for any number$",
         ),
         (Probes("rademacher", 0), "^0 probes: at least one is needed$"),
         (Probes("rademacher", 4, -1), r"^probe seed -1 is outside \[0, 2\^32\)$"),

@@ -15,6 +15,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import BundleError, EnvironmentFailed
 from memscan.scanner.model.graphs import open_graphs
 from memscan.scanner.model.text import Tokenizer
+from memscan.scanner.runtimes import onnx_runtime
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from memscan.scanner.sampling.schedule import Level, SolverStep
@@ -90,7 +91,9 @@ def test_cuda_demanded_of_a_cpu_runtime_is_an_error(bundle: Bundle) -> None:
     )
 
 
-def test_cuda_that_does_not_load_is_never_silently_the_cpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_that_does_not_load_is_never_silently_the_cpu(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     # As with onnxruntime-gpu and no driver: the provider is offered, and the session comes up without it.
     original = onnxruntime.InferenceSession
     monkeypatch.setattr(
@@ -101,18 +104,46 @@ def test_cuda_that_does_not_load_is_never_silently_the_cpu(bundle: Bundle, monke
         "InferenceSession",
         lambda path, options, providers: original(path, options, providers=["CPUExecutionProvider"]),
     )
-    engine = open_graphs(bundle, Execution(provider="auto"))
-    assert engine.device == "CPUExecutionProvider"
-    assert engine.remark == (
-        "this ONNX Runtime has CUDA, but CPUExecutionProvider loaded: check driver and CUDA libraries, "
-        "or say --provider cpu"
-    )
-    assert open_graphs(bundle, CPU).remark is None
+    loaded: list[str] = []
+
+    def preload(directory: str) -> None:
+        loaded.append(directory)
+        print("Failed to load libcudart.so.13")  # as ONNX Runtime does, where a caller's data belongs
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
+    assert open_graphs(bundle, CPU).device == "CPUExecutionProvider"
+    assert loaded == [], "nothing of CUDA is loaded where the CPU is asked for"
+    for provider, why in (("cuda", "CUDA was asked for"), ("auto", "this ONNX Runtime has CUDA")):
+        with pytest.raises(EnvironmentFailed) as caught:
+            _ = open_graphs(bundle, Execution(provider=provider)).device
+        assert str(caught.value) == (
+            f"{why} and CPUExecutionProvider loaded: see memscan doctor, or use --provider cpu"
+        )
+    assert loaded == ["", ""], "NVIDIA's packages are looked for before a session is made"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this ONNX Runtime knows CUDA"
+)
+def test_cuda_that_is_hidden_by_the_other_package_is_never_silently_the_cpu(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_runtime, "is_installed", lambda package: package == "onnxruntime-gpu")
+    assert open_graphs(bundle, CPU).device == "CPUExecutionProvider"
     with pytest.raises(EnvironmentFailed) as caught:
-        _ = open_graphs(bundle, Execution(provider="cuda")).device
+        open_graphs(bundle, Execution(provider="auto"))
     assert str(caught.value) == (
-        "CUDA was asked for and CPUExecutionProvider loaded: check driver and CUDA libraries, or use --provider cpu"
+        "onnxruntime-gpu is installed, but the onnxruntime that loaded has no CUDA: see memscan doctor, "
+        "or use --provider cpu"
     )
+
+
+def test_what_each_graph_runs_on_is_known_once_it_has_run(bundle: Bundle) -> None:
+    graphs = open_graphs(bundle, CPU)
+    assert graphs.loaded == {}
+    graphs.encode_image(np.zeros((1, 3, *bundle.image_size), np.float32))
+    assert graphs.loaded == {"vae_encoder.onnx": "CPUExecutionProvider"}
 
 
 def test_an_output_goes_in_again_and_stays_as_it_is_whatever_is_run_later(bundle: Bundle) -> None:

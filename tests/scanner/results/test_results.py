@@ -175,6 +175,7 @@ def test_metadata_names_the_schema_version_and_the_features_of_hugging_face() ->
     assert features["row"] == {"dtype": "int64", "_type": "Value"}
     assert features["sigma"]["dtype"] == "float32"
     assert features["calibrated"]["dtype"] == "bool"
+    assert features["scanned_at"]["dtype"] == "timestamp[ms, tz=UTC]"
     assert features["n"]["dtype"] == "float64"
 
 

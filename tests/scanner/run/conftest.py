@@ -5,16 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from memscan.scanner.cli import invoke
 from tests.scanner.run.small_run import ROWS, command, write_manifest
-
-
-@pytest.fixture(scope="session")
-def finished_run(analytic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a finished run of `ROWS`, to be copied."""
-    folder = tmp_path_factory.mktemp("finished")
-    assert invoke(command(write_manifest(folder / "m.parquet", ROWS), analytic, folder / "out")) == 3
-    return folder / "out"
 
 
 @pytest.fixture

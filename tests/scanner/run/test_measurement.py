@@ -53,7 +53,8 @@ def test_steps_and_timesteps_are_joined_and_ascend(bundle: Bundle) -> None:
     assert calibrated(measurement) == [False, True, True]
     assert notes == (
         "no threshold of dh_uncond is calibrated at timestep 901 for these settings: "
-        "masks there are null, scores are not; --threshold VALUE gives one, and it is marked as uncalibrated",
+        f"masks there are null, scores are not; `memscan calibrate {bundle.path}` finds thresholds for this model, "
+        "--threshold VALUE gives one, and it is marked as uncalibrated",
     )
     assert [step.threshold for step in measurement.steps] == [None, 0.1, 0.1]
 

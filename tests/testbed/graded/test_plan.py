@@ -7,12 +7,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from testbed.bench.plan import Plan
+from testbed.bench.pool import Pool
 from testbed.dataset import PrintStock, masks
 from testbed.graded import captions as bench
 from testbed.graded import pictures
 from testbed.graded.captions import COUNTS, PER_COUNT, graded
-from testbed.graded.pictures import Pool, commons, draw_pool, picture, template
-from testbed.graded.plan import GRADED_SHARE, Plan, dropouts, steps_of
+from testbed.graded.pictures import commons, draw_pool, picture, template
+from testbed.graded.plan import GRADED_SHARE, dropouts, steps_of
 from testbed.posters import GROUND
 from testbed.prints import ANY, DARK, LIGHT
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from testbed.bench.pool import Pool
 from testbed.denoiser import BATCH
 from testbed.graded import train as module
 from testbed.graded.captions import graded
-from testbed.graded.pictures import Pool, commons
+from testbed.graded.pictures import commons
 from testbed.graded.train import EARLY, START_NAME, folder_name, load, train
 
 

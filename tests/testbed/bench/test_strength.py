@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 
 from memscan.scanner.evaluation.copies import COPY_RMSE
-from testbed.graded.copies import Originals, distances, is_copy, strength
-from testbed.graded.strength import binned, strength_lines, strengths
+from testbed.bench.copies import Originals, distances, is_copy, strength
+from testbed.bench.strength import binned, strength_lines, strengths
 
 SIZE = 8
 LEFT = np.arange(SIZE * SIZE).reshape(SIZE, SIZE) % SIZE < SIZE // 2

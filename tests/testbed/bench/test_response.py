@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from testbed.graded.captions import COUNTS
-from testbed.graded.measured import Measured, pooled
-from testbed.graded.response import agreement, dose, mean_by_caption, response, telling
+from testbed.bench.grades import COUNTS
+from testbed.bench.measured import Measured, pooled
+from testbed.bench.response import agreement, dose, mean_by_caption, response, telling
 
 SEEDS = 2
 
@@ -22,7 +22,19 @@ def bench(scale: float = 1.0) -> Measured:
     truth = np.zeros((len(local), 2, 2))
     truth[:, 0] = 1
     maps = np.where(counts[local, None, None] >= 512, truth, 1.0).astype(np.float16)
-    return Measured(captions, kinds, counts, strength, strength, {"x": counts * scale}, local, {"m": maps}, truth)
+    return Measured(
+        captions=captions,
+        trainings=np.zeros_like(captions),
+        kinds=kinds,
+        counts=counts,
+        splits=np.where(captions % 3, "heldout", "calibration"),
+        strength=strength,
+        copies=strength,
+        scores={"x": counts * scale},
+        local=local,
+        maps={"m": maps},
+        truth={"m": truth},
+    )
 
 
 def test_every_caption_has_the_same_weight_whatever_its_seeds() -> None:

@@ -1,0 +1,1 @@
+"""Probes and noise levels: what an estimate of the diagonal is worth beside what it costs."""

@@ -1,0 +1,1 @@
+"""Starts workers on many machines, each with shares of a run."""

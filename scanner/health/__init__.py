@@ -1,0 +1,1 @@
+"""How a run fares, for those who watch it: heartbeat, metrics, and what an installation lacks."""

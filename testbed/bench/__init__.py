@@ -1,0 +1,1 @@
+"""What the benches share: epoch plan, strength by Webster's rule, scans, and the figures made of them."""

@@ -1,0 +1,1 @@
+"""Runs by workers of a cluster."""

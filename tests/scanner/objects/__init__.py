@@ -1,0 +1,1 @@
+"""Object stores, by a real S3 protocol on the loopback interface."""
