@@ -156,7 +156,7 @@ class _Assembly:
             defaults = dataclasses.replace(defaults, probes=default_probes(latent_shape[0]))
         defaults = at_own_timesteps(defaults, self.model.schedule())
         self.record = bundle_record(
-            model=_identity(self.model),
+            model=identity(self.model),
             prediction_type=self.model.prediction_type(),
             latent_shape=latent_shape,
             image_size=self.model.image_size(),
@@ -314,11 +314,17 @@ class _Assembly:
         if own_encoder:
             self._write_text_encoder(self.baseline, folder, text)
         self._write_denoiser(self.baseline, folder, text)
-        return {**_identity(self.baseline), "text_encoder": own_encoder}
+        return {**identity(self.baseline), "text_encoder": own_encoder}
 
 
-def _identity(checkpoint: Checkpoint) -> dict[str, object]:
-    return {"id": checkpoint.id, "revision": checkpoint.revision, "digest": checkpoint.digest}
+def identity(checkpoint: Checkpoint) -> dict[str, object]:
+    """What `bundle.json` says of a checkpoint."""
+    record: dict[str, object] = {"id": checkpoint.id, "revision": checkpoint.revision, "digest": checkpoint.digest}
+    if checkpoint.adapters:
+        record["adapters"] = [
+            {"file": adapter.file, "digest": adapter.digest, "scale": adapter.scale} for adapter in checkpoint.adapters
+        ]
+    return record
 
 
 def _digests(folder: Path) -> dict[str, str]:
