@@ -3,7 +3,8 @@
     python -m benchmarks.probes.detect --work DIR --graded BUNDLE --seed S
 
 One image each of the captions shown 64 times or more, against captions that are as rare but whose pictures are never
-repeated. AUC with intervals over captions, and its difference to dh_uncond's 90% quantile in the same draws.
+repeated. AUC with intervals over captions, and its difference to dh_uncond's 90% quantile in the same draws. Then the
+number of probes, as `python -m benchmarks.probes` has it for the embedded model.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.images import graded_images
+from benchmarks.probes import counts
 from benchmarks.probes.colourings import HOUSE, span
 from benchmarks.probes.cost import beyond_sampling
+from benchmarks.probes.judge import Truth
 from benchmarks.probes.noise_levels import FIRST, ds_uncond
 from benchmarks.probes.study import FEW, TIMESTEP, Study
 from memscan.scanner.bundle import open_bundle
@@ -95,10 +98,13 @@ def _detected(score: Array, kinds: NDArray[np.str_]) -> dict[str, Detection]:
 @click.option("--graded", type=click.Path(path_type=Path, exists=True), required=True, help="A training's bundle.")
 @click.option("--seed", default=0, show_default=True, help="Of the training.")
 def main(work: Path, graded: Path, seed: int) -> None:
-    """Print the table of one graded training."""
+    """Print the tables of one graded training: detection, and the number of probes by the shallow derivative."""
     study = Study(open_bundle(graded), graded_images(seed, SHOWN), work / f"detect-{graded.name}")
     click.echo(f"{graded.name}: {len(study.images)} images\n")
     for line in lines(study):
+        click.echo(line)
+    click.echo("")
+    for line in counts.lines(list(counts.counted_shallow(study, Truth.of(study.images)))):
         click.echo(line)
 
 

@@ -10,7 +10,9 @@ LOST = 0.01
 """IoU that may be lost."""
 _COLOURS = {
     ("exact", "hadamard"): figures.BLUE,
+    ("exact", "lattice"): figures.GREEN,
     ("shallow", "hadamard"): figures.ORANGE,
+    ("shallow", "lattice"): figures.RED,
     ("shallow", "random"): figures.GREY,
 }
 
@@ -30,9 +32,9 @@ def draw(found: Sequence[Counted], path: Path) -> None:
             [one.passes for one in shown], [one.judged.rest for one in shown], "o-", color=colour, label=label
         )
     base = reference_line(found).judged.iou
-    axes_of["iou"].axhline(base - LOST, color=figures.RED, linewidth=1, linestyle="--")
+    axes_of["iou"].axhline(base - LOST, color=figures.BLACK, linewidth=1, linestyle="--")
     axes_of["iou"].annotate("0.01 below the reference", (0.02, base - LOST), xycoords=("axes fraction", "data"),
-                            xytext=(0, -9), textcoords="offset points", fontsize=7, color=figures.RED)  # fmt: skip
+                            xytext=(0, -9), textcoords="offset points", fontsize=7, color=figures.BLACK)  # fmt: skip
     axes_of["iou"].set(title="local IoU of dh_uncond, held-out captions")
     axes_of["error"].set(title="error of the map after the best factor", yscale="log")
     for axes in axes_of.values():
