@@ -10,6 +10,7 @@ from benchmarks.probes.counts import Counted, reference_line
 
 LOST, PASSES = 0.01, 3
 """IoU that may be lost, and forward passes that may be spent."""
+_ERRORS = (0.02, 0.05, 0.1, 0.2, 0.4)
 _COLOURS = {
     ("exact", "hadamard"): figures.BLUE,
     ("exact", "lattice"): figures.GREEN,
@@ -34,6 +35,7 @@ def draw(found: Sequence[Counted], path: Path) -> None:
     axes_of["iou"].axhline(-LOST, color=figures.BLACK, linewidth=1, linestyle="--")
     axes_of["iou"].set(title="local IoU less that of 64 exact probes")
     axes_of["error"].set(title="error of the map after the best factor", yscale="log")
+    axes_of["error"].set_yticks(_ERRORS)
     axes_of["error"].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes_of["error"].yaxis.set_minor_formatter(NullFormatter())
     for axes in axes_of.values():
