@@ -61,6 +61,9 @@ def scores(study: Study) -> Iterator[tuple[str, float, Array]]:
         rows = [FEW.index(row) for row in span(HOUSE[count])]
         cost = beyond_sampling(study.bundle, "shallow", count)
         maps[f"dh_uncond, shallow, {count} probes"] = cost, (prompt - none)[rows].mean(axis=0)
+    own, early = (study.lattice(8, "shallow", condition, seed=0) for condition in ("prompt", "baseline"))
+    of_baseline = beyond_sampling(study.bundle, "shallow", 8) + 1  # no step of sampling asks the baseline for eps
+    maps["dh_base, shallow, 8 lattice probes"] = of_baseline, (own - early).mean(axis=0)
     maps["h_cond, shallow, 8 probes"] = beyond_sampling(study.bundle, "shallow", len(FEW)) / 2, prompt.mean(axis=0)
     for name, (cost, values) in maps.items():
         for summary, of in SUMMARIES.items():

@@ -98,7 +98,9 @@ class LogLines:
         share = (self._done - self._last_done) / self._total
         if silence < (_SHORTEST_SILENCE if share >= _SHARE_BETWEEN_LINES else self._longest):
             return
-        self._last_time, self._last_done, self._longest = now, self._done, _LONGEST_SILENCE
+        if silence < self._longest or self._longest == _LONGEST_SILENCE:  # the early line is no tenth
+            self._last_done = self._done
+        self._last_time, self._longest = now, _LONGEST_SILENCE
         here, seconds = self._done - self._earlier, now - self._began
         left = seconds / here * (self._total - self._done)
         self._write(

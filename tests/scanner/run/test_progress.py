@@ -24,10 +24,13 @@ def lines(total: int, done: int, finishes: list[float]) -> list[str]:
     return written
 
 
-def test_line_after_every_tenth() -> None:
+def test_line_after_seconds_and_then_after_every_tenth() -> None:
     written = lines(100, 0, [float(i) for i in range(1, 101)])
-    assert len(written) == 10
-    assert written[0] == "10 of 100 images (10%), 1/s, 1 min 30 s left"
+    assert len(written) == 11
+    assert written[:2] == [
+        "5 of 100 images (5%), 1/s, 1 min 35 s left",
+        "10 of 100 images (10%), 1/s, 1 min 30 s left",
+    ]
     assert written[-1] == "100 of 100 images (100%), 1/s, 0 s left"
 
 
@@ -81,7 +84,10 @@ def test_short_run_is_not_chatty() -> None:
 
 
 def test_rate_counts_what_this_process_did() -> None:
-    assert lines(100, 80, [float(i) for i in range(1, 11)]) == ["90 of 100 images (90%), 1/s, 10 s left"]
+    assert lines(100, 80, [float(i) for i in range(1, 11)]) == [
+        "85 of 100 images (85%), 1/s, 15 s left",
+        "90 of 100 images (90%), 1/s, 10 s left",
+    ]
 
 
 def test_errors_are_counted_in_every_line() -> None:
