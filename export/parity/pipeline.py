@@ -14,7 +14,8 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.checks import read_index
 from memscan.export.checkpoint.configuration.scheduler import TRAINING
-from memscan.export.checkpoint.schedule import read_scheduler
+from memscan.export.checkpoint.files import read_json
+from memscan.export.checkpoint.schedule import read_scheduler, scheduler_file
 
 _OPTIONS = {"requires_safety_checker": False, "add_watermarker": False}
 """What changes a picture after it was made is left out."""
@@ -47,7 +48,7 @@ def _ddim(checkpoint: Checkpoint, index: dict[str, Any]) -> DDIMScheduler:
     config = read_scheduler(checkpoint.path, index)
     entry = index.get("scheduler") or (None, config["_class_name"])
     try:
-        own = getattr(diffusers, entry[1]).from_pretrained(checkpoint.path / "scheduler", local_files_only=True).config
+        own = getattr(diffusers, entry[1]).from_config(read_json(scheduler_file(checkpoint.path))).config
     except ImportError:  # some schedulers exist only where scipy does; what they leave out is checked by tests
         own = config
     # diffusers takes what a file leaves out from the class that it builds, and so would read another noise.

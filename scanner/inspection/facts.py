@@ -36,7 +36,11 @@ def facts(bundle: Bundle, *, verified: bool) -> Facts:
         "verified": verified,
         "files": len(sizes),
         "bytes": sum(sizes.values()),
-        "model": {"id": bundle.model_id, "digest": bundle.model_digest},
+        "model": {
+            "id": bundle.model_id,
+            "digest": bundle.model_digest,
+            "adapters": [dataclasses.asdict(adapter) for adapter in bundle.adapters],
+        },
         "baseline": _baseline(bundle),
         "family": _FAMILIES.get(len(bundle.text.tokenizers), "unknown"),
         "prediction_type": bundle.prediction_type,

@@ -29,6 +29,8 @@ def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
     checked = "compared with their digests" if facts["verified"] else "digests not compared: --verify does"
     yield "files", [f"{facts['files']}, {_size(facts['bytes'])}, {checked}"]
     yield "model", [f"{brief(facts['model']['id'])}, digest {_short(facts['model']['digest'])}"]
+    if adapters := facts["model"]["adapters"]:
+        yield "adapters", [f"{brief(one['file'], 60)} x {one['scale']:g}" for one in adapters]
     yield "baseline", [_baseline(facts["baseline"])]
     yield "family", [f"{facts['family']}, predicting {predicts}"]
     yield "latents", [f"{channels} x {rows} x {columns}, of images of {height} x {width} pixels"]

@@ -54,6 +54,14 @@ def test_those_of_sdxl_are_too(tiny_xl_bundle: Path, tiny_xl_pipeline: Path) -> 
     assert all(row.passed for row in errors(tiny_xl_bundle, tiny_xl_pipeline).values())
 
 
+def test_a_scheduler_in_config_json_is_the_pipelines_too(
+    tiny_bundle: Path, tiny_pipeline: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(tiny_pipeline, tmp_path / "copy")
+    (copy / SCHEDULER).rename(copy / "scheduler/config.json")
+    assert all(row.passed and row.error is not None for row in errors(tiny_bundle, copy).values())
+
+
 @pytest.mark.parametrize("guidance_scale", [0.0, 1.0, 1.5])
 def test_guidance_is_left_out_where_the_pipeline_leaves_it_out(
     guidance_scale: float, tiny_bundle: Path, tiny_pipeline: Path

@@ -37,7 +37,7 @@ def line(heading: str, text: str) -> str:
 def test_json_has_the_values_of_the_analytic_bundle(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = facts(analytic, capsys=capsys)
     assert found["digest"] == hashlib.sha256((analytic / "bundle.json").read_bytes()).hexdigest()
-    assert found["model"] == {"id": "analytic", "digest": "0" * 64}
+    assert found["model"] == {"id": "analytic", "digest": "0" * 64, "adapters": []}
     assert found["baseline"] == {"id": "analytic-early", "digest": "0" * 64, "own_text_encoder": False}
     assert (found["latents"], found["images"]) == ([4, 8, 8], [32, 32])
     assert found["family"] == "Stable Diffusion 1.x or 2.x"
@@ -111,6 +111,16 @@ def test_a_calibration_beside_the_bundle_is_said_and_sets_the_price(
     (bundle / "bundle.json").write_text(json.dumps(record, indent=1))
     text = inspected(bundle, capsys=capsys)
     assert "calibration.json is the calibration of another bundle" in line("calibration ", text)
+
+
+def test_adapters_are_named_with_their_scale(
+    analytic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(analytic, tmp_path / "copy")
+    record = json.loads((copy / "bundle.json").read_text())
+    record["model"]["adapters"] = [{"file": "style.safetensors", "digest": "1" * 64, "scale": 0.8}]
+    (copy / "bundle.json").write_text(json.dumps(record))
+    assert line("adapters", inspected(copy, capsys=capsys)) == "style.safetensors x 0.8"
 
 
 def test_nothing_more_than_there_is(analytic_without_baseline: Path, capsys: pytest.CaptureFixture[str]) -> None:
