@@ -17,7 +17,9 @@ from memscan.scanner.runtimes.installed import installed_version, is_installed
 
 State = Literal["ok", "missing", "broken"]
 
-_CUDA_PACKAGE = re.compile(r"(nvidia[-_][a-z-]+?)(?:[-_]cu(\d+))?\s*(?:[~=><!]=?\s*([\d.]+))?.*extra == .(cuda|cudnn).")
+_CUDA_PACKAGE = re.compile(
+    r"(nvidia[a-z_-]+?)(?:[-_]cu(\d+))?\s*(?:\(?[~=><!]=?\s*([\d.]+)[^;]*)?;.*extra == .(?:cuda|cudnn)."
+)
 _LOAD: Callable[[str], Any] = ctypes.CDLL
 
 

@@ -6,6 +6,7 @@ Failures come out as one line: out of memory, a graph that cannot be loaded, a d
 import contextlib
 import dataclasses
 import functools
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -55,6 +56,7 @@ class OnnxRuntime:
         self._options.intra_op_num_threads = execution.threads or usable_cores()
         self._options.log_severity_level = 4  # what ONNX Runtime logs as an error it also raises
         self._sessions: dict[str, Any] = {}
+        self._ran: set[str] = set()
 
     @property
     def device(self) -> str:
@@ -68,7 +70,7 @@ class OnnxRuntime:
 
     @property
     def loaded(self) -> dict[str, str]:
-        return {graph: session.get_providers()[0] for graph, session in self._sessions.items()}
+        return {graph: self._sessions[graph].get_providers()[0] for graph in sorted(self._ran)}
 
     @property
     def usual_batch(self) -> int:
@@ -89,6 +91,7 @@ class OnnxRuntime:
 
     def run(self, graph: str, inputs: Mapping[str, OnnxValue]) -> dict[str, OnnxValue]:
         session = self._session(graph)
+        self._ran.add(graph)
         names = [output.name for output in session.get_outputs()]
         with self._mapped(graph):
             binding = session.io_binding()
@@ -179,8 +182,12 @@ def _choose_providers(onnxruntime: ModuleType, execution: Execution) -> list[str
             "onnxruntime-gpu is installed, but the onnxruntime that loaded has no CUDA: see memscan doctor, "
             "or use --provider cpu"
         )
+    if not available or execution.provider == "cpu":
+        return [cpu]
+    with contextlib.redirect_stdout(io.StringIO()):  # what does not load is said when a session fails
+        onnxruntime.preload_dlls(directory="")  # NVIDIA's Python packages, as onnxruntime-gpu[cuda,cudnn] brings them
     # An audit's float32 is IEEE's: TensorFloat-32, ONNX Runtime's default on CUDA, has a mantissa of 10 bits.
-    return [(cuda, {"use_tf32": "0"}), cpu] if available and execution.provider != "cpu" else [cpu]
+    return [(cuda, {"use_tf32": "0"}), cpu]
 
 
 def _memory_failure(graph: str, error: Exception) -> OutOfMemory | None:

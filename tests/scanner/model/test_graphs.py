@@ -91,7 +91,9 @@ def test_cuda_demanded_of_a_cpu_runtime_is_an_error(bundle: Bundle) -> None:
     )
 
 
-def test_cuda_that_does_not_load_is_never_silently_the_cpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_that_does_not_load_is_never_silently_the_cpu(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     # As with onnxruntime-gpu and no driver: the provider is offered, and the session comes up without it.
     original = onnxruntime.InferenceSession
     monkeypatch.setattr(
@@ -102,13 +104,23 @@ def test_cuda_that_does_not_load_is_never_silently_the_cpu(bundle: Bundle, monke
         "InferenceSession",
         lambda path, options, providers: original(path, options, providers=["CPUExecutionProvider"]),
     )
+    loaded: list[str] = []
+
+    def preload(directory: str) -> None:
+        loaded.append(directory)
+        print("Failed to load libcudart.so.13")  # as ONNX Runtime does, where a caller's data belongs
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
     assert open_graphs(bundle, CPU).device == "CPUExecutionProvider"
+    assert loaded == [], "nothing of CUDA is loaded where the CPU is asked for"
     for provider, why in (("cuda", "CUDA was asked for"), ("auto", "this ONNX Runtime has CUDA")):
         with pytest.raises(EnvironmentFailed) as caught:
             _ = open_graphs(bundle, Execution(provider=provider)).device
         assert str(caught.value) == (
             f"{why} and CPUExecutionProvider loaded: see memscan doctor, or use --provider cpu"
         )
+    assert loaded == ["", ""], "NVIDIA's packages are looked for before a session is made"
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.skipif(
