@@ -167,7 +167,8 @@ def _describe(job: "Job", measure: bool) -> None:
     found = outlook.found
     if found.images:
         note(
-            f"done already: {found.images} images, {found.images - found.error} ok and {found.error} with errors; "
+            f"done already: {found.images} images, {found.ok} ok and {found.error} with errors"
+            f"{f', {found.screened} screened' if found.screened else ''}; "
             f"{max(census.images - found.images, 0)} are left"
         )
     note(
