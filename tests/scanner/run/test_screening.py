@@ -180,6 +180,21 @@ def test_lost_maps_of_a_screened_run_are_made_again(bundle: Path, manifest: Path
     assert contents(tmp_path / "out") == before
 
 
+def test_dry_run_says_the_price_of_those_that_are_left_out_and_counts_them_apart(
+    bundle: Path, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = command(manifest, bundle, tmp_path / "out", "--screen")
+    assert invoke(run) == 3
+    said = lines([*run, "--dry-run"], 0, capsys)
+    threshold = json.loads((bundle / FILE).read_text())["screen"]["limit"]["threshold"]
+    assert (
+        f"memscan: screening: that is of images whose guidance_norm reaches {threshold:.4g}; of the others 2 forward "
+        "passes"
+    ) in said
+    count = len({key[:2] for key, row in rows_of(tmp_path / "out").items() if row["status"] == "screened"})
+    assert f"memscan: done already: 12 images, {9 - count} ok and 3 with errors, {count} screened; 0 are left" in said
+
+
 def test_screening_is_part_of_the_fingerprint(
     bundle: Path, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
