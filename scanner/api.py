@@ -74,7 +74,7 @@ def scan(
         calibration: its file; None is that of the model's folder, if it has one, and "none" is none.
         max_errors: stop when more images than this have failed.
         retry_errors: scan those images anew that failed before, in `out`; all others are kept.
-        progress: is called with the numbers of images that are done and of all images, first and whenever there are more.
+        progress: is called with the numbers of images that are done and of all images, first and as they grow.
             None draws a bar where somebody listens to the logger, and there is a terminal or a notebook.
 
     Returns:
