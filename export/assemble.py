@@ -30,9 +30,10 @@ from memscan.export.graphs.flops import forward_passes
 from memscan.export.graphs.graphs import denoiser_graphs, given_by
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
 from memscan.export.graphs.trace import trace_component, trace_denoiser
-from memscan.export.parity.failure import failure
+from memscan.export.parity.failure import failure, trajectory_failure
 from memscan.export.parity.oracle import DenoiserOracle, component_case
 from memscan.export.parity.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, compare_denoiser, format_table
+from memscan.export.parity.trajectory import Drawing, Reference, compare_trajectory, draw_reference, steps_for
 from memscan.export.passes.half_precision import Precision
 from memscan.export.passes.sliced_attention import unsliced_scores
 from memscan.scanner import graph_names
@@ -84,10 +85,11 @@ def export_bundle(
 
     Args:
         baseline: a less-trained checkpoint of the same model, for dh_base and ds_base.
-        report: called with a line, or the parity table, at each stage.
+        report: called with a line, or a table of parity, at each stage.
 
     Returns:
-        The parity of every output of every graph, all within the limit.
+        The parity of every output of every graph, and of an image with that of the checkpoint's own pipeline; all
+        within the limit.
 
     Raises:
         ExportError: `out` exists, the checkpoint has parts that do not fit each other, an operator cannot be
@@ -102,6 +104,7 @@ def export_bundle(
         complaint = failure(rows, options.precision, narrowed=options.storage == "float16")
         if complaint:
             raise ExportError(complaint)
+        rows += assembly.compare_trajectory()
         assembly.certify()
     return rows
 
@@ -138,22 +141,22 @@ class _Assembly:
         self.passes: dict[Derivative, float] = {}
         self.gives: dict[str, Gives] = {}
         self.record: dict[str, Any] = {}
+        self.reference: Reference | None = None
 
     def run(self) -> list[ParityRow]:
         remarks = (*self.model.remarks, *(self.baseline.remarks if self.baseline else ()))
         for remark in (*remarks, *(check_baseline(self.model, self.baseline) if self.baseline else ())):
             self.report(remark)
         text = write_tokenizers(self.model, self.folder)
-        latent_shape = self._write_denoiser(self.model, self.folder, text, guided=True)
-        self._write_text_encoder(self.model, self.folder, text)
-        self._write_vae()
+        parts = self._write_text_encoder(self.model, self.folder, text) | self._write_vae()
+        latent_shape = self._write_denoiser(self.model, self.folder, text, beside=parts)
         baseline = self._write_baseline(text, latent_shape) if self.baseline else None
         defaults = self.options.defaults
         if defaults.probes is None:
             defaults = dataclasses.replace(defaults, probes=default_probes(latent_shape[0]))
         defaults = at_own_timesteps(defaults, self.model.schedule())
         self.record = bundle_record(
-            model=_identity(self.model),
+            model=identity(self.model),
             prediction_type=self.model.prediction_type(),
             latent_shape=latent_shape,
             image_size=self.model.image_size(),
@@ -172,6 +175,20 @@ class _Assembly:
         self._write_record()
         return self.rows
 
+    def compare_trajectory(self) -> list[ParityRow]:
+        """Compare what the bundle draws with what the checkpoint's own pipeline drew.
+
+        Raises:
+            ExportError: they differ.
+        """
+        assert self.reference is not None
+        rows = compare_trajectory(self.folder, self.reference, self.options.precision)
+        self.report(format_table(rows, "pipeline"))
+        complaint = trajectory_failure(rows, self.options.precision, narrowed=self.options.storage == "float16")
+        if complaint:
+            raise ExportError(complaint)
+        return rows
+
     def certify(self) -> None:
         """Measure how the cheaper derivatives agree with the exact one; the cheapest that does becomes the default."""
         prompts = self.options.certify
@@ -189,7 +206,8 @@ class _Assembly:
     def _write_record(self) -> None:
         (self.folder / graph_names.RECORD).write_text(json.dumps(self.record, indent=1) + "\n", encoding="utf-8")
 
-    def _write_text_encoder(self, checkpoint: Checkpoint, folder: Path, text: Text) -> None:
+    def _write_text_encoder(self, checkpoint: Checkpoint, folder: Path, text: Text) -> dict[str, Any]:
+        """The text encoders that were loaded for it, by their folders."""
         self.report(f"text encoder of {checkpoint.id}")
         models = [checkpoint.load(part) for part in checkpoint.text_encoders]
         encoder = checkpoint.family.join(*models)
@@ -202,8 +220,10 @@ class _Assembly:
             for index, (rule, model) in enumerate(zip(text.tokenizers, models, strict=True))
         }
         self._write_component(encoder, ids, folder / graph_names.TEXT_ENCODER, LIMIT)
+        return dict(zip(checkpoint.text_encoders, models, strict=True))
 
-    def _write_vae(self) -> None:
+    def _write_vae(self) -> dict[str, Any]:
+        """The VAE that was loaded for it, by its folder."""
         self.report("VAE")
         vae = self.model.load("vae")
         round_weights(vae, self.options.storage)
@@ -212,20 +232,33 @@ class _Assembly:
         image = torch.randn(2, vae.config.in_channels, *self.model.image_size(), generator=generator)
         self._write_component(Decoder(vae), {"latents": latents}, self.folder / graph_names.VAE_DECODER, PICTURE_LIMIT)
         self._write_component(Encoder(vae), {"image": image}, self.folder / graph_names.VAE_ENCODER, PICTURE_LIMIT)
+        return {"vae": vae}
+
+    def _draw_reference(self, parts: dict[str, Any]) -> None:
+        drawing = Drawing(PROMPTS[0], steps_for(parts["unet"]), self.options.defaults.guidance_scale)
+        self.report(f"drawn by diffusers and, at the end, by the bundle: {drawing}")
+        self.reference = draw_reference(self.model, parts, drawing, self.options.precision)
 
     def _write_component(self, module: Component, example: dict[str, torch.Tensor], file: Path, limit: float) -> None:
         save_graph(trace_component(module, example), file, self.options.storage)
         self.rows += compare(file, component_case(module, example), limit, self._prefix(file.parent))
 
     def _write_denoiser(
-        self, checkpoint: Checkpoint, folder: Path, text: Text, *, guided: bool
+        self, checkpoint: Checkpoint, folder: Path, text: Text, *, beside: dict[str, Any] | None = None
     ) -> tuple[int, int, int]:
+        """Write the graphs of a denoiser; of the model's, which has parts `beside` it, all, and what it draws with
+        them. They are taken out, for their memory is needed."""
+        guided = beside is not None
         unet = checkpoint.load("unet")
         text_shape = text.tokenizers[0].max_length, checkpoint.text_width()
         latent_shape = checkpoint.latent_shape()
         size = sum(parameter.numel() for parameter in unet.parameters()) / 1e6
-        self.report(f"UNet of {checkpoint.id}, {size:.1f} M parameters: tracing")
         round_weights(unet, self.options.storage)
+        if beside is not None:
+            self._draw_reference({**beside, "unet": unet})
+            beside.clear()
+            gc.collect()
+        self.report(f"UNet of {checkpoint.id}, {size:.1f} M parameters: tracing")
         image_size = self.model.image_size() if checkpoint.family.told_size else None
         denoiser = EpsDenoiser(unet, self._prediction_type(checkpoint), image_size)
         traced = trace_denoiser(denoiser, latent_shape, text_shape)
@@ -280,12 +313,18 @@ class _Assembly:
         )
         if own_encoder:
             self._write_text_encoder(self.baseline, folder, text)
-        self._write_denoiser(self.baseline, folder, text, guided=False)
-        return {**_identity(self.baseline), "text_encoder": own_encoder}
+        self._write_denoiser(self.baseline, folder, text)
+        return {**identity(self.baseline), "text_encoder": own_encoder}
 
 
-def _identity(checkpoint: Checkpoint) -> dict[str, object]:
-    return {"id": checkpoint.id, "revision": checkpoint.revision, "digest": checkpoint.digest}
+def identity(checkpoint: Checkpoint) -> dict[str, object]:
+    """What `bundle.json` says of a checkpoint."""
+    record: dict[str, object] = {"id": checkpoint.id, "revision": checkpoint.revision, "digest": checkpoint.digest}
+    if checkpoint.adapters:
+        record["adapters"] = [
+            {"file": adapter.file, "digest": adapter.digest, "scale": adapter.scale} for adapter in checkpoint.adapters
+        ]
+    return record
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -29,6 +29,7 @@ from memscan.scanner import graph_names
 from memscan.scanner.bundle_files import check_file, check_tensors
 from memscan.scanner.bundle_parts import (
     MOST_TIMESTEPS,
+    AddedAdapter,
     Certificate,
     Dtypes,
     Schedule,
@@ -134,7 +135,7 @@ class Bundle:
     `graphs` has every graph but the sliced variants, and what each gives; `files` every file's SHA-256. `passes` has
     the kinds of derivative that the bundle offers, and of each how many forward passes of the denoiser one call of its
     measuring graph costs, by the count of floating-point operations; `certificate` says how well the cheaper ones agree
-    with the exact one, where that was measured.
+    with the exact one, where that was measured. `adapters` are those that the model's weights hold.
     """
 
     path: Path
@@ -157,6 +158,7 @@ class Bundle:
     dtypes: Dtypes
     graphs: Mapping[str, Gives]
     files: dict[str, str]
+    adapters: tuple[AddedAdapter, ...] = ()
 
     @property
     def has_baseline(self) -> bool:
@@ -240,7 +242,8 @@ def bundle_record(
 ) -> dict[str, Any]:
     """The content of `bundle.json`: the inverse of `open_bundle`, used by export.
 
-    `model` has `id`, `revision`, `digest`; `baseline` the same and `text_encoder` (bool), or is None;
+    `model` has `id`, `revision`, `digest`, and `adapters` if it holds any; `baseline` the same and `text_encoder`
+    (bool), or is None;
     `graphs` says of those that answer questions about the denoiser what they give, and may leave out all others;
     `files` maps each file's name in the bundle to its SHA-256.
     """
@@ -270,6 +273,7 @@ class _Checkpoint:
     id: str
     revision: str | None
     digest: str
+    adapters: tuple[AddedAdapter, ...] = dataclasses.field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         check_digest("digest", self.digest)
@@ -348,6 +352,7 @@ class _Record:
             digest=digest,
             model_id=self.model.id,
             model_digest=self.model.digest,
+            adapters=self.model.adapters,
             baseline_id=self.baseline.id if self.baseline else None,
             baseline_digest=self.baseline.digest if self.baseline else None,
             baseline_has_text_encoder=self.baseline is not None and self.baseline.text_encoder,

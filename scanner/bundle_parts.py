@@ -163,3 +163,15 @@ def check_digest(name: str, value: str) -> None:
     """Raises ValueError, which names it, if a value is no SHA-256 in hex."""
     if not _DIGEST.fullmatch(value):
         raise ValueError(f"{name} is {shown(value)}, not a SHA-256")
+
+
+@dataclasses.dataclass(frozen=True)
+class AddedAdapter:
+    """A file of adapters that the weights hold: its name, its SHA-256, and by how much it was multiplied."""
+
+    file: str
+    digest: str
+    scale: float
+
+    def __post_init__(self) -> None:
+        check_digest("digest", self.digest)

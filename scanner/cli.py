@@ -37,6 +37,7 @@ COMMANDS = {
     "health": "Say by the exit code whether a run is alive",
     "demo": "Scan, evaluate and draw with the embedded model",
     "export": "Turn a diffusers checkpoint into a bundle",
+    "inspect": "Say what a bundle is",
     "build": "Build a bundle's TensorRT plans before a run needs them",
 }
 """Commands and their one-line help, in the order of `memscan --help`; each lives in a module of its name."""

@@ -33,7 +33,7 @@ SCANNER = (
     ("run",),
     ("fleet",),
     ("api",),
-    ("evaluation",),
+    ("evaluation", "inspection"),
     ("calibrating",),
     ("sheet",),
     ("report",),

@@ -1,4 +1,4 @@
-"""Which colouring: every way to tell coordinates apart with 2 or 4 colours, beside the product's two kinds of probes.
+"""Which colouring: every way to tell coordinates apart with 2 or 4 colours by bits of channel and place.
 
 The error of a choice is known without any mask, from products alone; the best is chosen on the calibration captions and
 judged on the held-out ones.
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.probes.colourings import HOUSE, Rows, described, span, subspaces
-from benchmarks.probes.counts import KINDS, LATTICES, REPEATED, SEEDS, cells, lattice, reference_of
+from benchmarks.probes.counts import KINDS, REPEATED, cells, reference_of
 from benchmarks.probes.judge import Truth, distance, judge
 from benchmarks.probes.study import Study, replicates
 
@@ -40,11 +40,6 @@ def lines(study: Study, truth: Truth) -> Iterator[str]:
                 name = described(rows) + (" (hadamard)" if rows == house else "")
                 judged = cells(judge(maps, reference, truth), base)
                 yield f"| {derivative} | {len(rows)} | {name} | {errors[rows]:.3f} | {judged} |"
-        for count in LATTICES:
-            maps = [lattice(study, count, derivative, seed) for seed in SEEDS]
-            error = float(np.mean([distance(one[~truth.held_out], goal) for one in maps]))
-            judged = cells(judge(maps, reference, truth), base)
-            yield f"| {derivative} | {count} | c + {count}y/2 + {count}x/4 (lattice) | {error:.3f} | {judged} |"
 
 
 def _error(table: Array, rows: Rows, goal: Array) -> float:

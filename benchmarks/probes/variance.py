@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.probes.colourings import HOUSE, Rows, span
 from benchmarks.probes.cost import beyond_sampling
-from benchmarks.probes.counts import REPEATED, cells, reference_of
+from benchmarks.probes.counts import REPEATED, cells, reference_of, repeated_lattice
 from benchmarks.probes.estimates import blurred, coefficients, combined
 from benchmarks.probes.judge import Truth, judge
 from benchmarks.probes.study import FEW, TIMESTEP, Study, replicates
@@ -51,6 +51,16 @@ def ways(study: Study) -> Iterator[Way]:
         yield Way(f"shallow, {count}, mean of 3 x 3", passes, [smoothed(one, 3)[None] for one in own])
         mixed = [np.stack([one, blurred(one, 1.0)]) for one in own]
         yield Way(f"shallow, {count}, and its Gaussian of 1.0, weighted", passes, mixed)
+    for count in (2, 4):
+        passes = beyond_sampling(study.bundle, "shallow", count)
+        own = repeated_lattice(study, "shallow", count)
+        yield Way(f"shallow, {count} lattice", passes, [one[None] for one in own])
+        for radius in RADII:
+            yield Way(
+                f"shallow, {count} lattice, Gaussian of {radius}", passes, [blurred(one, radius)[None] for one in own]
+            )
+        mixed = [np.stack([one, blurred(one, 1.0)]) for one in own]
+        yield Way(f"shallow, {count} lattice, and its Gaussian of 1.0, weighted", passes, mixed)
     yield from _neighbours(study, difference)
     yield from _controlled(study, difference)
 

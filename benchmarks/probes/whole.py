@@ -10,7 +10,8 @@ from benchmarks.probes.colourings import HOUSE, LATENT, random_table, span, tabl
 from benchmarks.probes.counts import KINDS
 from benchmarks.probes.deflation import deflated
 from benchmarks.probes.judge import distance
-from benchmarks.probes.study import TIMESTEP, Study
+from benchmarks.probes.study import TIMESTEP, Study, lattice_probes
+from memscan.scanner.metrics.probes import lattice_counts
 
 Array = NDArray[np.floating[Any]]
 SEEDS = range(6)
@@ -19,13 +20,7 @@ LEADING = (8, 64, 256)
 
 def lines(study: Study, images: Sequence[int]) -> Iterator[str]:
     """Error of dh_uncond's map against the exact diagonal of the same derivative, over images and seeds."""
-    names = [
-        "hadamard",
-        "random",
-        "deflated, of the difference",
-        "deflated, each by itself",
-        "hadamard, unshared signs",
-    ]
+    names = ["lattice", "hadamard", "random", "deflated, of the difference", "deflated, each by itself", "other signs"]
     yield f"| derivative | K | {' | '.join(names)} |"
     yield "|---|---|" + "---|" * len(names)
     for derivative in KINDS:
@@ -57,6 +52,13 @@ def _hadamard(prompt: Array, none: Array, count: int, seed: int) -> Array:
     return (probes * (probes @ (prompt - none).T)).mean(axis=0)
 
 
+def _lattice(prompt: Array, none: Array, count: int, seed: int) -> Array | None:
+    if count not in lattice_counts(LATENT[0]):
+        return None
+    probes = lattice_probes(count, seed)
+    return (probes * (probes @ (prompt - none).T)).mean(axis=0)
+
+
 def _random(prompt: Array, none: Array, count: int, seed: int) -> Array:
     probes = random_table(seed)[:count]
     return (probes * (probes @ (prompt - none).T)).mean(axis=0)
@@ -82,8 +84,8 @@ def _unshared(prompt: Array, none: Array, count: int, seed: int) -> Array:
 
 
 _Estimate = Callable[[Array, Array, int, int], Array | None]
-_ESTIMATES: tuple[_Estimate, ...] = (_hadamard, _random, _of_difference, _each, _unshared)
-"""K products of each condition each: a deflated estimate has K / 2 probes, and none for K = 1."""
+_ESTIMATES: tuple[_Estimate, ...] = (_lattice, _hadamard, _random, _of_difference, _each, _unshared)
+"""K products of each condition each, None where there is no such K: a deflated estimate has K / 2 probes."""
 
 
 def _structure(study: Study, prompt: Array, none: Array, derivative: str) -> Iterator[str]:

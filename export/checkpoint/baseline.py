@@ -3,6 +3,7 @@
 The difference of two curvatures means something only where nothing but the training differs.
 """
 
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -15,11 +16,13 @@ from memscan.export.checkpoint.configuration.unet import UNET
 from memscan.export.checkpoint.configuration.vae import VAE
 from memscan.export.checkpoint.sizes import latent_size
 from memscan.export.checkpoint.tokenization import check_same_tokenizers
-from memscan.export.checkpoint.weights import read_tensors
 from memscan.scanner.errors import ExportError
 
 _LOOSE = ("bos_token_id", "eos_token_id", "projection_dim")
 """Old configurations have placeholders here; the tokenizers and the denoiser's inputs are compared instead."""
+
+_END = "", torch.empty(0)
+"""What follows the last tensor."""
 
 
 def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
@@ -70,10 +73,11 @@ def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
 def same_weights(one: Checkpoint, other: Checkpoint, part: str) -> bool:
     """Whether a part's weights are the same in both, or would be if all were rounded to float16, or to bfloat16."""
     roundings = {torch.float32, torch.float16, torch.bfloat16}
-    places = [checkpoint.weights(part) for checkpoint in (one, other)]
-    if places[0].places.keys() != places[1].places.keys():
-        return False
-    for (_, tensor), (_, twin) in zip(*map(read_tensors, places), strict=True):
+    for (name, tensor), (twin_name, twin) in zip_longest(
+        *(each.tensors(part) for each in (one, other)), fillvalue=_END
+    ):
+        if name != twin_name:
+            return False
         roundings = {dtype for dtype in roundings if torch.equal(tensor.to(dtype), twin.to(dtype))}
         if not roundings:
             return False
@@ -85,13 +89,13 @@ def _require_same_config(model: Checkpoint, baseline: Checkpoint, part: str, key
     found = differences(keys, one, other)
     if found:
         raise ExportError(
-            f"{baseline.path / part} differs from {model.path / part} in {'; '.join(found)}: not the same model"
+            f"{baseline.folder(part)} differs from {model.folder(part)} in {'; '.join(found)}: not the same model"
         )
 
 
 def _comparable(checkpoint: Checkpoint, part: str) -> dict[str, Any]:
     """A part's configuration with one spelling for one meaning, and without what means nothing."""
-    config = read_part(checkpoint.path, part, checkpoint.family.parts[part])
+    config = read_part(checkpoint.folder(part), part, checkpoint.family.parts[part])
     if part == "unet":
         size = latent_size(config, checkpoint.family)
         return {**config, "sample_size": size, "cross_attention_dim": text_width(checkpoint.path, config)}

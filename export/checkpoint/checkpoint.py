@@ -6,13 +6,15 @@ checkpoint is said before an export begins.
 
 import dataclasses
 import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from transformers import AutoTokenizer, CLIPTextConfig, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, CLIPTextConfig, CLIPTokenizer, PreTrainedTokenizerBase
 
+from memscan.export.checkpoint.adapter import Adapter, read_adapter
 from memscan.export.checkpoint.checks import (
     read_index,
     read_part,
@@ -25,7 +27,9 @@ from memscan.export.checkpoint.families import family_of
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.files import read_json, require_whole
 from memscan.export.checkpoint.hub import locate
-from memscan.export.checkpoint.schedule import read_schedule, read_scheduler
+from memscan.export.checkpoint.module_names import adapter_names
+from memscan.export.checkpoint.schedule import read_schedule, read_scheduler, scheduler_file
+from memscan.export.checkpoint.single_file import SingleFile, configurations
 from memscan.export.checkpoint.sizes import latent_size, size_remark
 from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
 from memscan.export.checkpoint.weights import Weights, match_weights, read_tensors, require_finite
@@ -38,7 +42,9 @@ class Checkpoint:
     """A checkpoint that was found and checked; nothing of it is loaded yet.
 
     `digest` is the SHA-256 over names and contents of all files that an export reads: configurations, vocabularies and
-    the chosen files of weights. `remarks` are lines that a user should see: what was chosen, assumed or mended.
+    the chosen files of weights. `adapters` are added to the weights, in their order, and are in `id` and `digest`.
+    `remarks` are lines that a user should see: what was chosen, assumed or mended. If `file` holds the weights,
+    `path` has configurations and tokenizers alone. `vae` is the folder of another VAE than the checkpoint's.
     """
 
     id: str
@@ -47,6 +53,9 @@ class Checkpoint:
     digest: str
     family: Family
     remarks: tuple[str, ...] = ()
+    adapters: tuple[Adapter, ...] = ()
+    file: SingleFile | None = None
+    vae: Path | None = None
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
@@ -54,7 +63,14 @@ class Checkpoint:
         return self.family.text_encoders
 
     def has(self, part: str) -> bool:
-        return (self.path / part).is_dir()
+        """Whether there is a part; a single file never has tokenizers and a scheduler of its own."""
+        if self.file is not None:
+            return part in self.family.parts and self.file.has(part)
+        return self.folder(part).is_dir()
+
+    def folder(self, part: str) -> Path:
+        """Where a part's configuration lies."""
+        return self.vae if part == "vae" and self.vae is not None else self.path / part
 
     def load(self, part: str) -> Any:
         """Load "unet", a text encoder or "vae" in float32, in evaluation mode, without gradients.
@@ -63,7 +79,7 @@ class Checkpoint:
             ExportError: the weights do not match the configuration, or cannot be read.
         """
         module = self._build(part)
-        state = dict(read_tensors(self.weights(part)))
+        state = dict(self.tensors(part))
         if part in self.text_encoders:
             # Only transformers itself makes the buffers that it does not store.
             module = type(module).from_pretrained(None, config=module.config, state_dict=state, dtype=torch.float32)
@@ -71,17 +87,28 @@ class Checkpoint:
             module.load_state_dict(state, assign=True)
         return module.eval().requires_grad_(False)
 
+    def tensors(self, part: str) -> Iterator[tuple[str, torch.Tensor]]:
+        """The weights of a part in float32, adapters added, one after the other by name.
+
+        Raises:
+            ExportError: the weights do not match the configuration, or cannot be read.
+        """
+        for name, tensor in self._stored(part):
+            for adapter in self.adapters:
+                tensor = adapter.added(part, name, tensor)
+            yield name, tensor
+
     def weights(self, part: str) -> Weights:
         """The tensors of a part, matched with its configuration by the headers of its files.
 
         Raises:
             ExportError: they do not match.
         """
-        return match_weights(str(self.path / part), self.weight_files(part), self._build(part).state_dict())
+        return match_weights(str(self.folder(part)), self.weight_files(part), self._build(part).state_dict())
 
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of "unet", a text encoder or "vae"."""
-        return read_json(self.path / part / "config.json")
+        return read_json(self.folder(part) / "config.json")
 
     def tokenizer(self, folder: str = "tokenizer") -> PreTrainedTokenizerBase:
         """The tokenizer in "tokenizer", or of SDXL's second text encoder in "tokenizer_2".
@@ -89,8 +116,11 @@ class Checkpoint:
         Raises:
             ExportError: it cannot be read.
         """
+        # Only its configuration says of what class a tokenizer is; a bare vocabulary is CLIP's, as a pipeline has it.
+        configured = (self.path / folder / "tokenizer_config.json").exists()
+        cls = AutoTokenizer if configured else CLIPTokenizer
         try:
-            return AutoTokenizer.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
+            return cls.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
         except Exception as error:  # a broken vocabulary raises whatever the tokenizers library does
             raise ExportError(f"{self.path / folder} cannot be loaded: {first_line(error)}") from error
 
@@ -129,8 +159,9 @@ class Checkpoint:
         Raises:
             ExportError: the schedule ends at zero signal, where eps says nothing about the image.
         """
-        file = self.path / "scheduler" / "scheduler_config.json"
-        return read_schedule(file, read_scheduler(self.path, read_index(self.path)), self.family.steps_offset)
+        return read_schedule(
+            scheduler_file(self.path), read_scheduler(self.path, read_index(self.path)), self.family.steps_offset
+        )
 
     def weight_files(self, part: str) -> WeightFiles:
         """The files that hold the weights of a part.
@@ -138,7 +169,48 @@ class Checkpoint:
         Raises:
             ExportError: there are none, or several that may differ.
         """
-        return find_weights(self.path / part, "model" if part in self.text_encoders else "diffusion_pytorch_model")
+        return find_weights(self.folder(part), "model" if part in self.text_encoders else "diffusion_pytorch_model")
+
+    def with_adapters(self, adapters: Sequence[str]) -> "Checkpoint":
+        """This checkpoint with the adapters in files, each FILE or FILE:SCALE, added to its weights.
+
+        Raises:
+            ExportError: one is none that can be added to this checkpoint.
+        """
+        if not adapters:
+            return self
+        names, shapes = {}, {}
+        for part in ("unet", *self.text_encoders):
+            state = self._build(part).state_dict()
+            places = {name: (part, name) for name, tensor in state.items() if tensor.dim() in (2, 4)}
+            shapes.update({place: tuple(state[name].shape) for name, place in places.items()})
+            modules = [name.removesuffix(".weight") for name in places]
+            layers = self.config("unet").get("layers_per_block", 2)
+            for spelled, module in adapter_names(part, modules, layers):
+                names[spelled] = part, f"{module}.weight"
+        read = tuple(read_adapter(each, names, shapes) for each in adapters)
+        digest = hashlib.sha256(self.digest.encode())
+        remarks = []
+        for adapter in read:
+            digest.update(f"\n{adapter.digest} {adapter.scale!r}".encode())
+            remarks.append(f"{self.id}: {adapter.title} added to {adapter.extent()}")
+        return dataclasses.replace(
+            self,
+            id="+".join([self.id, *(adapter.title for adapter in read)]),
+            digest=digest.hexdigest(),
+            remarks=(*self.remarks, *remarks),
+            adapters=read,
+        )
+
+    def in_file(self, part: str) -> SingleFile | None:
+        """The single file, if it holds this part."""
+        return None if part == "vae" and self.vae is not None else self.file
+
+    def _stored(self, part: str) -> Iterable[tuple[str, torch.Tensor]]:
+        file = self.in_file(part)
+        if file is None:
+            return read_tensors(self.weights(part))
+        return file.state(part, self._build(part), self.config(part)).items()
 
     def _build(self, part: str) -> Any:
         """The part as its configuration says, without weights."""
@@ -149,47 +221,91 @@ class Checkpoint:
                     return cls(CLIPTextConfig.from_dict(config))
                 return cls.from_config(config)  # type: ignore[attr-defined]
         except Exception as error:  # whatever a constructor makes of values of a wrong type
-            raise ExportError(f"{self.path / part} cannot be built by its config.json: {first_line(error)}") from error
+            raise ExportError(f"{self.folder(part)} cannot be built by its config.json: {first_line(error)}") from error
 
 
-def find_checkpoint(model: str, *, parts: tuple[str, ...] | None = None) -> Checkpoint:
-    """Find `model`: a local diffusers folder, or a hub id with a pinned revision, `OWNER/NAME@COMMIT`, and check it.
+def find_checkpoint(
+    model: str,
+    *,
+    parts: tuple[str, ...] | None = None,
+    config: Path | None = None,
+    vae: Path | None = None,
+    allow_unpinned: bool = False,
+) -> Checkpoint:
+    """Find `model` and check it: a local diffusers folder, a file of safetensors, or a hub id with a pinned revision,
+    `OWNER/NAME@COMMIT`.
 
     Args:
         parts: the folders that must be there, by default all of the model's family; a baseline needs its "unet" only.
             Text encoders, tokenizers and scheduler are used, and so checked, wherever they are.
+        config: the diffusers folder whose configurations and tokenizers a single file has.
+        allow_unpinned: take a hub id by branch, tag or nothing; the commit is found, said and recorded.
+        vae: the folder of a VAE that takes the place of the checkpoint's, or of a checkpoint that has one.
 
     Raises:
         ExportError: there is none, it is not pinned, it is of a kind that memscan cannot export, its weights are
             pickles, do not match its configuration or are not finite, or its parts do not belong together.
     """
-    path, name, revision = locate(model)
-    unet = read_part(path, "unet", UNet2DConditionModel)
+    remarks = []
+    file, revision = None, None
+    if Path(model).is_file() and Path(model).name != "model_index.json":
+        file = SingleFile(Path(model))
+        name = Path(model).stem
+        path, remark = configurations(file, config)
+        remarks.append(remark)
+    elif config is not None:
+        raise ExportError(f"{model} is no single file, and has configurations of its own: leave out --config {config}")
+    else:
+        path, name, revision = locate(model, allow_unpinned=allow_unpinned)
+        if revision is not None and revision not in model:
+            remarks.append(f"commit {revision}")
+    unet = read_part(path / "unet", "unet", UNet2DConditionModel)
     index = read_index(path)
     family = family_of(path, unet, index)
-    found = Checkpoint(name, revision, path, "", family)
+    if vae is not None:
+        vae = vae / "vae" if (vae / "vae").is_dir() else vae
+        remarks.append(f"vae: that of {vae}")
+    found = Checkpoint(name, revision, path, "", family, file=file, vae=vae)
     used = [part for part in family.parts if parts is None or part in parts or (part != "vae" and found.has(part))]
-    configs = {part: read_part(path, part, family.parts[part]) for part in used}
+    configs = {part: read_part(found.folder(part), part, family.parts[part]) for part in used}
     others = [part for part in (*family.tokenizers, "scheduler") if parts is None or found.has(part)]
     require_listed(path, index, [*used, *others])
     require_belonging(path, family, configs)
     if "scheduler" in others:
         found.schedule()
+        if file is not None:
+            file.require_prediction(found.prediction_type(), path)
     for part, encoder in zip(family.tokenizers, family.text_encoders, strict=True):
         if part in others:
             require_tokenizer(path / part, found.tokenizer(part), configs.get(encoder))
-    remarks = [size_remark(unet, family)]
-    weights = {part: found.weights(part) for part in used}
-    for part, matched in weights.items():
-        require_finite(str(path / part), matched)
-        remarks += [found.weight_files(part).remark, matched.remark]
-    files = [file for part in [*used, *others] for file in _texts(path / part)]
-    files += [file for part in used for file in found.weight_files(part).files]
+    remarks.append(size_remark(unet, family))
+    if file is None and (path / "unet_ema").is_dir():
+        remarks.append("read from unet/, as a pipeline does, and not from unet_ema/, the average over its training")
+    whole = {part: found.weights(part) for part in used if found.in_file(part) is None}
+    for part in used:
+        held = found.in_file(part)
+        require_finite(str(found.folder(part)) if held is None else f"{part} in {held.path}", found.tensors(part))
+        if part in whole:
+            remarks += [found.weight_files(part).remark, whole[part].remark]
+    files = [(part, each) for part in [*used, *others] for each in _texts(found.folder(part))]
+    files += [(part, each) for part in whole for each in found.weight_files(part).files]
     digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(f"{file.relative_to(path).as_posix()} {file_digest(file)}\n".encode())
+    for part, each in sorted(files, key=lambda pair: (pair[0], pair[1].name)):
+        digest.update(f"{part}/{each.name} {file_digest(each)}\n".encode())
+    if file is not None:
+        digest.update(f"{file_digest(file.path)}\n".encode())
     said = tuple(f"{name}: {remark}" for remark in remarks if remark)
     return dataclasses.replace(found, digest=digest.hexdigest(), remarks=said)
+
+
+def find_baseline(baseline: str, model: Checkpoint, *, allow_unpinned: bool = False) -> Checkpoint:
+    """Find a less-trained checkpoint of `model`, of which only the denoiser must be there; see `find_checkpoint`.
+
+    One in a single file has the model's configurations: it must be of the same architecture in any case.
+    """
+    one_file = Path(baseline).is_file() and Path(baseline).name != "model_index.json"
+    config = model.path if one_file else None
+    return find_checkpoint(baseline, parts=("unet",), config=config, allow_unpinned=allow_unpinned)
 
 
 def _texts(folder: Path) -> list[Path]:

@@ -39,15 +39,14 @@ def read_index(path: Path) -> dict[str, Any]:
     return index
 
 
-def read_part(path: Path, part: str, cls: type) -> dict[str, Any]:
-    """The checked configuration of a part that has weights.
+def read_part(folder: Path, part: str, cls: type) -> dict[str, Any]:
+    """The checked configuration in `folder` of a part that has weights.
 
     Raises:
         ExportError: the part is missing, is of another class than `cls`, or has a key that memscan cannot export.
     """
-    folder = path / part
     if not folder.is_dir():
-        raise ExportError(f"{path} is not a Stable Diffusion checkpoint: it has no folder {part}/")
+        raise ExportError(f"{folder.parent} is not a Stable Diffusion checkpoint: it has no folder {part}/")
     config = read_json(folder / "config.json")
     architectures = config.get("architectures")
     first = architectures[0] if isinstance(architectures, list) and architectures else "nothing"
@@ -125,8 +124,10 @@ def require_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, encoder:
     Raises:
         ExportError: it is another's, has a token too many, lacks a special one, or has a concept of several vectors.
     """
-    config = read_json(folder / "tokenizer_config.json")
-    check_keys(folder / "tokenizer_config.json", config, TOKENIZER)
+    file = folder / "tokenizer_config.json"
+    bare = not file.exists() and not file.is_symlink() and (folder / "vocab.json").is_file()
+    config = {} if bare else read_json(file)
+    check_keys(file, config, TOKENIZER)
     if config.get("tokenizer_class", CLASSES[0]) not in CLASSES:
         raise ExportError(f"{folder} holds a {config['tokenizer_class']}; memscan exports {' and '.join(CLASSES)}")
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):

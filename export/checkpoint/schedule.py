@@ -13,6 +13,13 @@ from memscan.scanner.bundle import Schedule
 from memscan.scanner.errors import ExportError, first_line
 
 
+def scheduler_file(path: Path) -> Path:
+    """The configuration of the scheduler of the checkpoint at `path`, which some folders call config.json."""
+    folder = path / "scheduler"
+    usual, other = folder / "scheduler_config.json", folder / "config.json"
+    return other if other.is_file() and not usual.exists() and not usual.is_symlink() else usual
+
+
 def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:
     """The checked configuration of the scheduler of the checkpoint at `path`.
 
@@ -25,7 +32,7 @@ def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:
         ExportError: the class is none that memscan knows to add noise as DDPM does, or a key has a meaning that cannot
             be exported.
     """
-    file = path / "scheduler" / "scheduler_config.json"
+    file = scheduler_file(path)
     config = read_json(file)
     written = config.get("_class_name")
     entry = index.get("scheduler")

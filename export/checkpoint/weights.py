@@ -3,7 +3,7 @@
 diffusers and transformers give random values to a tensor that they do not find, and only warn.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,13 +73,13 @@ def match_weights(part: str, files: WeightFiles, expected: Mapping[str, torch.Te
     return Weights(places, remark)
 
 
-def require_finite(part: str, weights: Weights) -> None:
+def require_finite(part: str, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
     """Check that no weight is NaN or infinite, in float32 as it will be used.
 
     Raises:
         ExportError: one is; it names the tensors.
     """
-    bad = [name for name, tensor in read_tensors(weights) if not _finite(tensor)]
+    bad = [name for name, tensor in tensors if not _finite(tensor)]
     if bad:
         raise ExportError(
             f"{part} has NaN or infinite weights, in {named(bad)}: the checkpoint is damaged, or was saved after its"

@@ -1,5 +1,6 @@
 """Why parity failed, and what to do: values that overflow are the checkpoint's or the precision's, all else is ours."""
 
+import math
 from collections.abc import Sequence
 
 from memscan.export.parity.parity import ParityRow
@@ -42,6 +43,31 @@ def failure(rows: Sequence[ParityRow], precision: Precision, *, narrowed: bool) 
     else:
         return f"parity with torch failed for {outputs}: no bundle was written; please report it"
     return f"{why} ({outputs}): no bundle was written; {advice}"
+
+
+def trajectory_failure(rows: Sequence[ParityRow], precision: Precision, *, narrowed: bool) -> str | None:
+    """One line on a trajectory whose rows did not all pass; None if they did.
+
+    Args:
+        narrowed: weights are stored as float16.
+    """
+    failed = [row for row in rows if not row.passed]
+    if not failed:
+        return None
+    if any(row.overflow == "torch" for row in failed):
+        why = f"the image that diffusers' own {failed[0].graph} draws is not finite"
+        advice = "export with --storage float32" if narrowed else "this checkpoint computes nothing, mend its weights"
+    elif precision == "fp16" and failed[0].overflow == "graph":
+        why = "the image that the bundle draws is not finite: values of the UNet lie beyond the range of float16"
+        advice = "export with --precision bf16 or fp32"
+    else:
+        errors = ", ".join(
+            f"{row.output} {row.note}" if row.error == math.inf else f"{row.output} by {row.error:.1e}"
+            for row in failed
+        )
+        why = f"the image that the bundle draws is not that of diffusers' own {failed[0].graph} ({errors})"
+        advice = "a configuration was misread, please report it"
+    return f"{why}: no bundle was written; {advice}"
 
 
 def _part(graph: str) -> str:

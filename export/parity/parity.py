@@ -27,7 +27,7 @@ MAX_SCORES = 2**26
 """Elements of K-fold attention scores up to which a graph is run: a quarter of a GiB in float32, several times over."""
 
 _COMPUTED_IN_FLOAT32 = "by a runtime that computes float16 in float32: proves the graph and its weights, not its range"
-_NO_BFLOAT16 = "ONNX Runtime has no bfloat16 product on the CPU"
+NO_BFLOAT16 = "ONNX Runtime has no bfloat16 product on the CPU"
 _TOO_LARGE = "its attention scores are too large for a CPU; the sliced graph differs from it in attention bodies alone"
 
 
@@ -58,7 +58,7 @@ def compare_denoiser(
     Args:
         scores: elements of the largest K-fold attention scores that the graph forms.
     """
-    reason = _NO_BFLOAT16 if precision == "bf16" else _TOO_LARGE if scores > MAX_SCORES else None
+    reason = NO_BFLOAT16 if precision == "bf16" else _TOO_LARGE if scores > MAX_SCORES else None
     if reason is not None:
         return [ParityRow(prefix + file.name, name, None, HALF_LIMIT, reason) for name in case.expected]
     if precision == "fp16":
@@ -72,14 +72,16 @@ def compare(file: Path, case: Case, limit: float, prefix: str = "", note: str = 
     names = [output.name for output in session.get_outputs()]
     found = dict(zip(names, session.run(names, case.feed), strict=True))
     return [
-        _row(prefix + file.name, name, found[name], expected, limit, note) for name, expected in case.expected.items()
+        compare_values(prefix + file.name, name, found[name], expected, limit, note)
+        for name, expected in case.expected.items()
     ]
 
 
-def format_table(rows: list[ParityRow]) -> str:
-    """The rows as an aligned table."""
-    graphs, outputs = (max(map(len, names)) for names in zip(*((row.graph, row.output) for row in rows), strict=True))
-    lines = [f"{'graph':{graphs}}  {'output':{outputs}}  {'error':>7}  {'limit':>7}"]
+def format_table(rows: list[ParityRow], of: str = "graph") -> str:
+    """The rows as an aligned table; `of` is its heading over `ParityRow.graph`."""
+    names_of = [(of, "output"), *((row.graph, row.output) for row in rows)]
+    graphs, outputs = (max(map(len, names)) for names in zip(*names_of, strict=True))
+    lines = [f"{of:{graphs}}  {'output':{outputs}}  {'error':>7}  {'limit':>7}"]
     for row in rows:
         names = f"{row.graph:{graphs}}  {row.output:{outputs}}"
         if row.error is None:
@@ -96,7 +98,13 @@ def _session(file: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
-def _row(graph: str, output: str, found: NDArray, expected: NDArray, limit: float, note: str) -> ParityRow:
+def compare_values(
+    graph: str, output: str, found: NDArray, expected: NDArray, limit: float, note: str = ""
+) -> ParityRow:
+    """Parity of one output [N, ...]; another shape than expected is an infinite error."""
+    if found.shape != expected.shape:
+        note = f"has the shape {'x'.join(map(str, found.shape))}, torch's is {'x'.join(map(str, expected.shape))}"
+        return ParityRow(graph, output, math.inf, limit, note)
     if not np.isfinite(expected).all():
         return ParityRow(graph, output, math.nan, limit, note, "torch")
     if not np.isfinite(found).all():

@@ -17,6 +17,30 @@ from memscan.scanner.errors import UsageError
 @click.option(
     "--baseline", metavar="CHECKPOINT", help="Less-trained checkpoint of the same model, for dh_base and ds_base."
 )
+@click.option(
+    "--lora",
+    "loras",
+    multiple=True,
+    metavar="FILE[:SCALE]",
+    help="Adapters of low rank, in safetensors under kohya's or diffusers' names, added to the weights; may be given "
+    "several times.",
+)
+@click.option("--baseline-without-lora", is_flag=True, help="The checkpoint without the --lora files is the baseline.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Diffusers folder whose configurations and tokenizers a MODEL in one file has.  [default: the one beside it]",
+)
+@click.option(
+    "--vae",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a VAE, or of a checkpoint that has one, in place of the model's.",
+)
+@click.option(
+    "--allow-unpinned",
+    is_flag=True,
+    help="Take hub ids by branch or tag, OWNER/NAME@BRANCH, or OWNER/NAME; the commit of today is recorded.",
+)
 @click.option("--tangents", type=click.IntRange(1, 64), default=8, show_default=True, help="Tangents in one call.")
 @click.option(
     "--precision",
@@ -49,6 +73,11 @@ def command(
     model: str,
     out: Path,
     baseline: str | None,
+    loras: tuple[str, ...],
+    baseline_without_lora: bool,
+    config: Path | None,
+    vae: Path | None,
+    allow_unpinned: bool,
     tangents: int,
     precision: Literal["fp32", "fp16", "bf16"],
     storage: Literal["float32", "float16"],
@@ -58,7 +87,8 @@ def command(
 ) -> None:
     """Turn a Stable Diffusion checkpoint into a bundle that `memscan run --model` scans.
 
-    MODEL is a local diffusers folder with safetensors weights, or a hub id pinned by a commit, OWNER/NAME@COMMIT.
+    MODEL is a local diffusers folder with safetensors weights, a whole model in one such file, or a hub id pinned by a
+    commit, OWNER/NAME@COMMIT.
     Needs the extra `memscan[export]`; the scan itself does not. Families: Stable Diffusion 1.x, 2.x and XL base,
     predicting eps or v.
 
@@ -72,7 +102,7 @@ def command(
         with quiet_libraries():
             from memscan.export.assemble import ExportOptions, export_bundle
             from memscan.export.certificate.prompts import PROMPTS
-            from memscan.export.checkpoint.checkpoint import find_checkpoint
+            from memscan.export.checkpoint.checkpoint import find_baseline, find_checkpoint
             from memscan.export.checkpoint.target import require_free
     except (ImportError, OSError) as error:  # OSError: a library that they load is missing
         from memscan.scanner.runtimes.failures import import_failure
@@ -83,15 +113,23 @@ def command(
     require_free(out)
     if no_certify and certify_prompts is not None:
         raise UsageError("--certify-prompts and --no-certify contradict each other: give one of them")
+    if baseline_without_lora and not loras:
+        raise UsageError("--baseline-without-lora needs --lora: without it the baseline is the model itself")
+    if baseline_without_lora and baseline is not None:
+        raise UsageError("--baseline and --baseline-without-lora contradict each other: give one of them")
     prompts = () if no_certify else PROMPTS if certify_prompts is None else read_prompts(certify_prompts)
     if model_id is not None and (not model_id.strip() or not model_id.isprintable()):
         raise UsageError("--model-id: expected a name in one line")
     with quiet_libraries():
-        checkpoint = find_checkpoint(model)
+        base = find_checkpoint(model, config=config, vae=vae, allow_unpinned=allow_unpinned)
+        less_trained = dataclasses.replace(base, remarks=()) if baseline_without_lora else None
+        if baseline is not None:
+            less_trained = find_baseline(baseline, base, allow_unpinned=allow_unpinned)
+        checkpoint = base.with_adapters(loras)
         export_bundle(
             checkpoint if model_id is None else dataclasses.replace(checkpoint, id=model_id),
             out,
-            baseline=find_checkpoint(baseline, parts=("unet",)) if baseline else None,
+            baseline=less_trained,
             options=ExportOptions(tangents=tangents, precision=precision, storage=storage, certify=prompts),
             report=click.echo,
         )

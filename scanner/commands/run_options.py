@@ -9,6 +9,7 @@ import click
 
 from memscan.scanner.commands.options import all_of, choice, gathered, grouped, plans_option
 from memscan.scanner.commands.parameters import AnyPlace, LocalPath, UnicodeText
+from memscan.scanner.input.reading import OnBadInput
 from memscan.scanner.run.request import Request
 from memscan.scanner.settings import Derivative, Engine, Execution, Fit, ProbeKind, Provider, Sampler, Stream
 
@@ -34,6 +35,7 @@ class InputOptions:
     delimiter: str | None
     encoding: str | None
     image_root: Path | None
+    on_bad_input: OnBadInput
     limit: int | None
     sample: int | None
     sample_seed: int | None
@@ -66,7 +68,7 @@ class InputOptions:
         if self.prompts:
             return prompt_manifest(self.prompts)
         columns = Columns(self.prompt_column, carry, self.seed_column, self.id_column, self.image_column)
-        reading = Reading(self.format, self.delimiter, self.encoding, self.image_root)
+        reading = Reading(self.format, self.delimiter, self.encoding, self.image_root, self.on_bad_input)
         return open_manifest(manifests, columns, reading)
 
 
@@ -116,6 +118,13 @@ INPUT: Decorator = all_of(
         type=LocalPath(),
         metavar="DIR",
         help="Where image paths start, and what they cannot leave  [default: folder of the manifest's file]",
+    ),
+    _input(
+        "--on-bad-input",
+        type=choice(OnBadInput),
+        default="stop",
+        show_default=True,
+        help="Row groups of Parquet that cannot be read: stop, or make their rows rows with errors",
     ),
     _input("--limit", type=click.IntRange(1), metavar="N", help="Scan the first N rows; with a larger N, go on"),
     _input("--sample", type=click.IntRange(1), metavar="N", help="Scan N rows, chosen at random from all or the first"),
@@ -205,6 +214,11 @@ MEASUREMENT: Decorator = all_of(
     ),
     _measurement("--step", "steps", type=int, multiple=True, metavar="N", help="Measure at this step (repeatable)"),
     SETTINGS,
+    _measurement(
+        "--screen",
+        is_flag=True,
+        help="Sample the first steps of every image, and scan only those that reach the calibrated screening threshold",
+    ),
     _measurement("--threshold", type=float, metavar="VALUE", help="Where the mask begins  [default: as calibrated]"),
     _measurement(
         "--fit",

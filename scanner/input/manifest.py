@@ -205,7 +205,7 @@ def _input_file(path: Place, columns: Columns, reading: Reading) -> InputFile:
 def _open_source(file: InputFile, columns: Columns, reading: Reading) -> Source:
     match file.format:
         case "parquet":
-            return ParquetSource(file, columns)
+            return ParquetSource(file, columns, quarantines=reading.on_bad_input == "quarantine")
         case "csv":
             return CsvSource(file, columns, reading)
         case "jsonl":

@@ -4,6 +4,7 @@ A few bytes can stand for gigabytes of text, by a dictionary: small row groups a
 few rows at a time.
 """
 
+import collections
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,10 +35,17 @@ _BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)  # pyarrow decodes na
 
 
 class ParquetSource:
-    """One Parquet file; `types` holds the plain types of the columns that are used, by role, `carried` by name."""
+    """One Parquet file; `types` holds the plain types of the columns that are used, by role, `carried` by name.
 
-    def __init__(self, file: InputFile, columns: Columns) -> None:
+    Args:
+        quarantines: a row group that cannot be read is rows with a problem, all of them: which could be read would
+            depend on how many are read at once.
+    """
+
+    def __init__(self, file: InputFile, columns: Columns, *, quarantines: bool = False) -> None:
         self.file = file
+        self._quarantines = quarantines
+        self._flaws: dict[int, str | None] = {}
         self.remarks: tuple[str, ...] = ()
         try:
             with file.open() as stream, _opened(stream) as parquet:
@@ -68,8 +76,24 @@ class ParquetSource:
             for group in range(metadata.num_row_groups):
                 end = first + metadata.row_group(group).num_rows
                 if start < end and first < stop:
-                    yield from self._rows_of(stream, metadata, group, roles, start - first, stop - first)
+                    flaw = self._flaw(stream, metadata, group) if self._quarantines else None
+                    if flaw is None:
+                        yield from self._rows_of(stream, metadata, group, roles, start - first, stop - first)
+                    else:
+                        bad = RawRow(folder=self.file.folder, problem=flaw)
+                        yield from [bad] * (min(stop, end) - max(start, first))
                 first = end
+
+    def _flaw(self, stream: Any, metadata: Any, group: int) -> str | None:
+        """Why a row group cannot be read, with its images; None if it can. It is read once for that."""
+        if group not in self._flaws:
+            rows = self._rows_of(stream, metadata, group, self.used.roles, 0, metadata.row_group(group).num_rows)
+            try:
+                collections.deque(rows, maxlen=0)
+                self._flaws[group] = None
+            except ManifestError as error:
+                self._flaws[group] = str(error)
+        return self._flaws[group]
 
     def _rows_of(
         self, stream: Any, metadata: Any, group: int, roles: dict[str, str], start: int, stop: int

@@ -2,8 +2,11 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 from memscan.scanner.errors import UsageError
+
+OnBadInput = Literal["stop", "quarantine"]
 
 FORMATS = ("parquet", "csv", "jsonl", "text")
 
@@ -15,12 +18,15 @@ class Reading:
     """None leaves it to the file: `format` to its name, `delimiter` and `encoding` (of text) to its first bytes.
 
     `image_root` is the folder where image paths start and which they cannot leave, by default that of the file.
+    `on_bad_input` says of row groups that cannot be read whether they stop the run, or all their rows become rows with
+    errors.
     """
 
     format: str | None = None
     delimiter: str | None = None
     encoding: str | None = None
     image_root: Path | None = None
+    on_bad_input: OnBadInput = "stop"
 
     def __post_init__(self) -> None:
         """Check the options.

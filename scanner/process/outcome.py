@@ -17,7 +17,7 @@ from memscan.scanner.process.system_errors import explained
 BUG = 70
 _CONTINUED = ("run", "demo", "build")
 """Commands that do the rest when they are given again; the others begin anew."""
-_BATCHED = ("run", "build")
+_BATCHED = ("run", "build", "calibrate")
 """Commands with an option --batch-size."""
 
 

@@ -67,7 +67,8 @@ def measure_batch(job: Job, wanted: Survey, graphs: Graphs, note: Note) -> Estim
 def _bytes(job: Job, scanned: Scanned) -> int:
     measurement, schema = job.measurement, job.schema(job.record)
     steps = measured_steps(job.bundle, measurement)
-    maker = BatchMaker(schema, job.bundle.model_id, measurement.mask_map, measurement.score_name, steps, job.constants)
+    names = measurement.mask_map, measurement.score_name
+    maker = BatchMaker(schema, job.bundle.model_id, *names, steps, job.clean_scores(), job.constants)
     results, maps, total = io.BytesIO(), io.BytesIO(), 0
     write_part(results, maker.scanned(scanned), schema)
     if measurement.save_maps:

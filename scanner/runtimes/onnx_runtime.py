@@ -56,6 +56,7 @@ class OnnxRuntime:
         self._options.intra_op_num_threads = execution.threads or usable_cores()
         self._options.log_severity_level = 4  # what ONNX Runtime logs as an error it also raises
         self._sessions: dict[str, Any] = {}
+        self._ran: set[str] = set()
 
     @property
     def device(self) -> str:
@@ -69,7 +70,7 @@ class OnnxRuntime:
 
     @property
     def loaded(self) -> dict[str, str]:
-        return {graph: session.get_providers()[0] for graph, session in self._sessions.items()}
+        return {graph: self._sessions[graph].get_providers()[0] for graph in sorted(self._ran)}
 
     @property
     def usual_batch(self) -> int:
@@ -90,6 +91,7 @@ class OnnxRuntime:
 
     def run(self, graph: str, inputs: Mapping[str, OnnxValue]) -> dict[str, OnnxValue]:
         session = self._session(graph)
+        self._ran.add(graph)
         names = [output.name for output in session.get_outputs()]
         with self._mapped(graph):
             binding = session.io_binding()

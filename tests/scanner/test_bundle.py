@@ -11,7 +11,7 @@ import pytest
 
 from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle, bundle_record, open_bundle
-from memscan.scanner.bundle_parts import MAPS, Agreement, Certificate, Dtypes, Text, Tokenization
+from memscan.scanner.bundle_parts import MAPS, AddedAdapter, Agreement, Certificate, Dtypes, Text, Tokenization
 from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.errors import BundleError, UsageError
 from memscan.scanner.metrics import catalogue
@@ -200,3 +200,14 @@ def test_names_of_files_and_inputs() -> None:
 
 def test_the_analytic_tokenizer_is_described(bundle: Bundle) -> None:
     assert bundle.text.tokenizers == (Tokenization("tokenizer.json", MAX_LENGTH, PAD, EOS, BOS),)
+
+
+def test_adapters_that_the_weights_hold_come_back_from_the_record(bundle: Bundle) -> None:
+    assert bundle.adapters == ()
+    model = json.loads((bundle.path / "bundle.json").read_text())["model"]
+    adapters = [{"file": "style.safetensors", "digest": "a" * 64, "scale": 0.8}]
+    path = rewritten(bundle, model={**model, "adapters": adapters})
+    assert open_bundle(path).adapters == (AddedAdapter("style.safetensors", "a" * 64, 0.8),)
+    rewritten(bundle, model={**model, "adapters": [{**adapters[0], "digest": "a"}]})
+    with pytest.raises(BundleError, match=r"model\.adapters\[0\].*digest is 'a', not a SHA-256"):
+        open_bundle(path)

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -160,3 +161,103 @@ def test_the_only_variant_of_the_weights_is_loaded(copy: Path) -> None:
     weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(copy / "unet" / "diffusion_pytorch_model.fp16.safetensors")
     assert find_checkpoint(str(copy)).load("unet").config.sample_size == 8
+
+
+@pytest.mark.parametrize("below", ["model_index.json", "unet"])
+def test_a_folder_may_be_named_by_what_lies_in_it(tiny_pipeline: Path, below: str) -> None:
+    named = find_checkpoint(str(tiny_pipeline / below))
+    whole = find_checkpoint(str(tiny_pipeline))
+    assert (named.id, named.path, named.digest) == (whole.id, whole.path, whole.digest)
+
+
+def cached(tiny_pipeline: Path, folder: Path, *commits: str) -> Path:
+    """A repository in a hub's cache; its weights are links into blobs/."""
+    cache = folder / "models--someone--model"
+    for commit in commits:
+        snapshot = Path(shutil.copytree(tiny_pipeline, cache / "snapshots" / commit))
+        weights = snapshot / "unet" / "diffusion_pytorch_model.safetensors"
+        (cache / "blobs").mkdir(exist_ok=True)
+        weights.rename(cache / "blobs" / commit)
+        weights.symlink_to(cache / "blobs" / commit)
+    return cache
+
+
+def test_a_repository_in_a_cache_is_its_only_snapshot(tiny_pipeline: Path, tmp_path: Path) -> None:
+    found = find_checkpoint(str(cached(tiny_pipeline, tmp_path, COMMIT)))
+    assert (found.id, found.revision) == ("someone/model", COMMIT)
+    assert found.digest == find_checkpoint(str(tiny_pipeline)).digest
+
+
+def test_a_repository_in_a_cache_is_its_main_branch(tiny_pipeline: Path, tmp_path: Path) -> None:
+    cache = cached(tiny_pipeline, tmp_path, COMMIT, "f" * 40)
+    with pytest.raises(
+        ExportError, match=rf"no snapshot of its main branch; give one of its snapshots/: {COMMIT}, f+$"
+    ):
+        find_checkpoint(str(cache))
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("f" * 40)
+    assert find_checkpoint(str(cache)).revision == "f" * 40
+
+
+def test_a_broken_link_in_a_cache_is_an_unfinished_download(tiny_pipeline: Path, tmp_path: Path) -> None:
+    cache = cached(tiny_pipeline, tmp_path, COMMIT)
+    (cache / "blobs" / COMMIT).unlink()
+    with pytest.raises(
+        ExportError, match=r"unfinished download of .*unet/diffusion_pytorch_model\.safetensors: its link"
+    ):
+        find_checkpoint(str(cache))
+
+
+def test_averaged_weights_beside_the_denoisers_are_said_to_be_left(copy: Path) -> None:
+    shutil.copytree(copy / "unet", copy / "unet_ema")
+    (remark,) = find_checkpoint(str(copy)).remarks
+    assert remark == "copy: read from unet/, as a pipeline does, and not from unet_ema/, the average over its training"
+
+
+@pytest.mark.parametrize(("asked", "branch"), [("someone/model", None), ("someone/model@v1.5/fp16", "v1.5/fp16")])
+def test_an_unpinned_hub_id_is_resolved_to_its_commit_where_that_is_allowed(
+    tiny_pipeline: Path, monkeypatch: pytest.MonkeyPatch, asked: str, branch: str | None
+) -> None:
+    def model_info(self: object, name: str, *, revision: str | None) -> SimpleNamespace:
+        assert (name, revision) == ("someone/model", branch)
+        return SimpleNamespace(sha=COMMIT)
+
+    def snapshot_download(name: str, *, revision: str, allow_patterns: list[str]) -> str:
+        assert (name, revision) == ("someone/model", COMMIT)
+        return str(tiny_pipeline)
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    found = find_checkpoint(asked, allow_unpinned=True)
+    assert (found.id, found.revision) == ("someone/model", COMMIT)
+    assert found.remarks == (f"someone/model: commit {COMMIT}",)
+
+
+def test_a_branch_that_the_hub_does_not_know_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def model_info(self: object, name: str, *, revision: str | None) -> SimpleNamespace:
+        raise ValueError("no such branch\nsecond line")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
+    with pytest.raises(ExportError, match=r"^someone/model@nowhere cannot be found: no such branch$"):
+        find_checkpoint("someone/model@nowhere", allow_unpinned=True)
+
+
+@pytest.mark.parametrize("asked", ["someone/model", "someone/model@main", "someone/model@0123456"])
+def test_a_hub_id_by_branch_or_a_short_commit_is_not_pinned(asked: str) -> None:
+    with pytest.raises(ExportError, match=r"someone/model@COMMIT, or take what there is today by --allow-unpinned$"):
+        find_checkpoint(asked)
+
+
+@pytest.mark.parametrize("cls", ["AutoencoderTiny", "AsymmetricAutoencoderKL"])
+def test_another_class_of_vae_is_named(copy: Path, cls: str) -> None:
+    edit(copy / "vae" / "config.json", _class_name=cls)
+    with pytest.raises(
+        ExportError, match=f"vae holds a {cls}; memscan exports checkpoints whose vae is a AutoencoderKL"
+    ):
+        find_checkpoint(str(copy))
+
+
+def test_a_schedulers_configuration_may_be_called_config_json(copy: Path) -> None:
+    plain = find_checkpoint(str(copy)).schedule()
+    (copy / "scheduler" / "scheduler_config.json").rename(copy / "scheduler" / "config.json")
+    assert find_checkpoint(str(copy)).schedule() == plain

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from memscan.export.parity.failure import failure
+from memscan.export.parity.failure import failure, trajectory_failure
 from memscan.export.parity.parity import ParityRow
 from memscan.export.passes.half_precision import Precision
 from memscan.scanner.cli import invoke
@@ -48,6 +48,37 @@ def test_the_cause_is_named(rows: list[ParityRow], storage: str, precision: Prec
 
 def test_nothing_is_said_where_all_passed() -> None:
     assert failure([GOOD], "fp32", narrowed=False) is None
+
+
+PIPELINE = "StableDiffusionPipeline"
+
+
+@pytest.mark.parametrize(
+    ("rows", "storage", "precision", "said"),
+    [
+        ([ParityRow(PIPELINE, "latents", 0.31, 1e-4), ParityRow(PIPELINE, "image", 0.02, 1e-4)], "float32", "fp32",
+         "the image that the bundle draws is not that of diffusers' own StableDiffusionPipeline (latents by 3.1e-01, "
+         "image by 2.0e-02): no bundle was written; a configuration was misread, please report it"),
+        ([ParityRow(PIPELINE, "latents", math.inf, 1e-4, "has the shape 1x4, torch's is 1x8")], "float32", "fp32",
+         "the image that the bundle draws is not that of diffusers' own StableDiffusionPipeline (latents has the shape "
+         "1x4, torch's is 1x8): no bundle was written; a configuration was misread, please report it"),
+        ([row(PIPELINE, "latents", "torch")], "float32", "fp32",
+         "the image that diffusers' own StableDiffusionPipeline draws is not finite: no bundle was written; "
+         "this checkpoint computes nothing, mend its weights"),
+        ([row(PIPELINE, "latents", "torch")], "float16", "fp32",
+         "the image that diffusers' own StableDiffusionPipeline draws is not finite: no bundle was written; "
+         "export with --storage float32"),
+        ([row(PIPELINE, "latents", "graph")], "float32", "fp16",
+         "the image that the bundle draws is not finite: values of the UNet lie beyond the range of float16: "
+         "no bundle was written; export with --precision bf16 or fp32"),
+    ],
+    ids=["wrong", "of another size", "float32", "stored in float16", "computed in float16"],
+)  # fmt: skip
+def test_the_cause_of_a_wrong_image_is_named(
+    rows: list[ParityRow], storage: str, precision: Precision, said: str
+) -> None:
+    assert trajectory_failure(rows, precision, narrowed=storage == "float16") == said
+    assert trajectory_failure([GOOD], precision, narrowed=False) is None
 
 
 def scaled(name: str, factor: float) -> Callable[[Tensors], Tensors]:

@@ -1,11 +1,15 @@
 """`memscan calibrate` on the analytic bundle, whose scores of clean prompts are known in closed form."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from scipy import stats
 
 from memscan.scanner.bundle import open_bundle
@@ -206,12 +210,6 @@ def test_spoilt_file_is_refused_with_what_is_wrong(
 
 
 def test_given_image_has_no_p_value(bundle: Path, clean: Path, tmp_path: Path) -> None:
-    import io
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from PIL import Image
-
     calibrate(bundle, clean, "--timestep", 201)
     picture = io.BytesIO()
     Image.new("RGB", (32, 32), "grey").save(picture, "PNG")

@@ -70,9 +70,7 @@ def test_lattice_counts_follow_the_channels(channels: int, counts: tuple[int, ..
     assert lattice_counts(channels) == counts
     for count in counts:
         probes = make_probes(Probes("lattice", count), (channels, 4, 4)).reshape(count, -1)
-        assert len(np.unique(probes * probes[0], axis=1).T) == min(
-            count, 4 * channels
-        )  # as many colours as can be used
+        assert len(np.unique(probes * probes[0], axis=1).T) == min(count, 4 * channels)
 
 
 @pytest.mark.parametrize(("channels", "count"), [(4, 4), (4, 8), (4, 16), (16, 16), (16, 64)])

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from memscan.scanner.cli import invoke
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.report.html import html
+from memscan.scanner.results import batch_maker
 from memscan.scanner.results.reader import open_results
 from memscan.scanner.samples import Rejected
 from tests.scanner.report.pages import (
@@ -44,7 +46,13 @@ def test_page_is_written_beside_the_results(tmp_path: Path, capsys: pytest.Captu
     assert "memscan report" in (folder / "report.html").read_text()
 
 
-def test_head_says_what_an_auditor_asks_first(tmp_path: Path) -> None:
+def test_head_says_what_an_auditor_asks_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Clock":
+            return cls(2026, 11, 28, 1, 2, 3, tzinfo=tz)
+
+    monkeypatch.setattr(batch_maker, "datetime", Clock)
     folder = plain_results(tmp_path / "out", THREE, written="2026-11-28T01:02:03+00:00", model_id="acme/fox-1")
     page = html(open_results(folder), top=10)
     assert tiles(page)["images scanned"].startswith("3 all images")
@@ -53,7 +61,7 @@ def test_head_says_what_an_auditor_asks_first(tmp_path: Path) -> None:
     facts = {words(one[0]): words(one[1]) for one in of_class(parsed(page), "facts")[0]}
     assert facts["Model"] == "acme/fox-1"
     assert facts["Model's digest"] == "0123456789abcdef" * 4
-    assert (facts["Scanned"], facts["memscan"]) == ("2026-11-28", "0.1.0")
+    assert (facts["Scanned"], facts["memscan"]) == ("2026-11-28 01:02", "0.1.0")
     assert facts["Sampling"] == "50 steps of ddim, guidance 7.5"
     assert facts["Mask"] == "where dh_uncond is 0.500 or more, calibrated for this model at exactly these settings"
 

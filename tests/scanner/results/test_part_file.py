@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from memscan.scanner.results.extent import Extent
-from memscan.scanner.results.part_file import PartRecord, write_part
+from memscan.scanner.results.part_file import PartRecord, SavedImage, write_part
 from memscan.scanner.results.tally import Tally, tally
 
 SCHEMA = pa.schema([("row", pa.int64()), ("seed", pa.int64()), ("step_index", pa.int32()), ("prompt", pa.string())])
@@ -54,10 +54,15 @@ def test_no_column_comes_together_as_a_whole(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_a_part_says_of_itself_is_read_back() -> None:
-    record = PartRecord(
-        "abc", Extent(3, 1, 5, 2, 7), Tally(4, 3, 2, given=1, sampled=5), {"00000003-1.png": "12"}, {3: "ab"}
-    )
+    images = {"00000003-1.png": SavedImage(120, "12")}
+    record = PartRecord("abc", Extent(3, 1, 5, 2, 7), Tally(4, 3, 2, given=1, sampled=5), images, {3: "ab"}, maps=77)
     assert PartRecord.from_metadata(record.to_metadata()) == record
+
+
+def test_an_earlier_version_says_the_digests_of_images_alone() -> None:
+    record = PartRecord("abc", Extent(0, 0, 1, 0, 1), Tally(1))
+    metadata = record.to_metadata() | {b"memscan.images": b'{"00000000-0.png": "12"}'}
+    assert PartRecord.from_metadata(metadata).images == {"00000000-0.png": SavedImage(None, "12")}
 
 
 def test_images_are_counted_not_their_rows_of_steps() -> None:

@@ -213,6 +213,7 @@ def test_dry_run_checks_everything_and_writes_nothing(analytic: Path, capsys: py
     assert out == ""
     assert lines == [
         "memscan: dry run: 2 rows, 3 images, 1 of them cannot be scanned",
+        "memscan: cannot be scanned: row 1: the prompt is null",
         "memscan: model analytic, 10 steps of ddim, guidance 2.5, measured at step 7, 8, 9 with 8 hadamard probes",
         "memscan: derivative: exact",
         "memscan: price of an image in forward passes: 14 to sample, about 101 to measure "
@@ -241,8 +242,9 @@ def test_price_follows_what_is_measured(analytic: Path, capsys: pytest.CaptureFi
     assert price("--step", 9, "--metrics", "free") == "18 to sample, about 2 to measure"
     assert price("--step", 9, "--metrics", "free", "--images") == "18 to sample, about 2 to measure"
     assert price("--step", 9, "--metrics", "free", "--mask-map", "dh_uncond") == "18 to sample, about 22 to measure"
-    # Beside the three conditions one more for flipd; once 2 for late noise, and four calls for products.
-    assert price("--step", 9, "--metrics", "all") == "18 to sample, about 69 to measure"
+    # Beside the three conditions one each for flipd and for the padding; once 2 for late noise, and four calls for
+    # products; two looks into the denoiser, and 1 + 1.15 for the text.
+    assert price("--step", 9, "--metrics", "all") == "18 to sample, about 85 to measure"
     # By the shallow derivative a call is 1 + 4 * 0.25 = 2 passes.
     assert price("--step", 9, "--derivative", "shallow") == "18 to sample, about 12 to measure"
 
