@@ -13,7 +13,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.input.manifest import open_manifest
 from memscan.scanner.run.job import Job
 from memscan.scanner.run.measurement import build_measurement
-from memscan.scanner.run.progress import Advance
+from memscan.scanner.run.progress import Advance, whole
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import run
 from memscan.scanner.settings import Execution
@@ -42,7 +42,14 @@ def images_per_second(
 
     @contextlib.contextmanager
     def progress(total: int, found: int) -> Iterator[Advance]:
-        yield lambda count, errors: done.extend([clock()] * count)
+        finished = 0.0
+
+        def advance(count: float, errors: int) -> None:
+            nonlocal finished
+            finished += count
+            done.extend([clock()] * (whole(finished) - len(done)))
+
+        yield advance
 
     with tempfile.TemporaryDirectory() as folder:
         manifest = Path(folder) / "manifest.parquet"

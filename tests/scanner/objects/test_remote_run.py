@@ -45,7 +45,7 @@ def arguments(uploaded: Url) -> list[str]:
 def visible(out: Url) -> dict[str, Any]:
     """All that a reader sees of a run, as `small_run.visible`."""
     return {
-        name: pq.read_table(io.BytesIO(content), page_checksum_verification=True).to_pydict()
+        name: small_run.without_time(pq.read_table(io.BytesIO(content), page_checksum_verification=True))
         if name.endswith(".parquet")
         else content
         for name, content in contents(out).items()

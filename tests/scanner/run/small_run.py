@@ -53,7 +53,7 @@ def temporary(out: Path) -> list[Path]:
 def visible(out: Path) -> dict[str, Any]:
     """All that a reader sees of a run, by file, but for when rows were scanned; a file must be whole to be read."""
     tables = {
-        f"{file.parent.name}/{file.name}": _without_time(pq.read_table(file, page_checksum_verification=True))
+        f"{file.parent.name}/{file.name}": without_time(pq.read_table(file, page_checksum_verification=True))
         for kind in ("results", "maps")
         for file in sorted((out / kind).iterdir() if (out / kind).exists() else ())
         if file.name != "_SUCCESS"
@@ -63,7 +63,8 @@ def visible(out: Path) -> dict[str, Any]:
     return tables | images
 
 
-def _without_time(table: pa.Table) -> dict[str, Any]:
+def without_time(table: pa.Table) -> dict[str, Any]:
+    """The columns but for when each row was scanned."""
     return {name: column for name, column in table.to_pydict().items() if name != "scanned_at"}
 
 
