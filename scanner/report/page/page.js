@@ -58,6 +58,7 @@
     const { node } = shown[index];
     const copies = [".stage", ".training", ".text"].map((part) => one(part, node)).filter(Boolean);
     content.replaceChildren(...copies.map((part) => part.cloneNode(true)));
+    content.classList.toggle("flagged", node.classList.contains("flagged"));
     one("#which-one").textContent = `${index + 1} of ${shown.length}`;
     one("#previous").disabled = index === 0;
     one("#next").disabled = index === shown.length - 1;
