@@ -60,6 +60,9 @@ ENV PATH=/opt/memscan/bin:$PATH \
     HF_HUB_OFFLINE=1
 WORKDIR /data
 USER 10001:0
+# A run whose folder is given as MEMSCAN_RUN_OUT is alive while its work advances.
+HEALTHCHECK --interval=1m --timeout=30s --start-period=10m CMD ["/bin/sh", "-c", \
+    "test -z \"$MEMSCAN_RUN_OUT\" || memscan health \"$MEMSCAN_RUN_OUT\" --max-age \"${MEMSCAN_HEALTH_MAX_AGE:-1h}\""]
 ENTRYPOINT ["memscan"]
 CMD ["--help"]
 

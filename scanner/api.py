@@ -44,6 +44,7 @@ def scan(
     mask_map: str | None = None,
     threshold: float | None = None,
     smooth: int = Request.smooth,
+    screen: bool = False,
     fit: Fit = Request.fit,
     calibration: str | Path | None = None,
     engine: Engine = Execution.engine,
@@ -69,15 +70,16 @@ def scan(
         steps, timesteps: where to measure, by index or by training timestep; none leaves it to the bundle.
         derivative: the kind to measure by, one of the bundle's; None is its default.
         rng: the generator whose latents a seed gives, as in diffusers.
-        metrics, score, mask_map, threshold, smooth, fit: as the options of `memscan run`.
+        metrics, score, mask_map, threshold, smooth, screen, fit: as the options of `memscan run`.
         calibration: its file; None is that of the model's folder, if it has one, and "none" is none.
         max_errors: stop when more images than this have failed.
         retry_errors: scan those images anew that failed before, in `out`; all others are kept.
-        progress: is called with the numbers of images that are done and of all images, first and after every batch.
+        progress: is called with the numbers of images that are done and of all images, first and as they grow.
             None draws a bar where somebody listens to the logger, and there is a terminal or a notebook.
 
     Returns:
-        The opened results. Rows that cannot be scanned are among them, with status "error".
+        The opened results. Rows that cannot be scanned are among them, with status "error"; those that
+            `screen` left out have status "screened".
 
     Raises:
         UsageError: settings, manifest, bundle or folder are wrong (exit code 2 of the command line).
@@ -103,6 +105,7 @@ def scan(
         mask_map=mask_map,
         threshold=threshold,
         smooth=smooth,
+        screen=screen,
         save_maps=maps,
         save_images=images,
         carry=columns.carry,

@@ -63,5 +63,5 @@ def read_configuration(file: Path | None = None) -> Configuration:
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """What was probably meant by an unknown name, in words; `cutoff`, up to 1, is how near it must be."""
     known = list(known)
-    (close,) = difflib.get_close_matches(name, known, 1, cutoff) or [None]
-    return f"expected one of {', '.join(known)}" if close is None else f"did you mean {close}?"
+    close = difflib.get_close_matches(name, known, 1, cutoff)
+    return f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"

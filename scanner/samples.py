@@ -1,4 +1,4 @@
-"""What flows through a scan: a `Sample`, one for every (row, seed), ends up in a `Scanned` or as a `Rejected`."""
+"""What flows through a scan: a `Sample`, one for every (row, seed), ends up `Scanned`, `Screened` or `Rejected`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -28,6 +28,7 @@ class Sample:
 
     `row` is the row's index in the whole manifest. `image` holds encoded image bytes if the row brings its own image;
     `image_given` says so even where it was not read. `carried` holds the values of the columns to be carried through.
+    `screen_score` is what it was screened by, None where it was not.
     """
 
     row: int
@@ -37,6 +38,7 @@ class Sample:
     image: bytes | None = None
     carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     image_given: bool = False
+    screen_score: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +55,13 @@ class Rejected:
     id: str | None = None
     carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     image_given: bool | None = False
+
+
+class Screened(NamedTuple):
+    """Samples that screening left out of the scan, and of each whether its prompt was longer than the text encoder."""
+
+    samples: tuple[Sample, ...]
+    truncated: tuple[bool, ...]
 
 
 class Scores(NamedTuple):

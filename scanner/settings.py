@@ -68,13 +68,30 @@ class Reference:
 
 
 @dataclasses.dataclass(frozen=True)
+class Screen:
+    """Which images are scanned at all: those whose column `score` reaches `threshold` after the first few guided steps.
+
+    `steps` counts these, from the sampler's first one. The column's sign is turned if low values mean memorized.
+    """
+
+    steps: int
+    score: str
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"screening by {self.steps} steps: it takes one at least")
+
+
+@dataclasses.dataclass(frozen=True)
 class Measurement:
     """Everything that a result depends on, besides the bundle and the row.
 
     `steps` ascend. `metrics` are names of the catalogue, in its order; the mask is made of the map `mask_map`, the
     score is the column `score_name`. `moved` are the steps that are taken elsewhere than at the sampler's own timestep.
     `smooth` is the side of the mean filter that all maps pass, in cells, 1 for none; `references` are of the metrics
-    that need one; `calibration` is the SHA-256 of the calibration that thresholds and p-values are taken from.
+    that need one; `calibration` is the SHA-256 of the calibration that thresholds and p-values are taken from; `screen`
+    is None where every image is scanned.
     """
 
     num_inference_steps: int
@@ -95,6 +112,7 @@ class Measurement:
     calibration: str | None = None
     smooth: int = 1
     references: tuple[Reference, ...] = ()
+    screen: Screen | None = None
 
     @property
     def applied_guidance(self) -> float:

@@ -10,6 +10,7 @@ from memscan.scanner.calibrating.grid import grid
 from memscan.scanner.calibrating.labelled import Labelled, MaskChoice
 from memscan.scanner.calibrating.reference import make_reference
 from memscan.scanner.calibrating.scans import Scans
+from memscan.scanner.calibrating.screen import DEFAULT_SCREEN, ScreenOrder, make_screen
 from memscan.scanner.calibration.clean import CleanScan, check_support, clean_scan
 from memscan.scanner.calibration.recommend import recommend
 from memscan.scanner.calibration.record import (
@@ -31,7 +32,8 @@ DEFAULT_RATE = 0.01
 class Order:
     """What is to be calibrated: the settings of `request`, on clean `prompts` with so many `seeds` each, at `rate`.
 
-    No timesteps in the request are those of `grid`. What is `labelled` chooses what the request leaves open.
+    `screen` says how `--screen` is to choose. No timesteps in the request are those of `grid`. What is `labelled`
+    chooses what the request leaves open.
     """
 
     request: Request
@@ -39,6 +41,7 @@ class Order:
     seeds: int
     rate: float
     labelled: Labelled | None = None
+    screen: ScreenOrder = DEFAULT_SCREEN
 
 
 def calibrate(scans: Scans, order: Order) -> tuple[CalibrationRecord, CleanScan]:
@@ -78,6 +81,7 @@ def calibrate(scans: Scans, order: Order) -> tuple[CalibrationRecord, CleanScan]
         if choice is None
         else Recommended(choice.mask.timestep, choice.mask.name, measurement.score_name, choice.why),
         levels=levels if choice is None else tuple(_labelled(level, choice.masks) for level in levels),
+        screen=make_screen(scans, prompts, order.seeds, request, order.screen, order.labelled),
     )
     return record, scan
 

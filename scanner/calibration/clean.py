@@ -42,10 +42,10 @@ class CleanScan:
         """The highest score of each prompt at the recommended timestep."""
         rows = self.results.rows(["row", "seed", "step_index", "timestep"])
         steps = dict(zip(rows["timestep"].to_pylist(), rows["step_index"].to_pylist(), strict=True))
-        values = self._columns(steps[record.recommended.timestep])[record.recommended.score_name]
+        values = self.columns(steps[record.recommended.timestep])[record.recommended.score_name]
         return [float(value) for value in values.reshape(len(self.prompts), -1).max(axis=1)]
 
-    def _columns(self, index: int) -> dict[str, NDArray[np.float32]]:
+    def columns(self, index: int) -> dict[str, NDArray[np.float32]]:
         """Every score column that all images have at a step, in the order of `keys`, where high means memorized.
 
         Shares of masks are none: they depend on the very thresholds that are being made.
@@ -61,7 +61,7 @@ class CleanScan:
         }
 
     def _level(self, index: int, timestep: int, noise: Level, rate: float) -> AtTimestep:
-        scores = {name: self._score(values, rate) for name, values in self._columns(index).items()}
+        scores = {name: self._score(values, rate) for name, values in self.columns(index).items()}
         measured = [name for name in MAPS if f"{name}_mean" in scores]
         curvature = self.results.maps("h_cond", index, self.keys) if "h_cond" in measured else None
         return AtTimestep(timestep, scores, {name: self._map(name, index, curvature, noise, rate) for name in measured})

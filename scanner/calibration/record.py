@@ -18,10 +18,11 @@ from memscan.scanner.bundle_parts import check_digest, check_map
 from memscan.scanner.calibration.order_statistics import Limit
 from memscan.scanner.errors import UsageError
 from memscan.scanner.local_path import local_path
+from memscan.scanner.metrics.catalogue import METRICS, SCORES
 from memscan.scanner.records import RecordError, check_range, parse_json, read_record, shown
 from memscan.scanner.results.p_values import CleanScores
 from memscan.scanner.results.schema import SCORE_COLUMNS
-from memscan.scanner.settings import Derivative, Measurement, Probes, Reference, Sampler
+from memscan.scanner.settings import Derivative, Measurement, Probes, Reference, Sampler, Screen
 
 FILE = "calibration.json"
 FORMAT_VERSION = 1
@@ -111,6 +112,40 @@ class AtTimestep:
 
 
 @dataclasses.dataclass(frozen=True)
+class Recall:
+    """Of `images` with something memorized `passed` reach the screening's threshold; the share's 95% interval."""
+
+    passed: int
+    images: int
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        check_range("images", self.images, 1, _MOST)
+        check_range("passed", self.passed, 0, self.images)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScreenLimit:
+    """Which images `--screen` scans: those whose `score` over the first `steps` guided steps reaches `limit.threshold`.
+
+    At most a share `rate` of images of clean prompts does; `labelled` is how many of known memorized ones do.
+    """
+
+    steps: int
+    score: str
+    rate: float
+    limit: Limit
+    labelled: Recall | None = None
+
+    def __post_init__(self) -> None:
+        check_range("screen.steps", self.steps, 1, _MOST)
+        check_range("screen.rate", self.rate, 0.0, 1.0)
+        if self.score not in SCORES or METRICS[self.score].when == "measured":
+            raise ValueError(f"screen.score is {shown(self.score)}, which is no score of the sampler's path")
+
+
+@dataclasses.dataclass(frozen=True)
 class Recommended:
     """What a run uses where its user says nothing, and why."""
 
@@ -122,7 +157,10 @@ class Recommended:
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationRecord:
-    """The content of a calibration's file; `levels` descend, `references` are of the metrics that need one."""
+    """The content of a calibration's file; `levels` descend, `references` are of the metrics that need one.
+
+    `screen` is None where the clean prompts are too few for its rate, and of calibrations of earlier versions.
+    """
 
     format_version: int
     bundle: str
@@ -133,6 +171,7 @@ class CalibrationRecord:
     recommended: Recommended
     levels: tuple[AtTimestep, ...]
     references: tuple[Reference, ...] = ()
+    screen: ScreenLimit | None = None
 
     def __post_init__(self) -> None:
         check_digest("bundle", self.bundle)
@@ -215,6 +254,15 @@ class Calibrated:
             and num_inference_steps in (None, settings.num_inference_steps)
             and guidance_scale in (None, settings.guidance_scale)
         )
+
+    def screen(self, measurement: Measurement) -> Screen | None:
+        """Which images of a measurement are worth a scan; None where it samples by another path than was calibrated."""
+        found, path = self.record.screen, measurement
+        if found is None or not self.is_same_path(path.sampler, path.num_inference_steps, path.guidance_scale):
+            return None
+        if any(index < found.steps for index, _ in measurement.moved):
+            return None
+        return Screen(found.steps, found.score, found.limit.threshold)
 
     def clean_scores(self, measurement: Measurement, timestep: int) -> CleanScores | None:
         """The clean scores of a measurement's score column at a timestep; None where the settings are not these."""

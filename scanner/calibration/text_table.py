@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from memscan.scanner.calibration.order_statistics import Limit
-from memscan.scanner.calibration.record import CalibrationRecord, MapLimit
+from memscan.scanner.calibration.record import CalibrationRecord, MapLimit, ScreenLimit
 from memscan.scanner.terminal import brief
 
 _OUTSTANDING = 3
@@ -63,6 +63,20 @@ def _choice(record: CalibrationRecord) -> Iterator[str]:
     )
     yield f"chosen: timestep {chosen.timestep}, masks of {chosen.mask_map}, score {chosen.score_name}: {chosen.why}"
     yield f"the smallest p-value that there can be is {1 / (clean.prompts + 1):.2g}"
+    yield _screen(record.screen)
+
+
+def _screen(screen: ScreenLimit | None) -> str:
+    if screen is None:
+        return "no screening (memscan run --screen): the clean prompts are too few for --screen-rate"
+    over = "the first guided step" if screen.steps == 1 else f"the first {screen.steps} guided steps"
+    reached = _limit(screen.limit.threshold, screen.limit)
+    said = f"screening (memscan run --screen): {screen.score} over {over} >= {reached}"
+    said += f", which a share of {screen.rate:g} of clean images reaches"
+    known = screen.labelled
+    if known is None:
+        return said
+    return f"{said}, and {known.passed} of {known.images} memorized ones: recall [{known.low:.3f}, {known.high:.3f}]"
 
 
 def outstanding(prompts: Iterable[str], scores: Iterable[float]) -> str:

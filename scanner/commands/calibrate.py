@@ -79,6 +79,21 @@ _ASKED = all_of(
         show_default=True,
         help="Of false positives, for detection and, of the cells of an image, for masks",
     ),
+    _prompts(
+        "--screen-rate",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=0.05,
+        show_default=True,
+        help="Of clean images that pass `run --screen`",
+    ),
+    _prompts(
+        "--screen-steps",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Guided steps that `run --screen` takes of every image",
+    ),
     gathered("request", _request),
     SETTINGS,
     _output(
@@ -102,6 +117,8 @@ def command(
     ground_truth: str | None,
     seeds: int,
     rate: float,
+    screen_rate: float,
+    screen_steps: int,
     request: Request,
     out: Path | None,
     replace: bool,
@@ -126,6 +143,7 @@ def command(
     from memscan.scanner.calibrating.calibrate import Order, calibrate
     from memscan.scanner.calibrating.labelled import Labelled
     from memscan.scanner.calibrating.scans import Scans
+    from memscan.scanner.calibrating.screen import ScreenOrder
     from memscan.scanner.calibration.files import check_free, write_calibration
     from memscan.scanner.calibration.prompts import everyday_prompts
     from memscan.scanner.calibration.record import FILE
@@ -144,7 +162,7 @@ def command(
     if labelled is not None and ground_truth is not None:
         known = Labelled(open_manifest(labelled), read_ground_truth(ground_truth))
     with _folder(scans) as folder:
-        order = Order(request, prompts, seeds, rate, known)
+        order = Order(request, prompts, seeds, rate, known, ScreenOrder(screen_steps, screen_rate))
         record, scan = calibrate(Scans(bundle, execution, folder, note), order)
         highest = outstanding(scan.prompts, scan.highest(record))
     click.echo(table(record))

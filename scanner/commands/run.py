@@ -167,7 +167,8 @@ def _describe(job: "Job", measure: bool) -> None:
     found = outlook.found
     if found.images:
         note(
-            f"done already: {found.images} images, {found.ok} ok and {found.error} with errors; "
+            f"done already: {found.images} images, {found.ok} ok and {found.error} with errors"
+            f"{f', {found.screened} screened' if found.screened else ''}; "
             f"{max(census.images - found.images, 0)} are left"
         )
     note(
@@ -178,13 +179,19 @@ def _describe(job: "Job", measure: bool) -> None:
     timesteps = [step.timestep for step in measured_steps(job.bundle, measurement)]
     note(f"derivative: {describe(job.bundle, measurement.derivative, measurement.mask_map, timesteps)}")
     note(f"price of an image in forward passes: {job.price()}")
+    if measurement.screen is not None:
+        screen = measurement.screen
+        note(
+            f"screening: that is of images whose {screen.score} reaches {screen.threshold:.4g}; of the others "
+            f"{2 * screen.steps} forward passes"
+        )
     shares = job.price_shares()
     paid = [f"{name} {passes:.3g}" for name, passes in shares.items() if passes]
     free = [name for name, passes in shares.items() if not passes]
     said = [*([f"for {', '.join(paid)}"] if paid else []), *([f"for nothing {', '.join(free)}"] if free else [])]
     note(f"of the measuring, {'; '.join(said)}")
     if outlook.estimate is not None:
-        _say_estimate(outlook.estimate, max(census.images - census.rejected - found.ok, 0))
+        _say_estimate(outlook.estimate, max(census.images - census.rejected - found.ok - found.screened, 0))
     note(f"would {'continue the run in' if outlook.resumes else 'write to'} {job.out}, by {outlook.device}")
 
 
@@ -216,6 +223,8 @@ def _report(job: "Job", summary: "Summary") -> None:
         return
     total = summary.total
     fate = f"{total.images} images: {total.ok} ok, {total.error} with errors, {total.truncated} with truncated prompts"
+    if job.measurement.screen is not None:
+        fate += f"; {total.screened} screened out, and not scanned"
     if total.given:
         fate += f"; {total.sampled} sampled, {total.given} given"
     note(f"{'already complete' if summary.was_complete else 'done'}: {fate}")

@@ -214,6 +214,11 @@ MEASUREMENT: Decorator = all_of(
     ),
     _measurement("--step", "steps", type=int, multiple=True, metavar="N", help="Measure at this step (repeatable)"),
     SETTINGS,
+    _measurement(
+        "--screen",
+        is_flag=True,
+        help="Sample the first steps of every image, and scan only those that reach the calibrated screening threshold",
+    ),
     _measurement("--threshold", type=float, metavar="VALUE", help="Where the mask begins  [default: as calibrated]"),
     _measurement(
         "--fit",

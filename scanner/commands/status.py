@@ -60,6 +60,7 @@ def _record(status: "Status", quiet: tuple[str, ...] | None) -> dict[str, object
         "images": status.images,
         "images_done": status.tally.images,
         "images_failed": status.tally.error,
+        "images_screened": status.tally.screened,
         "images_per_second": status.rate,
         "seconds_left": status.seconds_left,
         "shares": [dataclasses.asdict(pulse) for pulse in status.pulses],
@@ -73,6 +74,7 @@ def _lines(out: str, status: "Status", quiet: tuple[str, ...] | None) -> list[st
     lines = [
         f"{out}: {'complete' if status.complete else 'not complete'}, {status.done:,}{of} parts are done, "
         f"with {tally.images:,} images, {tally.error:,} of them with errors"
+        + (f", {tally.screened:,} screened" if tally.screened else "")
     ]
     if status.torn:
         lines.append(f"{status.torn:,} parts are damaged: the command of the run does them again")

@@ -27,6 +27,7 @@ def command(results: Path, limit: int, step: int | None, rate: float) -> None:
     from memscan.scanner.report.survey import survey
     from memscan.scanner.report.top import top_table
     from memscan.scanner.results.reader import open_results
+    from memscan.scanner.results.tally import SCREENED
 
     opened = open_results(results)
     if opened.is_empty:
@@ -36,6 +37,7 @@ def command(results: Path, limit: int, step: int | None, rate: float) -> None:
     if found.top:
         click.echo(top_table(opened, found, shutil.get_terminal_size((_WIDTH, 24)).columns))
     rest = f"; {found.statuses['error']} with errors" if found.statuses.get("error") else ""
+    rest += f"; {found.statuses[SCREENED]} screened" if found.statuses.get(SCREENED) else ""
     unfinished = "" if opened.finished else "; the run is not finished"
     flagged = "no threshold" if not (found.masked or found.p_values) else f"{found.flagged} flagged"
     note(f"step {found.step}: {found.scanned} images scanned, {flagged}{rest}{unfinished}")

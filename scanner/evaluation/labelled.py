@@ -14,6 +14,7 @@ from memscan.scanner.evaluation.truth import KINDS, GroundTruth
 from memscan.scanner.metrics.catalogue import MAPS, SCORES
 from memscan.scanner.results.reader import Results
 from memscan.scanner.results.schema import SCORE_COLUMNS
+from memscan.scanner.results.tally import SCREENED
 from memscan.scanner.samples import Key
 
 _COLUMNS = (
@@ -93,9 +94,11 @@ def label(results: Results, truth: GroundTruth, split: str | None) -> tuple[list
     table = results.rows(_COLUMNS)
     known = [truth.find(**one) for one in table.select(["id", "prompt", "seed", "row"]).to_pylist()]
     found = [[index for index in of_image if split in (None, truth.truths[index].split)] for of_image in known]
-    ok = pc.equal(table["status"], "ok").to_numpy()
+    ok, failed, screened = (pc.equal(table["status"], one).to_numpy() for one in ("ok", "error", SCREENED))
     is_known = np.array([bool(of_image) for of_image in known])
-    notes = [*_unfinished(results), *_failed(~ok), *_unknown(table.filter(pa.array(ok & ~is_known)))]
+    memorized = np.array([any(truth.truths[index].kind != "none" for index in of_image) for of_image in found])
+    notes = [*_unfinished(results), *_failed(failed), *_screened(screened, memorized)]
+    notes += _unknown(table.filter(pa.array(ok & ~is_known)))
     places = [place for place in np.flatnonzero(ok) for _ in found[place]]
     if not places:
         reasons = "; ".join(notes) or f"all its prompts belong to another split than {split}"
@@ -130,6 +133,16 @@ def _unfinished(results: Results) -> list[str]:
 def _failed(failed: NDArray[np.bool_]) -> list[str]:
     count = int(failed.sum())
     return [f"{count} of {len(failed)} result rows have status error and are not scored"] if count else []
+
+
+def _screened(screened: NDArray[np.bool_], memorized: NDArray[np.bool_]) -> list[str]:
+    count = int(screened.sum())
+    if not count:
+        return []
+    return [
+        f"{count} of {len(screened)} result rows have status {SCREENED} and are not scored, "
+        f"{int((screened & memorized).sum())} of them memorized: figures are of the rows that were scanned"
+    ]
 
 
 def _unknown(rows: pa.Table) -> list[str]:

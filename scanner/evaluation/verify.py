@@ -24,6 +24,7 @@ from memscan.scanner.evaluation.training_pictures import TrainingPictures
 from memscan.scanner.evaluation.truth import GroundTruth, Truth
 from memscan.scanner.pictures.decode import decode_picture
 from memscan.scanner.results.reader import Results
+from memscan.scanner.results.tally import SCREENED
 
 Verdict = Literal["copy", "partial copy", "no copy", "not compared"]
 VERDICTS: tuple[Verdict, ...] = ("copy", "partial copy", "no copy", "not compared")
@@ -110,6 +111,9 @@ def verify(results: Results, pictures: TrainingPictures | None, truth: GroundTru
     found, unreadable, kept = [], 0, False
     for place, row in enumerate(rows.drop_columns(["mask", "mask_height", "mask_width"]).to_pylist()):
         base = {name: row[name] for name in ("row", "seed", "id", "prompt")}
+        if row["status"] == SCREENED:
+            found.append(base | _not_compared("it was screened, and not scanned"))
+            continue
         if row["status"] != "ok":
             found.append(base | _not_compared(f"the scan failed: {row['error']}"))
             continue

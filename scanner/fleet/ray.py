@@ -155,7 +155,7 @@ class _Schedule:
 
     def _say(self, advance: Advance, said: Tally) -> Tally:
         """Tell of images finished since `said`: those of shares that are done, and what workers say of the others."""
-        now = sum((Tally(one.total.ok, one.total.error) for one in self._done), Tally())
+        now = sum((Tally(one.total.images - one.total.error, one.total.error) for one in self._done), Tally())
         busy = {share.name for _, share in self._busy.values()}
         with contextlib.suppress(OSError):
             for pulse in read_pulses(store_at(self._out)):

@@ -14,7 +14,8 @@ from memscan.scanner.results.masks import mask_of, shares, summarize
 from memscan.scanner.results.p_values import CleanScores
 from memscan.scanner.results.rle import encode
 from memscan.scanner.results.schema import COLUMNS, SCORE_COLUMNS, SHARE
-from memscan.scanner.samples import GIVEN, SAMPLED, MeasuredStep, Rejected, Sample, Scanned, StepMaps
+from memscan.scanner.results.tally import SCREENED
+from memscan.scanner.samples import GIVEN, SAMPLED, MeasuredStep, Rejected, Sample, Scanned, Screened, StepMaps
 
 _SOURCES = {True: GIVEN, False: SAMPLED, None: None}
 """What is known of the image of a rejected row."""
@@ -52,10 +53,20 @@ class BatchMaker:
     def scanned(self, scanned: Scanned) -> list[pa.RecordBatch]:
         """One batch for each step, with a row for each image."""
         common = self._common(scanned.samples) | {"truncated": scanned.truncated, "image_source": scanned.sources}
+        common |= _screen_scores(scanned.samples)
         return [
             self._batch(step, common | self._scored(step, measured, scanned.sources))
             for step, measured in zip(self._steps, scanned.steps, strict=True)
         ]
+
+    def screened(self, screened: Screened) -> list[pa.RecordBatch]:
+        """One batch for each step, with a row for each image that was not scanned; none where there is no image."""
+        count = len(screened.samples)
+        if not count:
+            return []
+        common = self._common(screened.samples) | _screen_scores(screened.samples)
+        common |= {"truncated": screened.truncated, "image_source": [SAMPLED] * count, "status": [SCREENED] * count}
+        return [self._batch(step, common) for step in self._steps]
 
     def rejected(self, rejected: Sequence[Rejected]) -> list[pa.RecordBatch]:
         """One batch for each step, with an error row for each image; none where there is no image."""
@@ -129,6 +140,10 @@ class BatchMaker:
             else:
                 arrays.append(pa.nulls(count, field.type))
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+
+def _screen_scores(samples: Sequence[Sample]) -> dict[str, Any]:
+    return {"screen_score": [sample.screen_score for sample in samples]}
 
 
 def _summaries(maps: NDArray[np.float32], threshold: float | None) -> dict[str, NDArray[np.floating[Any]]]:

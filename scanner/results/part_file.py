@@ -28,7 +28,7 @@ from memscan.scanner.results.tally import Tally
 FINGERPRINT, WRITTEN = b"memscan.fingerprint", b"memscan.written"
 _DIGEST, _PART = b"memscan.input_digest", b"memscan.part"
 _IMAGES, _MAPS, _PICTURES = b"memscan.images", b"memscan.maps", b"memscan.pictures"
-_FATES = ("ok", "error", "truncated", "given", "sampled")
+_FATES = ("ok", "error", "screened", "truncated", "given", "sampled")
 _KEY = ("row", "seed", "step_index")
 _WINDOW_BYTES = 64 << 20
 _DIGEST_BITS = 128
@@ -75,7 +75,7 @@ class PartRecord:
     def from_metadata(cls, metadata: Mapping[bytes, bytes]) -> "PartRecord":
         """The inverse of `to_metadata`; raises KeyError or ValueError where an entry lacks or is garbled."""
         part = parse_json(metadata[_PART])
-        part = part if isinstance(part, dict) else {}
+        part = {"screened": 0, **part} if isinstance(part, dict) else {}  # earlier versions do not know of it
         counts = {name: part[name] for name in (*Extent._fields, *_FATES)}
         for name, count in counts.items():
             if type(count) is not int or not 0 <= count < 2**63:

@@ -15,7 +15,7 @@ _KEY = ("row", "seed", "step_index")
 
 
 class Fates(NamedTuple):
-    """The rows of a part's results by their status: ok, or error."""
+    """The rows of a part's results by their status: ok or screened, or error."""
 
     good: frozenset[RowKey]
     failed: frozenset[RowKey]
@@ -25,7 +25,7 @@ def fates(store: Store, number: int) -> Fates:
     """Those of the part `number`; raises as `parquet`."""
     with parquet(store, layout.results_part(number)) as file:
         table = file.read([*_KEY, "status"], use_threads=False)
-    failed = frozenset(row_keys(table.filter(pc.not_equal(table["status"], "ok"))))
+    failed = frozenset(row_keys(table.filter(pc.equal(table["status"], "error"))))
     return Fates(frozenset(row_keys(table)) - failed, failed)
 
 

@@ -1,10 +1,11 @@
 """The results table: its schema, and how scanned and rejected samples become rows of it.
 
-One row for each (row, seed, step_index), always; `status` is "ok" or "error". Maps are summarised in the collapse unit
-(see docs/metrics.md). A metric is null that was not chosen or that the image does not have; everything measured is null
-in error rows. Mask and threshold are null where there is no threshold: neither given nor calibrated. `<map>_share` is
-the share of the pixels of a map that reach its own calibrated threshold, null where none is calibrated. A p-value is
-there if the run has a calibration at exactly its settings.
+One row for each (row, seed, step_index), always; `status` is "ok", "error", or "screened" of images that `--screen`
+left out of the scan: whether they are memorized nobody knows. Maps are summarised in the collapse unit (see
+docs/metrics.md). A metric is null that was not chosen or that the image does not have; everything measured is null
+where the status is not "ok". Mask and threshold are null where there is no threshold: neither given nor calibrated.
+`<map>_share` is the share of the pixels of a map that reach its own calibrated threshold, null where none is
+calibrated. A p-value is there if the run has a calibration at exactly its settings.
 """
 
 import json
@@ -49,6 +50,10 @@ COLUMNS = pa.schema(
         ("error", pa.string()),
         *((name, pa.float32()) for name in SCORE_COLUMNS),
         ("score", pa.float32()),  # the chosen one of these, its sign turned if low values mean memorized
+        (
+            "screen_score",
+            pa.float32(),
+        ),  # what it was screened by, its sign turned alike; null without, or of given images
         ("p_value", pa.float64()),  # of `score` among the calibration's clean scores; null without, or of given images
         ("mask", pa.binary()),  # COCO RLE, of latent resolution
         ("mask_height", pa.int32()),

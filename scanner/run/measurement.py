@@ -20,7 +20,7 @@ from memscan.scanner.run.request import Request
 from memscan.scanner.samples import MeasuredStep
 from memscan.scanner.sampling.samplers import DEFAULT_STEPS, moves, sampler_timesteps
 from memscan.scanner.sampling.schedule import noise_level
-from memscan.scanner.settings import Measurement, Move, Probes, Reference, Sampler, Step
+from memscan.scanner.settings import Measurement, Move, Probes, Reference, Sampler, Screen, Step
 
 _THRESHOLDS = (-1.0, 2.0)
 """Where a threshold can lie: in the collapse unit, 0 and 1 and what estimates of them scatter about."""
@@ -91,6 +91,8 @@ def build_measurement(
     )
     if request.threshold is None:
         measurement = _calibrated(bundle, measurement, notes)
+    if request.screen:
+        measurement = dataclasses.replace(measurement, screen=_screen(bundle, measurement, calibration))
     return measurement, tuple(notes)
 
 
@@ -145,6 +147,17 @@ def _check_threshold(threshold: float | None) -> None:
         raise UsageError(
             f"--threshold {threshold}: expected {low:g} to {high:g}, in the collapse unit, where 1 is a full collapse"
         )
+
+
+def _screen(bundle: Bundle, measurement: Measurement, calibration: Calibrated | None) -> Screen:
+    found = None if calibration is None else calibration.screen(measurement)
+    if found is None:
+        raise UsageError(
+            f"--screen: no screening is calibrated for {measurement.num_inference_steps} steps of "
+            f"{measurement.sampler} at guidance {measurement.guidance_scale:g}: "
+            f"`memscan calibrate {shlex.quote(str(bundle.path))}` with these settings makes one, or leave --screen out"
+        )
+    return found
 
 
 def _check_smooth(smooth: int, bundle: Bundle) -> None:

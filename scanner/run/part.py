@@ -32,23 +32,31 @@ from memscan.scanner.run.cut import input_digest
 from memscan.scanner.run.job import Job
 from memscan.scanner.run.measurement import measured_steps
 from memscan.scanner.run.redo import Redo
-from memscan.scanner.samples import Rejected, RowKey, Scanned
+from memscan.scanner.samples import Rejected, RowKey, Scanned, Screened
 
 
 class ScannedBatch(NamedTuple):
-    """A batch with what came out of it: several `Scanned` where it did not fit into memory as a whole."""
+    """A batch with what came out of it: several `Scanned` where it did not fit into memory as a whole.
+
+    With screening, `scanned` are images of this batch and of earlier ones of its part, as many as make full batches;
+    the part's last has all that are left.
+    """
 
     batch: Batch
     scanned: tuple[Scanned, ...]
+    screened: Screened = Screened((), ())
 
     @property
     def fates(self) -> Tally:
-        """The batch's images by their fate."""
+        """The images by their fate."""
         errors = [item.error for item in self.batch.rejected]
+        done = len(errors)
         for scanned in self.scanned:
+            done += len(scanned.samples)
             for of_steps in zip(*(step.errors for step in scanned.steps), strict=True):
                 errors += [error for error in of_steps if error is not None][:1]
-        return Tally(self.batch.images - len(errors), len(errors)) + Tally(reasons=tuple(errors))
+        screened = len(self.screened.samples)
+        return Tally(done - len(errors), len(errors), screened=screened) + Tally(reasons=tuple(errors))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,11 +126,12 @@ class Part:
         pictures: dict[int, str] = {}
         images: dict[str, SavedImage] = {}
         with self._maps() as maps, self._store.together() as files:
-            for batch, all_scanned in batches:
+            for batch, all_scanned, screened in batches:
                 digests += batch.digests
                 pictures |= batch.pictures
                 self._refuse_lost(batch.rejected)
                 results += self._maker.rejected(batch.rejected)
+                results += self._maker.screened(screened)
                 for scanned in all_scanned:
                     results += self._maker.scanned(scanned)
                     if maps:

@@ -53,11 +53,14 @@ def pulsing(
             said = now
         write_pulse(store, said)
 
-    def advance(count: int, errors: int) -> None:
+    def advance(count: float, errors: int) -> None:
         nonlocal now
         with lock:
             now = dataclasses.replace(
-                now, finished=now.finished + count, scanned=now.scanned + count, failed=now.failed + errors
+                now,
+                finished=now.finished + round(count),
+                scanned=now.scanned + round(count),
+                failed=now.failed + errors,
             )
 
     def go_on() -> None:

@@ -28,3 +28,4 @@ class Request:
     fit: Fit = "crop"
     derivative: Derivative | None = None
     smooth: int = 1
+    screen: bool = False

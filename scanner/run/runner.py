@@ -37,13 +37,13 @@ from memscan.scanner.run.manifest_rows import ManifestRows
 from memscan.scanner.run.part import ScannedBatch, Work, write_parts
 from memscan.scanner.run.progress import Advance, show_progress
 from memscan.scanner.run.pulse import pulsing
+from memscan.scanner.run.scan import Scan
 from memscan.scanner.run.share import claimed
 from memscan.scanner.run.stages import Behind, made_ahead
 from memscan.scanner.run.summary import NOTHING, Performed, by_records, write_summary
 from memscan.scanner.run.ticks import Ticks
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
-from memscan.scanner.scanning.scanner import Scanner
 from memscan.scanner.settings import Execution
 
 Progress = Callable[[int, int], AbstractContextManager[Advance]]
@@ -236,15 +236,15 @@ def _scan(
         if graphs.remark:
             note(graphs.remark)
         ceiling = BatchCeiling(job.execution.batch_size or graphs.usual_batch, note)
-        scanner = Scanner(job.bundle, graphs, job.measurement, ceiling)
-        ticks = Ticks(advance, scanner.calls, ceiling)
+        scan = Scan(job.bundle, graphs, job.measurement, ceiling)
+        ticks = Ticks(advance, scan.calls, ceiling)
         graphs.called = ticks.tick
-        todo = batches(job.manifest, parts, scanner.prepare, ceiling, work.wanted)
+        todo = batches(job.manifest, parts, scan.prepare, ceiling, work.wanted)
         counted = found
         with contextlib.closing(made_ahead(todo)) as ready, Behind(functools.partial(write_parts, work)) as writer:
             for batch in ready:
                 ticks.begin(len(batch.prepared))
-                scanned = ScannedBatch(batch, tuple(scanner.scan(batch.prepared)))
+                scanned = scan(batch)
                 writer.put(scanned)
                 ticks.end(batch.images, scanned.fates.error)
                 beat(batch.images, scanned.fates.error)

@@ -60,7 +60,7 @@ def write_summary(folder: OutputFolder, job: Job, wanted: Survey, performed: Per
         "parts": {"all": len(wanted.parts), "done": len(folder.parts())},
         "images": {
             "all": wanted.census.images,
-            **{name: getattr(total, name) for name in ("ok", "error", "truncated", "given", "sampled")},
+            **{name: getattr(total, name) for name in ("ok", "error", "screened", "truncated", "given", "sampled")},
         },
         "errors": dict(errors.most_common()),
         "last_process": {

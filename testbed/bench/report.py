@@ -54,28 +54,27 @@ def draw(found: Sequence[Figure], columns: Sequence[str], timestep: int, file: P
     """Mean of each score column against count, and against strength, with intervals over captions, as a PNG."""
     from matplotlib.figure import Figure as Canvas
 
-    canvas = Canvas(figsize=(9, 1.9 * len(columns)), layout="constrained")
-    axes = canvas.subplots(len(columns), 2, squeeze=False, sharex="col", sharey="row")
+    rows = -(-len(columns) // 2)
+    canvas = Canvas(figsize=(13, 1.5 * rows + 0.5), layout="constrained")
+    axes = canvas.subplots(rows, 4, squeeze=False)
     groups = {"dose": [str(count) for count in COUNTS], "response": list(BINS)}
-    for row, column in zip(axes, columns, strict=True):
-        row[0].set_ylabel(column, fontsize=8)
-        for axis, (what, order) in zip(row, groups.items(), strict=True):
-            axis.set_xticks(range(len(order)), order, fontsize=8)
+    for axis in axes.flat[2 * len(columns) :]:
+        axis.set_axis_off()
+    for position, column in enumerate(columns):
+        pair = axes.flat[2 * position : 2 * position + 2]
+        pair[0].set_ylabel(column, fontsize=8)
+        pair[1].sharey(pair[0])
+        for axis, (what, order) in zip(pair, groups.items(), strict=True):
+            axis.set_xticks(range(len(order)), order, fontsize=7)
             axis.tick_params(axis="y", labelsize=7)
             for kind, colour in COLOURS.items():
                 of = [f for f in found if (f.what, f.timestep, f.detector, f.kind) == (what, timestep, column, kind)]
-                places = [order.index(f.group) for f in of if f.group in order]
-                values = [f.value for f in of if f.group in order]
-                axis.plot(places, values, color=colour, marker=".", label=kind)
-                banded = [f for f in of if f.group in order and f.low is not None]
-                axis.vlines(
-                    [order.index(f.group) for f in banded],
-                    [f.low for f in banded],
-                    [f.high for f in banded],
-                    color=colour,
-                    alpha=0.5,
-                )
-    axes[0][0].set_title(f"by count, t = {timestep}", fontsize=9)
-    axes[0][1].set_title("by share of seeds that copy", fontsize=9)
+                shown = {order.index(f.group): f for f in of if f.group in order}
+                axis.plot(list(shown), [f.value for f in shown.values()], color=colour, marker=".", label=kind)
+                banded = {place: f for place, f in shown.items() if f.low is not None}
+                low, high = [f.low for f in banded.values()], [f.high for f in banded.values()]
+                axis.vlines(list(banded), low, high, color=colour, alpha=0.5)
+    for axis, title in zip(axes[0], (f"by count, t = {timestep}", "by share of seeds that copy") * 2, strict=True):
+        axis.set_title(title, fontsize=9)
     axes[0][0].legend(fontsize=7)
-    canvas.savefig(file, dpi=110)
+    canvas.savefig(file, dpi=80)

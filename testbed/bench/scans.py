@@ -62,10 +62,11 @@ def measuring_scan(model: Model, baseline: str, metrics: tuple[str, ...] = MEASU
     """Every one of `metrics` of all prompts and MEASURED_SEEDS at the model's timesteps, scanned once.
 
     Raises:
-        ResumeError: there is a scan of other metrics, as an older catalogue had them: move it away.
+        ResumeRefused: there is a scan of other metrics, as an older catalogue had them: move it away.
     """
     differences = all(METRICS[name].needs_baseline for name in metrics)
-    what = f"measured+{baseline}" + "+differences" * differences
+    derivative = model.sampling.derivative
+    what = f"measured+{baseline}" + "+differences" * differences + f"+{derivative}" * (derivative != "exact")
     return _scan(model, baseline, what, MEASURED_SEEDS, metrics)
 
 

@@ -4,9 +4,12 @@ As `testbed.graded.response`, whose tables and figure it makes. Leaves WORK/resp
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
+from memscan.scanner.settings import DERIVATIVES
 from testbed.bench.assess import assess
+from testbed.bench.model import SAMPLING
 from testbed.bench.scans import MEASURED
 from testbed.emoji.scans import Model
 
@@ -17,9 +20,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="trainings to pool")
     parser.add_argument("--baselines", nargs="+", default=["25%", "10%", "50%"], help="checkpoints to choose from")
     parser.add_argument("--metrics", nargs="+", default=MEASURED, help="to measure")
+    parser.add_argument("--derivative", choices=DERIVATIVES, default="exact", help="that maps are made by")
     arguments = parser.parse_args()
-    models = [Model(arguments.work, seed) for seed in arguments.seed]
-    assess(models, arguments.work / "response", arguments.baselines, arguments.metrics)
+    sampling = dataclasses.replace(SAMPLING, derivative=arguments.derivative)
+    models = [dataclasses.replace(Model(arguments.work, seed), sampling=sampling) for seed in arguments.seed]
+    assess(models, arguments.work / "response", arguments.baselines, tuple(arguments.metrics))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ all. Leaves WORK/response-drop{PERCENT}.csv, -heldout.csv and .png.
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
+from memscan.scanner.settings import DERIVATIVES
 from testbed.bench.assess import assess
+from testbed.bench.model import SAMPLING
 from testbed.bench.scans import MEASURED
 from testbed.graded.scans import Model
 from testbed.graded.train import DROPOUTS
@@ -22,10 +25,15 @@ def main() -> None:
     parser.add_argument("--dropout", type=int, choices=DROPOUTS, default=0)
     parser.add_argument("--baselines", nargs="+", default=["start", "10%", "25%", "50%"], help="to choose from")
     parser.add_argument("--metrics", nargs="+", default=MEASURED, help="to measure")
+    parser.add_argument("--derivative", choices=DERIVATIVES, default="exact", help="that maps are made by")
     arguments = parser.parse_args()
-    models = [Model.trained(arguments.work, seed, arguments.dropout) for seed in arguments.seed]
+    sampling = dataclasses.replace(SAMPLING, derivative=arguments.derivative)
+    models = [
+        dataclasses.replace(Model.trained(arguments.work, seed, arguments.dropout), sampling=sampling)
+        for seed in arguments.seed
+    ]
     out = arguments.work / f"response-drop{arguments.dropout}"
-    assess(models, out, arguments.baselines, arguments.metrics)
+    assess(models, out, arguments.baselines, tuple(arguments.metrics))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def flawed(tmp_path: Path) -> Path:
     table = pa.table({"prompt": [f"a city and word{number}" for number in range(20)], "k": [*range(20)]})
     pq.write_table(table, file, row_group_size=4, write_page_checksum=True, compression="none", use_dictionary=False)
     content = file.read_bytes()
-    place = content.index(b"word8")  # neither the least nor the largest of its group, which headers repeat
+    place = content.index(b"word8")  # neither least nor greatest, which page headers repeat
     file.write_bytes(content[:place] + b"wore8" + content[place + 5 :])
     return file
 

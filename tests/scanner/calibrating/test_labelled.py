@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy import stats
 
 from memscan.scanner.calibrating.labelled import MaskChoice, _best, halves
 from memscan.scanner.calibration.record import FILE, Overlap
@@ -13,6 +15,7 @@ from tests.analytic_bundle import write_analytic_bundle
 from tests.scanner.calibrating.test_calibrate import CLEAN
 from tests.scanner.results.fabricated import write_ground_truth
 from tests.scanner.run.small_run import error_line
+from tests.scanner.run.test_screening import norm
 
 LEFT = np.zeros((32, 32), bool)
 LEFT[:, :16] = True
@@ -27,11 +30,11 @@ TRUTHS = [
 ]
 
 
-def files(folder: Path) -> list[str]:
+def files(folder: Path, truths: list[tuple[str, str, NDArray[np.bool_]]] = TRUTHS) -> list[str]:
     """The options that name prompts and truth, and the clean prompts."""
-    (folder / "labelled.txt").write_text("\n".join(prompt for prompt, _, _ in TRUTHS))
+    (folder / "labelled.txt").write_text("\n".join(prompt for prompt, _, _ in truths))
     (folder / "clean.txt").write_text("\n".join(CLEAN))
-    rows = [{"prompt": prompt, "kind": kind, "mask": mask} for prompt, kind, mask in TRUTHS]
+    rows = [{"prompt": prompt, "kind": kind, "mask": mask} for prompt, kind, mask in truths]
     truth = write_ground_truth(folder / "truth.parquet", rows)
     return [
         *("--labelled", str(folder / "labelled.txt"), "--ground-truth", str(truth)),
@@ -52,6 +55,26 @@ def test_labels_choose_the_cheapest_that_is_as_good(tmp_path: Path) -> None:
     level = next(level for level in record["levels"] if level["timestep"] == chosen["timestep"])
     assert level["maps"]["dh_uncond"]["labelled"] == {"chosen_on": 1.0, "held_out": 1.0}
     assert level["maps"]["dh_uncond"]["threshold"] > 0.1
+
+
+def test_labels_say_how_many_memorized_images_the_screening_lets_pass(tmp_path: Path) -> None:
+    """Red is far from everything, memorized or not; two of the four memorized prompts have it. Seeds are 0."""
+    bundle = tmp_path / "bundle"
+    write_analytic_bundle(bundle, calibrated=False)
+    truths = [(prompt.replace("memorized", "red memorized"), kind, mask) for prompt, kind, mask in TRUTHS]
+    asked = ["--timestep", "201", "--derivative", "exact", "--num-probes", "8"]
+    assert invoke(["calibrate", str(bundle), *files(tmp_path, truths), *asked]) == 0
+    screen = json.loads((bundle / FILE).read_text())["screen"]
+    norms = [norm(bundle, prompt, 0) for prompt, kind, _ in truths if kind != "none"]
+    assert sum(one >= screen["limit"]["threshold"] for one in norms) == 2
+    # Clopper and Pearson's bounds are the 2.5% quantile of Beta(2, 3) and the 97.5% quantile of Beta(3, 2).
+    low, high = stats.beta.ppf(0.025, 2, 3), stats.beta.ppf(0.975, 3, 2)
+    assert screen["labelled"] == {
+        "passed": 2,
+        "images": 4,
+        "low": pytest.approx(low, abs=1e-9),
+        "high": pytest.approx(high, abs=1e-9),
+    }
 
 
 def test_what_is_asked_for_is_not_chosen(tmp_path: Path) -> None:

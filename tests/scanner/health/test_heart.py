@@ -129,7 +129,7 @@ def test_a_run_leaves_pulse_metrics_and_summary(
     assert "memscan_failed" in Path("m.prom").read_text()
     summary = json.loads(Path("out/_memscan/summary.json").read_text())
     assert summary["complete"]
-    assert summary["images"] == {"all": 4, "ok": 2, "error": 2, "truncated": 0, "given": 0, "sampled": 4}
+    assert summary["images"] == {"all": 4, "ok": 2, "error": 2, "truncated": 0, "given": 0, "sampled": 4, "screened": 0}
     assert summary["errors"] == {"the prompt is null": 1, "not finite at timestep N": 1}
     assert summary["parts"] == {"all": 1, "done": 1}
     assert summary["last_process"]["images"] == 4

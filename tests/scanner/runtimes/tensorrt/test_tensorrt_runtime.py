@@ -65,8 +65,8 @@ def test_a_scan_gives_what_it_gives_on_onnx_runtime(
     arguments += ["--batch-size", "2", "--images", "--maps"]
     assert invoke([*arguments, "--out", "expected"]) == 0
     assert invoke([*arguments, "--out", "got", "--engine", engine]) == 0
-    for table in ("results", "maps"):
-        assert pq.read_table(f"got/{table}").equals(pq.read_table(f"expected/{table}"))
+    for table, apart in (("results", ["scanned_at"]), ("maps", [])):
+        assert pq.read_table(f"got/{table}").drop(apart).equals(pq.read_table(f"expected/{table}").drop(apart))
     # All but the image encoder are needed, and each is announced and built once.
     built = [Path(path).relative_to(analytic).as_posix() for path in trt.built]
     assert sorted(built) == [
