@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import click
 
 from memscan.scanner.cli import invoke
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from tests.analytic_bundle import write_analytic_bundle
 from tests.faults.scan import arguments, assert_whole, undisturbed
 
@@ -31,12 +32,10 @@ class Soaked(NamedTuple):
 
 def soak(kills: int, folder: Path, seed: int = 0) -> Soaked:
     """Kill so many times, and compare every scan that ends."""
+    assert onnxruntime  # imported before the forks, which is most of the time of so small a scan
     random_moments = random.Random(seed)
     write_analytic_bundle(folder / "model")
-    began = time.monotonic()
-    code = _wait(_fork(arguments(folder / "timed", folder / "model")))
-    longest = time.monotonic() - began
-    assert code == 3, code
+    longest = min(_seconds(arguments(folder / f"timed-{turn}", folder / "model")) for turn in range(3))
     whole = _undisturbed(folder)
     hit, scans, lost = 0, 0, []
     while hit < kills:
@@ -52,6 +51,14 @@ def soak(kills: int, folder: Path, seed: int = 0) -> Soaked:
         lost += _compare(folder / "scan" / "out", whole, code)
         shutil.rmtree(folder / "scan")
     return Soaked(hit, scans, tuple(lost))
+
+
+def _seconds(asked: list[str]) -> float:
+    """How long a scan takes that nothing happens to."""
+    began = time.monotonic()
+    code = _wait(_fork(asked))
+    assert code == 3, code
+    return time.monotonic() - began
 
 
 def _undisturbed(folder: Path) -> dict[str, Any]:

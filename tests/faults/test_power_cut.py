@@ -1,7 +1,10 @@
 """The power goes before the first, the second, the third ... flush; the same command does the rest."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from memscan.scanner.cli import invoke
 from tests.faults.power import Cut, PowerCut
@@ -9,9 +12,10 @@ from tests.faults.scan import arguments, assert_whole
 
 
 def test_after_a_power_cut_at_any_flush_the_same_command_does_the_rest(
-    model: Path, tmp_path: Path, expected: dict[str, Any]
+    model: Path, tmp_path: Path, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, code = 0, None
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where traces of what was not foreseen go
     while code is None:
         at += 1
         before, after = tmp_path / f"{at}" / "before", tmp_path / f"{at}" / "after"
