@@ -102,7 +102,8 @@ def test_products_are_half_and_sums_are_float32(family: str, precision: Precisio
     for model in graphs(family, precision).values():
         for node in model.graph:
             dtypes = {value.dtype for value in (*node.inputs, *node.outputs) if value is not None}
-            if node.op_type in ("Conv", "MatMul", "Gemm") or node.domain:
+            is_product = node.op_type in ("Conv", "MatMul", "Gemm") or node.domain
+            if is_product and not (node.name or "").startswith("observed/"):  # those enlarge maps of attention
                 assert dtypes == {half}, node.name
             if node.op_type.endswith("Normalization") or node.op_type in ("Softmax", "ReduceMean", "ReduceSum", "Sin"):
                 assert half not in dtypes, node.name
