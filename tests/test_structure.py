@@ -15,7 +15,7 @@ PACKAGE = "memscan."
 
 # From the ground up; wings on one line may not import each other.
 SCANNER = (
-    ("errors", "terminal", "telemetry", "graph_names", "records", "external_data", "embedded", "user_cache"),
+    ("errors", "terminal", "telemetry", "graph_names", "records", "external_data", "embedded", "user_cache", "ranged"),
     ("notes", "place", "bundle_files"),
     ("settings", "local_path", "objects"),
     ("configuration",),

@@ -15,6 +15,7 @@ from typing import IO
 
 from memscan.scanner.errors import ManifestError
 from memscan.scanner.place import Place, Url
+from memscan.scanner.ranged import Ranged
 
 OF_THE_PATH = {
     errno.ENOENT,
@@ -85,29 +86,12 @@ def _open_object(path: Url) -> io.BufferedReader:
         raise ManifestError(f"{path} cannot be read ({error.strerror})") from error
 
 
-class _Spooled(io.RawIOBase):
+class _Spooled(Ranged):
     """A reader with a position of its own over a file that others read too."""
 
     def __init__(self, spool: IO[bytes]) -> None:
+        super().__init__(os.fstat(spool.fileno()).st_size)
         self._spool = spool
-        self._size = os.fstat(spool.fileno()).st_size
-        self._place = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
-        return self._place
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        content = os.pread(self._spool.fileno(), len(buffer), self._place)
-        buffer[: len(content)] = content
-        self._place += len(content)
-        return len(content)
+    def content(self, start: int, stop: int) -> bytes:
+        return os.pread(self._spool.fileno(), stop - start, start)

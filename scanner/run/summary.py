@@ -1,5 +1,6 @@
 """The summary of a run, for those who run it every night: what came out, how fast, and by what."""
 
+import functools
 import json
 import platform
 from collections import Counter
@@ -8,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from memscan.scanner.results import layout
+from memscan.scanner.results.at_once import in_order
 from memscan.scanner.results.error_kinds import count_kinds
 from memscan.scanner.results.finished import part_record
 from memscan.scanner.results.folder import OutputFolder
@@ -86,11 +88,14 @@ def by_records(folder: OutputFolder, fingerprint: str, count: int) -> tuple[Tall
     Args:
         count: parts of the whole run.
     """
+    there = sorted(number for number in folder.parts() if number < count)
+    look = functools.partial(part_record, folder, fingerprint=fingerprint.encode())
     total, failed = Tally(), []
-    for number in sorted(folder.parts()):
-        record = part_record(folder, number, fingerprint.encode()) if number < count else None
-        total += Tally() if record is None else record.tally
-        if record is not None and record.tally.error:
+    for number, record in zip(there, in_order(folder.store, look, there), strict=True):
+        if record is None:
+            continue
+        total += record.tally
+        if record.tally.error:
             failed.append(number)
     return total, failed
 
