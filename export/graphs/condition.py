@@ -5,15 +5,10 @@ encodings of both as a guided step does, so that the direction is made on the de
 """
 
 import onnx_ir as ir
-from onnx_ir.passes.common import (
-    CommonSubexpressionEliminationPass,
-    IdentityEliminationPass,
-    RemoveUnusedNodesPass,
-    TopologicalSortPass,
-)
 
 from memscan.export.autodiff.jvp import jvp
 from memscan.export.graphs.dependence import dependent, inputs_named
+from memscan.export.graphs.tidy import tidy
 from memscan.export.nodes.emitter import Emitter
 from memscan.export.nodes.shapes import shape_of
 from memscan.scanner.graph_names import LEVEL, uncond
@@ -53,10 +48,5 @@ def condition_graph(denoiser: ir.Model) -> ir.Model | None:
     product.name = "condition_product"
     graph.outputs[:] = [eps, product]
     graph.name = "condition"
-    ir.passes.Sequential(
-        CommonSubexpressionEliminationPass(),
-        IdentityEliminationPass(),
-        RemoveUnusedNodesPass(),
-        TopologicalSortPass(),
-    )(model)
+    tidy(model)
     return model

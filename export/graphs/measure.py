@@ -5,15 +5,10 @@ probes, which gives Hutchinson's estimate of diag(J).
 """
 
 import onnx_ir as ir
-from onnx_ir.passes.common import (
-    CommonSubexpressionEliminationPass,
-    IdentityEliminationPass,
-    RemoveUnusedNodesPass,
-    TopologicalSortPass,
-)
 
 from memscan.export.autodiff.cut import CUTS, Cut, MarkCut, UnmarkCut
 from memscan.export.autodiff.jvp import jvp
+from memscan.export.graphs.tidy import tidy
 from memscan.export.nodes.emitter import Emitter
 from memscan.export.passes.zero_channels import SkipZeroChannels
 
@@ -47,10 +42,5 @@ def measure_graph(denoiser: ir.Model, num_tangents: int = 8, cut: Cut = CUTS["ex
     summed.name = "v_dot_jv"
     graph.outputs[-1] = summed
     SkipZeroChannels()(model)
-    ir.passes.Sequential(
-        CommonSubexpressionEliminationPass(),
-        IdentityEliminationPass(),
-        RemoveUnusedNodesPass(),
-        TopologicalSortPass(),
-    )(model)
+    tidy(model)
     return model

@@ -87,16 +87,6 @@ def plans_option(option: Callable[..., Callable[[Command], Command]] = click.opt
     )
 
 
-def ground_truth_option(*, required: bool, does: str) -> Callable[[Command], Command]:
-    """`--ground-truth`, of the commands that know what is truly memorized."""
-    return click.option(
-        "--ground-truth",
-        required=required,
-        metavar="FILE|testbed",
-        help=f"{does}; the word testbed is the embedded model's (format: docs/ground-truth.md)",
-    )
-
-
 rate_option = click.option(
     "--rate",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),

@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 
 from memscan.scanner.results.pulse import Pulse, State, write_pulse
 from memscan.scanner.results.store import Store
-from memscan.scanner.run.progress import Advance
 
 PERIOD = 15.0
 """Seconds between two pulses."""
+
+Beat = Callable[[int, int], None]
+"""Counts images as done, and those that failed."""
 
 
 @contextlib.contextmanager
@@ -29,7 +31,7 @@ def pulsing(
     failed: int,
     period: float = PERIOD,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[Advance]:
+) -> Iterator[Beat]:
     """Write a share's pulse while the block runs, and once more when it ends; see `Pulse` for its numbers.
 
     Args:
@@ -53,13 +55,13 @@ def pulsing(
             said = now
         write_pulse(store, said)
 
-    def advance(count: float, errors: int) -> None:
+    def advance(count: int, errors: int) -> None:
         nonlocal now
         with lock:
             now = dataclasses.replace(
                 now,
-                finished=now.finished + round(count),
-                scanned=now.scanned + round(count),
+                finished=now.finished + count,
+                scanned=now.scanned + count,
                 failed=now.failed + errors,
             )
 

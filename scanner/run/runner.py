@@ -36,7 +36,7 @@ from memscan.scanner.run.job import Job
 from memscan.scanner.run.manifest_rows import ManifestRows
 from memscan.scanner.run.part import ScannedBatch, Work, write_parts
 from memscan.scanner.run.progress import Advance, show_progress
-from memscan.scanner.run.pulse import pulsing
+from memscan.scanner.run.pulse import Beat, pulsing
 from memscan.scanner.run.scan import Scan
 from memscan.scanner.run.share import claimed
 from memscan.scanner.run.stages import Behind, made_ahead
@@ -203,7 +203,7 @@ def _tidy(job: Job, folder: OutputFolder, findings: Findings, warn: Note) -> Non
 
 
 def _scan(
-    work: Work, found: Tally, note: Note, progress: Progress, opener: Opener, beat: Advance
+    work: Work, found: Tally, note: Note, progress: Progress, opener: Opener, beat: Beat
 ) -> tuple[Tally, Performed]:
     """Scan in this thread, while another reads and prepares the next batch and a third writes the ones before.
 
