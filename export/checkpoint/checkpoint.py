@@ -30,7 +30,7 @@ from memscan.export.checkpoint.hub import locate
 from memscan.export.checkpoint.module_names import adapter_names
 from memscan.export.checkpoint.schedule import read_schedule, read_scheduler, scheduler_file
 from memscan.export.checkpoint.single_file import SingleFile, configurations
-from memscan.export.checkpoint.sizes import latent_size, size_remark
+from memscan.export.checkpoint.sizes import latent_size, require_drawable, size_remark
 from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
 from memscan.export.checkpoint.weights import Weights, match_weights, read_tensors, require_finite
 from memscan.scanner.bundle import Schedule, file_digest
@@ -44,7 +44,8 @@ class Checkpoint:
     `digest` is the SHA-256 over names and contents of all files that an export reads: configurations, vocabularies and
     the chosen files of weights. `adapters` are added to the weights, in their order, and are in `id` and `digest`.
     `remarks` are lines that a user should see: what was chosen, assumed or mended. If `file` holds the weights,
-    `path` has configurations and tokenizers alone. `vae` is the folder of another VAE than the checkpoint's.
+    `path` has configurations and tokenizers alone. `vae` is the folder of another VAE than the checkpoint's. `cells`
+    is (h, w) of the latents where they are not as many as the configuration says.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Checkpoint:
     adapters: tuple[Adapter, ...] = ()
     file: SingleFile | None = None
     vae: Path | None = None
+    cells: tuple[int, int] | None = None
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
@@ -125,8 +127,9 @@ class Checkpoint:
             raise ExportError(f"{self.path / folder} cannot be loaded: {first_line(error)}") from error
 
     def latent_shape(self) -> tuple[int, int, int]:
-        """(C, h, w) of the latents, as a pipeline draws them where it is given no size."""
-        return int(self.config("unet").get("in_channels", 4)), *latent_size(self.config("unet"), self.family)
+        """(C, h, w) of the latents, `cells` or as many as a pipeline draws where it is given no size."""
+        unet = self.config("unet")
+        return int(unet.get("out_channels", 4)), *(self.cells or latent_size(unet, self.family))
 
     def text_width(self) -> int:
         """The width of the text states that the denoiser attends to."""
@@ -134,9 +137,24 @@ class Checkpoint:
 
     def image_size(self) -> tuple[int, int]:
         """(H, W) of the images, in pixels."""
-        pixels = 2 ** (len(self.config("vae").get("block_out_channels", (64,))) - 1)
+        pixels = self._pixels()
         _, height, width = self.latent_shape()
         return height * pixels, width * pixels
+
+    def at_size(self, height: int | None, width: int | None) -> "Checkpoint":
+        """This checkpoint for images of another size, in pixels; a side that is None is as it was.
+
+        Raises:
+            ExportError: its denoiser or its VAE cannot make such.
+        """
+        trained = self.image_size()
+        size = height or trained[0], width or trained[1]
+        if size == trained:
+            return self
+        require_drawable(size, self._pixels(), self.config("unet"))
+        remark = f"{self.id}: images of {size[0]} x {size[1]} pixels, of a model made for {trained[0]} x {trained[1]}"
+        cells = size[0] // self._pixels(), size[1] // self._pixels()
+        return dataclasses.replace(self, cells=cells, remarks=(*self.remarks, remark))
 
     def zero_uncond(self) -> bool:
         """Whether the pipeline takes zeros for the encoding of no prompt: SDXL does unless it says otherwise."""
@@ -205,6 +223,10 @@ class Checkpoint:
     def in_file(self, part: str) -> SingleFile | None:
         """The single file, if it holds this part."""
         return None if part == "vae" and self.vae is not None else self.file
+
+    def _pixels(self) -> int:
+        """The side of the square of pixels that a cell of latents stands for."""
+        return int(2 ** (len(self.config("vae").get("block_out_channels", (64,))) - 1))
 
     def _stored(self, part: str) -> Iterable[tuple[str, torch.Tensor]]:
         file = self.in_file(part)
@@ -305,7 +327,8 @@ def find_baseline(baseline: str, model: Checkpoint, *, allow_unpinned: bool = Fa
     """
     one_file = Path(baseline).is_file() and Path(baseline).name != "model_index.json"
     config = model.path if one_file else None
-    return find_checkpoint(baseline, parts=("unet",), config=config, allow_unpinned=allow_unpinned)
+    found = find_checkpoint(baseline, parts=("unet",), config=config, allow_unpinned=allow_unpinned)
+    return dataclasses.replace(found, cells=model.cells)
 
 
 def _texts(folder: Path) -> list[Path]:

@@ -91,7 +91,8 @@ def steps_for(denoiser: torch.nn.Module) -> int:
 def draw_reference(
     checkpoint: Checkpoint, parts: Mapping[str, Any], drawing: Drawing, precision: Precision
 ) -> Reference:
-    """What the checkpoint's own pipeline draws, in float32 and in the size that it chooses itself.
+    """What the checkpoint's own pipeline draws, in float32, and where the checkpoint has no size, in that which it
+    chooses itself.
 
     Args:
         parts: as `own_pipeline` takes them.
@@ -101,7 +102,7 @@ def draw_reference(
     if precision == "bf16":
         return Reference(name, drawing, None, NO_BFLOAT16)
     try:
-        drawn = _drawn_by(own_pipeline(checkpoint, parts), drawing)
+        drawn = _drawn_by(own_pipeline(checkpoint, parts), drawing, _size(checkpoint))
     except Exception as error:  # whatever a pipeline makes of a checkpoint that it was not written for
         if is_out_of_memory(error):
             raise
@@ -165,7 +166,14 @@ def _measurement(bundle: Bundle, drawing: Drawing) -> Measurement:
     )
 
 
-def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing) -> Drawn:
+def _size(checkpoint: Checkpoint) -> dict[str, int]:
+    if checkpoint.cells is None:
+        return {}
+    height, width = checkpoint.image_size()
+    return {"height": height, "width": width}
+
+
+def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, size: Mapping[str, int]) -> Drawn:
     ends: list[torch.Tensor] = []
 
     def keep(pipeline: Any, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -179,5 +187,6 @@ def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing) -> Drawn:
         generator=torch.Generator("cpu").manual_seed(drawing.seed),
         callback_on_step_end=keep,
         output_type="pt",
+        **size,
     ).images
     return Drawn(ends[0].numpy(), image.numpy())
