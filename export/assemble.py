@@ -24,6 +24,7 @@ from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.components import Component, Decoder, Encoder
 from memscan.export.checkpoint.default_timesteps import at_own_timesteps
 from memscan.export.checkpoint.denoiser import EpsDenoiser
+from memscan.export.checkpoint.takes import takes_of
 from memscan.export.checkpoint.target import beside, require_free
 from memscan.export.checkpoint.tokenization import write_tokenizers
 from memscan.export.graphs.flops import forward_passes
@@ -171,6 +172,7 @@ class _Assembly:
             dtypes=Dtypes(self.options.storage, _COMPUTE[self.options.precision]),
             graphs=self.gives,
             files=_digests(self.folder),
+            takes=takes_of(self.model),
         )
         self._write_record()
         return self.rows
@@ -260,7 +262,8 @@ class _Assembly:
             gc.collect()
         self.report(f"UNet of {checkpoint.id}, {size:.1f} M parameters: tracing")
         image_size = self.model.image_size() if checkpoint.family.told_size else None
-        denoiser = EpsDenoiser(unet, self._prediction_type(checkpoint), image_size)
+        scored = checkpoint.family.scored
+        denoiser = EpsDenoiser(unet, self._prediction_type(checkpoint), image_size, scored=scored)
         traced = trace_denoiser(denoiser, latent_shape, text_shape)
         self.report(f"UNet of {checkpoint.id}: derivative graph for {self.options.tangents} tangents")
         graphs = denoiser_graphs(

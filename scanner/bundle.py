@@ -29,10 +29,12 @@ from memscan.scanner import graph_names
 from memscan.scanner.bundle_files import check_file, check_tensors
 from memscan.scanner.bundle_parts import (
     MOST_TIMESTEPS,
+    NOTHING_MORE,
     AddedAdapter,
     Certificate,
     Dtypes,
     Schedule,
+    Takes,
     Text,
     check_digest,
     check_map,
@@ -159,6 +161,7 @@ class Bundle:
     graphs: Mapping[str, Gives]
     files: dict[str, str]
     adapters: tuple[AddedAdapter, ...] = ()
+    takes: Takes = NOTHING_MORE
 
     @property
     def has_baseline(self) -> bool:
@@ -239,6 +242,7 @@ def bundle_record(
     dtypes: Dtypes,
     graphs: Mapping[str, Gives],
     files: dict[str, str],
+    takes: Takes = NOTHING_MORE,
 ) -> dict[str, Any]:
     """The content of `bundle.json`: the inverse of `open_bundle`, used by export.
 
@@ -263,6 +267,7 @@ def bundle_record(
         "defaults": dataclasses.asdict(defaults),
         "calibrations": [dataclasses.asdict(calibration) for calibration in calibrations],
         "schedule": dataclasses.asdict(schedule),
+        **({} if takes == NOTHING_MORE else {"takes": dataclasses.asdict(takes)}),
         "graphs": {name: graphs.get(name, {}) for name in files if name in whole},
         "files": files,
     }
@@ -304,6 +309,7 @@ class _Record:
     schedule: Schedule
     graphs: dict[str, Gives]
     files: dict[str, str]
+    takes: Takes = NOTHING_MORE
 
     def __post_init__(self) -> None:
         channels, *latent = self.latent_shape

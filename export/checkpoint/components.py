@@ -19,6 +19,23 @@ class TextEncoder(nn.Module):
         return (self.model(input_ids, return_dict=False)[0],)
 
 
+class PooledTextEncoder(nn.Module):
+    """input_ids [N, S] int64 -> encoder_hidden_states [N, S, D], text_embeds [N, P], as SDXL's refiner has it.
+
+    The hidden states are those before the last layer, the pooled state is the projected one.
+    """
+
+    outputs = ("encoder_hidden_states", "text_embeds")
+
+    def __init__(self, model: CLIPTextModelWithProjection):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+        encoded = self.model(input_ids, output_hidden_states=True)
+        return encoded.hidden_states[-2], encoded.text_embeds
+
+
 class TwoTextEncoders(nn.Module):
     """input_ids, input_ids_2 [N, S] int64 -> encoder_hidden_states [N, S, D1 + D2], text_embeds [N, P], as SDXL has it.
 
@@ -65,4 +82,4 @@ class Encoder(nn.Module):
         return (self.vae.encode(image).latent_dist.mode() * self.vae.config.scaling_factor,)
 
 
-Component = TextEncoder | TwoTextEncoders | Decoder | Encoder
+Component = TextEncoder | PooledTextEncoder | TwoTextEncoders | Decoder | Encoder

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from memscan.export.checkpoint.family import Family
-from memscan.export.checkpoint.stable_diffusion import STABLE_DIFFUSION
-from memscan.export.checkpoint.stable_diffusion_xl import STABLE_DIFFUSION_XL
+from memscan.export.checkpoint.family import Family, more_channels
+from memscan.export.checkpoint.stable_diffusion import DEPTH, EDITING, INPAINTING, STABLE_DIFFUSION
+from memscan.export.checkpoint.stable_diffusion_xl import REFINER, STABLE_DIFFUSION_XL, XL_INPAINTING
 from memscan.scanner.errors import ExportError
 
-FAMILIES = (STABLE_DIFFUSION, STABLE_DIFFUSION_XL)
+FAMILIES = (STABLE_DIFFUSION, STABLE_DIFFUSION_XL, REFINER, INPAINTING, XL_INPAINTING, DEPTH, EDITING)
 
 
 def family_of(path: Path, unet: dict[str, Any], index: dict[str, Any]) -> Family:
@@ -21,16 +21,21 @@ def family_of(path: Path, unet: dict[str, Any], index: dict[str, Any]) -> Family
     Raises:
         ExportError: it is of none that memscan can export.
     """
-    inputs, outputs = unet.get("in_channels", 4), unet.get("out_channels", 4)
-    if inputs != outputs:
-        raise ExportError(f"{path / 'unet'} maps {inputs} channels to {outputs} (inpainting?); they must be as many")
-    family = next((family for family in FAMILIES if family.recognises(unet)), None)
-    if family is None:
+    alike = [family for family in FAMILIES if family.recognises(unet)]
+    if not alike and more_channels(unet):
+        raise ExportError(
+            f"{path / 'unet'} maps {unet.get('in_channels', 4)} channels to {unet.get('out_channels', 4)}: memscan"
+            " exports those that map as many, or 5 more (inpainting), 1 more (depth) or 4 more (editing)"
+        )
+    if not alike:
         raise ExportError(
             f"{path / 'unet'} has addition_embed_type {unet.get('addition_embed_type')!r}, which memscan cannot export;"
             f" it exports {' and '.join(family.title for family in FAMILIES)}"
         )
-    _require_encoders(path, family)
+    found = _encoders(path)
+    scored = found == REFINER.text_encoders if found else bool(index.get("requires_aesthetics_score"))
+    family = next((one for one in alike if one.scored == scored), alike[0])
+    _require_encoders(path, family, found)
     pipeline = index.get("_class_name")
     if pipeline is not None and pipeline not in family.pipelines:
         raise ExportError(
@@ -40,11 +45,12 @@ def family_of(path: Path, unet: dict[str, Any], index: dict[str, Any]) -> Family
     return family
 
 
-def _require_encoders(path: Path, family: Family) -> None:
-    every = {part: None for other in FAMILIES for part in other.text_encoders}
-    found = tuple(part for part in every if (path / part).is_dir())
-    if found and found[0] != family.text_encoders[0]:
-        raise ExportError(f"{path} has only the second of two text encoders (a refiner?), which memscan cannot export")
+def _encoders(path: Path) -> tuple[str, ...]:
+    every = {part: None for family in FAMILIES for part in family.text_encoders}
+    return tuple(part for part in every if (path / part).is_dir())
+
+
+def _require_encoders(path: Path, family: Family, found: tuple[str, ...]) -> None:
     if found and found != family.text_encoders:
         raise ExportError(
             f"{path} has the text encoders {', '.join(found)}, but its unet is one of {family.title}, which has"

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from memscan.export.checkpoint.components import TextEncoder, TwoTextEncoders
+from memscan.export.checkpoint.components import PooledTextEncoder, TextEncoder, TwoTextEncoders
+from memscan.scanner.bundle_parts import ChannelKind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Family:
         steps_offset: what its pipeline takes whatever a scheduler's configuration says.
         zero_uncond: whether no prompt is encoded as zeros, where `model_index.json` does not say.
         told_size: whether its denoiser is told the size of the image.
+        scored: whether it is told an aesthetic score, too.
+        channels: what its denoiser takes behind the latents, if anything.
     """
 
     name: str
@@ -34,9 +37,16 @@ class Family:
     parts: Mapping[str, type]
     text_encoders: tuple[str, ...]
     tokenizers: tuple[str, ...]
-    join: Callable[..., TextEncoder | TwoTextEncoders]
+    join: Callable[..., TextEncoder | PooledTextEncoder | TwoTextEncoders]
     latent_size: tuple[int, int]
     old_sizes: bool
     steps_offset: int | None
     zero_uncond: bool
     told_size: bool
+    scored: bool = False
+    channels: ChannelKind | None = None
+
+
+def more_channels(unet: Mapping[str, Any]) -> int:
+    """How many channels a denoiser of this configuration takes beyond those that it gives."""
+    return int(unet.get("in_channels", 4)) - int(unet.get("out_channels", 4))

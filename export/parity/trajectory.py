@@ -19,6 +19,7 @@ from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
+from memscan.export.parity.asking import ask, encoded, example_pictures
 from memscan.export.parity.parity import NO_BFLOAT16, PICTURE_LIMIT, ParityRow, compare_values
 from memscan.export.parity.pipeline import own_pipeline
 from memscan.export.passes.half_precision import Precision
@@ -102,7 +103,9 @@ def draw_reference(
     if precision == "bf16":
         return Reference(name, drawing, None, NO_BFLOAT16)
     try:
-        drawn = _drawn_by(own_pipeline(checkpoint, parts), drawing, _size(checkpoint))
+        pipeline = own_pipeline(checkpoint, parts)
+        generator = torch.Generator("cpu").manual_seed(drawing.seed)
+        drawn = _drawn_by(pipeline, drawing, ask(pipeline, checkpoint, parts, generator))
     except Exception as error:  # whatever a pipeline makes of a checkpoint that it was not written for
         if is_out_of_memory(error):
             raise
@@ -132,7 +135,9 @@ def draw(folder: Path, drawing: Drawing) -> Drawn:
     bundle = open_bundle(folder, verify=False)
     graphs = _Keeping(bundle, OnnxRuntime(bundle, Execution(provider="cpu")))
     scanner = Scanner(bundle, graphs, _measurement(bundle, drawing), BatchCeiling(1, lambda line: None))
-    (prepared,) = scanner.prepare([Sample(0, drawing.seed, drawing.prompt)])
+    channels = bundle.takes.channels
+    pictures = {} if channels is None else encoded(example_pictures(channels.kind, bundle.image_size))
+    (prepared,) = scanner.prepare([Sample(0, drawing.seed, drawing.prompt, **pictures)])
     assert not isinstance(prepared, Rejected), prepared.error
     list(scanner.scan([prepared]))
     (drawn,) = graphs.drawn
@@ -166,14 +171,7 @@ def _measurement(bundle: Bundle, drawing: Drawing) -> Measurement:
     )
 
 
-def _size(checkpoint: Checkpoint) -> dict[str, int]:
-    if checkpoint.cells is None:
-        return {}
-    height, width = checkpoint.image_size()
-    return {"height": height, "width": width}
-
-
-def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, size: Mapping[str, int]) -> Drawn:
+def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, asked: Mapping[str, Any]) -> Drawn:
     ends: list[torch.Tensor] = []
 
     def keep(pipeline: Any, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -184,9 +182,8 @@ def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, size: Mapping[str, 
         drawing.prompt,
         num_inference_steps=drawing.num_inference_steps,
         guidance_scale=drawing.guidance_scale,
-        generator=torch.Generator("cpu").manual_seed(drawing.seed),
         callback_on_step_end=keep,
         output_type="pt",
-        **size,
+        **asked,
     ).images
     return Drawn(ends[0].numpy(), image.numpy())

@@ -14,6 +14,7 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
+from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.bundle_parts import Tokenization
 from memscan.scanner.errors import BundleError, RowError, first_line
@@ -21,7 +22,8 @@ from memscan.scanner.records import parse_json
 from memscan.scanner.terminal import brief
 
 Conditioning = Mapping[str, NDArray[np.float32]]
-"""Text encodings by the name of the denoiser's input: "encoder_hidden_states" [S, D], and SDXL's "text_embeds" [P]."""
+"""Text encodings by the name of the denoiser's input: "encoder_hidden_states" [S, D], SDXL's "text_embeds" [P], and a
+refiner's "aesthetic_score" []."""
 
 _CACHED_BYTES = 64 << 20
 """Prompts recur from one seed to the next: this is enough for 280 of Stable Diffusion's encodings."""
@@ -146,6 +148,7 @@ class PromptEncoder:
     def __init__(self, bundle: Bundle, graphs: TextEncoding) -> None:
         self._graphs = graphs
         self._text = bundle.text
+        self._scores = bundle.takes.aesthetic_scores
         self._second_encoder = bundle.baseline_has_text_encoder
         self._remembered: collections.OrderedDict[bytes, Encoded] = collections.OrderedDict()
         self._bytes = 0
@@ -167,14 +170,20 @@ class PromptEncoder:
         """What the denoiser takes for no prompt."""
         encoding = self(tokenizer(self._text.uncond_prompt)).cond
         if self._text.zero_uncond:
-            return {name: np.zeros_like(values) for name, values in encoding.items()}
-        return encoding
+            encoding = {name: np.zeros_like(values) for name, values in encoding.items()}
+        return encoding if self._scores is None else {**encoding, **_score(self._scores.none)}
 
     def _encode(self, tokens: Tokens) -> Encoded:
         ids = [encoder_ids[None] for encoder_ids in tokens.ids]
-        cond = _single(self._graphs.encode_text(ids))
-        baseline = _single(self._graphs.encode_text(ids, baseline=True)) if self._second_encoder else cond
-        return Encoded(cond, baseline)
+        score = {} if self._scores is None else _score(self._scores.prompt)
+        cond = {**_single(self._graphs.encode_text(ids)), **score}
+        if not self._second_encoder:
+            return Encoded(cond, cond)
+        return Encoded(cond, {**_single(self._graphs.encode_text(ids, baseline=True)), **score})
+
+
+def _score(value: float) -> Conditioning:
+    return {graph_names.AESTHETIC_SCORE: np.array(value, np.float32)}
 
 
 def _single(batch: Conditioning) -> Conditioning:
