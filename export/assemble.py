@@ -210,7 +210,7 @@ class _Assembly:
         """The text encoders that were loaded for it, by their folders."""
         self.report(f"text encoder of {checkpoint.id}")
         models = [checkpoint.load(part) for part in checkpoint.text_encoders]
-        encoder = checkpoint.family.join(*models)
+        encoder = checkpoint.family.join(*models, clip_skip=checkpoint.clip_skip)
         round_weights(encoder, self.options.storage)
         generator = _generator()
         ids = {

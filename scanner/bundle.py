@@ -2,7 +2,8 @@
 
     bundle.json tokenizer.json (of a second text encoder tokenizer_2.json, and so on)
     text_encoder.onnx   input_ids [N, S] int64 (and input_ids_2, ...) -> encodings [N, ...] under the names of the
-                        denoiser's inputs: encoder_hidden_states [N, S, D]; SDXL: text_embeds [N, P] too
+                        denoiser's inputs: encoder_hidden_states [N, S, D]; SDXL: text_embeds [N, P] too;
+                        where no prompt is encoded otherwise than a prompt, uncond_encoder_hidden_states
     step.onnx           one guided solver step, with eps given the prompt and given none
     measure.onnx        eps and v * (J v), summed over Kg tangents, in operators that every runtime has
     measure.*.onnx      the same by a cheaper kind of derivative: measure.frozen.onnx, measure.shallow.onnx

@@ -27,6 +27,7 @@ MAPS = (
 _DIGEST = re.compile("[0-9a-f]{64}")
 _MOST_PROMPTS = 2**53
 _LONGEST_TEXT, _LARGEST_TOKEN = 1 << 16, 2**31 - 1
+_MOST_LAYERS = 1 << 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,14 +83,17 @@ class Tokenization:
 class Text:
     """How prompts are encoded: by one text encoder for each of `tokenizers`, in this order.
 
-    `zero_uncond` says that the unconditional prompt is encoded as zeros.
+    `zero_uncond` says that the unconditional prompt is encoded as zeros. `clip_skip` is how many of the encoders' last
+    layers prompts leave out beyond the model's own habit, as diffusers counts; the unconditional prompt has them all.
     """
 
     tokenizers: tuple[Tokenization, ...]
     uncond_prompt: str = ""
     zero_uncond: bool = False
+    clip_skip: int = 0
 
     def __post_init__(self) -> None:
+        check_range("clip_skip", self.clip_skip, 0, _MOST_LAYERS)
         if not self.tokenizers:
             raise ValueError("the list of tokenizers is empty")
 

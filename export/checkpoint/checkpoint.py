@@ -45,6 +45,8 @@ class Checkpoint:
     the chosen files of weights. `adapters` are added to the weights, in their order, and are in `id` and `digest`.
     `remarks` are lines that a user should see: what was chosen, assumed or mended. If `file` holds the weights,
     `path` has configurations and tokenizers alone. `vae` is the folder of another VAE than the checkpoint's.
+    `clip_skip` is how many of the text encoders' last layers prompts leave out, beyond those that its pipeline always
+    does.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Checkpoint:
     adapters: tuple[Adapter, ...] = ()
     file: SingleFile | None = None
     vae: Path | None = None
+    clip_skip: int = 0
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
@@ -201,6 +204,21 @@ class Checkpoint:
             remarks=(*self.remarks, *remarks),
             adapters=read,
         )
+
+    def with_clip_skip(self, layers: int) -> "Checkpoint":
+        """This checkpoint with so many of its text encoders' last layers left out for prompts, as diffusers counts.
+
+        Raises:
+            ExportError: a text encoder does not have as many.
+        """
+        if not layers:
+            return self
+        for part in self.text_encoders if self.has(self.text_encoders[0]) else ():
+            most = int(self.config(part).get("num_hidden_layers", 12)) - self.family.layers_left_out
+            if layers > most:
+                raise ExportError(f"{self.folder(part)} has layers for a clip skip of {most} at most, not {layers}")
+        digest = hashlib.sha256(f"{self.digest}\nclip skip {layers}".encode()).hexdigest()
+        return dataclasses.replace(self, digest=digest, clip_skip=layers)
 
     def in_file(self, part: str) -> SingleFile | None:
         """The single file, if it holds this part."""

@@ -38,7 +38,7 @@ def write_tokenizers(checkpoint: Checkpoint, folder: Path) -> Text:
     lengths = [rule.max_length for rule in rules]
     if len(set(lengths)) > 1:
         raise ExportError(f"{checkpoint.path}: its tokenizers differ in length: {', '.join(map(str, lengths))}")
-    return Text(tuple(rules), zero_uncond=checkpoint.zero_uncond())
+    return Text(tuple(rules), zero_uncond=checkpoint.zero_uncond(), clip_skip=checkpoint.clip_skip)
 
 
 def check_same_tokenizers(model: Checkpoint, baseline: Checkpoint) -> None:

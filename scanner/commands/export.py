@@ -37,6 +37,15 @@ from memscan.scanner.errors import UsageError
     help="Folder of a VAE, or of a checkpoint that has one, in place of the model's.",
 )
 @click.option(
+    "--clip-skip",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Leave the last N layers of the text encoders out for prompts, as in diffusers; what other programs call a "
+    "clip skip of 2 is 1 here.",
+)
+@click.option(
     "--allow-unpinned",
     is_flag=True,
     help="Take hub ids by branch or tag, OWNER/NAME@BRANCH, or OWNER/NAME; the commit of today is recorded.",
@@ -77,6 +86,7 @@ def command(
     baseline_without_lora: bool,
     config: Path | None,
     vae: Path | None,
+    clip_skip: int,
     allow_unpinned: bool,
     tangents: int,
     precision: Literal["fp32", "fp16", "bf16"],
@@ -122,9 +132,10 @@ def command(
         raise UsageError("--model-id: expected a name in one line")
     with quiet_libraries():
         base = find_checkpoint(model, config=config, vae=vae, allow_unpinned=allow_unpinned)
+        base = base.with_clip_skip(clip_skip)
         less_trained = dataclasses.replace(base, remarks=()) if baseline_without_lora else None
         if baseline is not None:
-            less_trained = find_baseline(baseline, base, allow_unpinned=allow_unpinned)
+            less_trained = find_baseline(baseline, base, allow_unpinned=allow_unpinned).with_clip_skip(clip_skip)
         checkpoint = base.with_adapters(loras)
         export_bundle(
             checkpoint if model_id is None else dataclasses.replace(checkpoint, id=model_id),
