@@ -107,7 +107,7 @@ class Checkpoint:
         Raises:
             ExportError: they do not match.
         """
-        return match_weights(str(self.folder(part)), self.weight_files(part), self._build(part).state_dict())
+        return match_weights(self.folder(part), self.weight_files(part), self._build(part).state_dict())
 
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of "unet", a text encoder or "vae"."""
