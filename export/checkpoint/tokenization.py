@@ -6,6 +6,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
+from memscan.export.checkpoint.embedding import concepts
 from memscan.scanner import graph_names
 from memscan.scanner.bundle_parts import Text, Tokenization
 from memscan.scanner.errors import ExportError
@@ -33,6 +34,7 @@ def write_tokenizers(checkpoint: Checkpoint, folder: Path) -> Text:
                 pad_token_id=int(tokenizer.pad_token_id),
                 eos_token_id=int(tokenizer.eos_token_id),
                 bos_token_id=int(tokenizer.bos_token_id),
+                concepts=concepts(tokenizer),
             )
         )
     lengths = [rule.max_length for rule in rules]

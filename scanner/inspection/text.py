@@ -31,6 +31,8 @@ def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
     yield "model", [f"{brief(facts['model']['id'])}, digest {_short(facts['model']['digest'])}"]
     if adapters := facts["model"]["adapters"]:
         yield "adapters", [f"{brief(one['file'], 60)} x {one['scale']:g}" for one in adapters]
+    if embeddings := facts["model"]["embeddings"]:
+        yield "embeddings", [f"{brief(one['token'], 60)} of {brief(one['file'], 60)}" for one in embeddings]
     yield "baseline", [_baseline(facts["baseline"])]
     yield "family", [f"{facts['family']}, predicting {predicts}"]
     yield "latents", [f"{channels} x {rows} x {columns}, of images of {height} x {width} pixels"]

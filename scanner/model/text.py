@@ -93,7 +93,8 @@ class Tokenizer:
         ids = []
         for tokenizer, rule in self._tokenizers:
             with _panics_caught():
-                spelled = [encoding.ids for encoding in tokenizer.encode_batch_fast(distinct)]
+                written = [_written(prompt, tokenizer, rule) for prompt in distinct] if rule.concepts else distinct
+                spelled = [encoding.ids for encoding in tokenizer.encode_batch_fast(written)]
             ids.append(_fitted(spelled, rule))
             truncated |= [len(each) > rule.max_length for each in spelled]
         found = {
@@ -101,6 +102,17 @@ class Tokenizer:
             for prompt, is_cut, *of_prompt in zip(distinct, truncated, *ids, strict=True)
         }
         return [found[prompt] for prompt in prompts]
+
+
+def _written(prompt: str, tokenizer: tokenizers.Tokenizer, rule: Tokenization) -> str:
+    """The prompt with its concepts of several vectors written out: those that the tokenizer finds in it, wherever their
+    very letters stand."""
+    mentioned = [concept for concept in rule.concepts if concept.token in prompt]
+    found = set(tokenizer.encode(prompt).tokens) if mentioned else set()
+    for concept in mentioned:
+        if concept.token in found:
+            prompt = prompt.replace(concept.token, concept.written)
+    return prompt
 
 
 def _fitted(spelled: Sequence[list[int]], rule: Tokenization) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from transformers import CLIPTextModel
 
 from memscan.export.checkpoint.checkpoint import find_checkpoint
+from memscan.export.checkpoint.clip_skip import with_clip_skip
 from memscan.export.graphs.storage import save_graph
 from memscan.export.graphs.trace import trace_component
 from memscan.export.parity.oracle import component_case
@@ -32,7 +33,7 @@ def nested(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def encoded(pipeline_class: Any, folder: Path, layers: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """What the checkpoint's encoder gives for `PROMPTS`, and what diffusers' encode_prompt does."""
-    checkpoint = find_checkpoint(str(folder)).with_clip_skip(layers)
+    checkpoint = with_clip_skip(find_checkpoint(str(folder)), layers)
     pipeline = pipeline_class.from_pretrained(folder)
     models = [checkpoint.load(part) for part in checkpoint.text_encoders]
     encoder = checkpoint.family.join(*models, clip_skip=checkpoint.clip_skip)
@@ -73,22 +74,22 @@ def test_prompts_of_xl_are_encoded_as_in_diffusers(xl_copy: Path) -> None:
 @pytest.mark.parametrize(("pipeline", "most"), [("tiny_pipeline", 2), ("tiny_xl_pipeline", 1)])
 def test_more_layers_than_there_are_is_an_error(pipeline: str, most: int, request: pytest.FixtureRequest) -> None:
     checkpoint = find_checkpoint(str(request.getfixturevalue(pipeline)))
-    assert checkpoint.with_clip_skip(most).clip_skip == most
+    assert with_clip_skip(checkpoint, most).clip_skip == most
     with pytest.raises(
         ExportError, match=rf"text_encoder has layers for a clip skip of {most} at most, not {most + 1}$"
     ):
-        checkpoint.with_clip_skip(most + 1)
+        with_clip_skip(checkpoint, most + 1)
 
 
 def test_a_clip_skip_is_part_of_the_digest(tiny_pipeline: Path) -> None:
     plain = find_checkpoint(str(tiny_pipeline))
-    digests = {plain.with_clip_skip(layers).digest for layers in (0, 1, 2)}
+    digests = {with_clip_skip(plain, layers).digest for layers in (0, 1, 2)}
     assert len(digests) == 3
-    assert plain.with_clip_skip(0) is plain
+    assert with_clip_skip(plain, 0) is plain
 
 
 def test_the_graph_equals_the_encoder(tiny_pipeline: Path, tmp_path: Path) -> None:
-    checkpoint = find_checkpoint(str(tiny_pipeline)).with_clip_skip(1)
+    checkpoint = with_clip_skip(find_checkpoint(str(tiny_pipeline)), 1)
     encoder = checkpoint.family.join(checkpoint.load("text_encoder"), clip_skip=1)
     example = {"input_ids": torch.randint(0, 500, (2, 20), generator=torch.Generator().manual_seed(0))}
     save_graph(trace_component(encoder, example), tmp_path / "text_encoder.onnx", "float32")
