@@ -25,6 +25,7 @@ class Family:
         steps_offset: what its pipeline takes whatever a scheduler's configuration says.
         zero_uncond: whether no prompt is encoded as zeros, where `model_index.json` does not say.
         told_size: whether its denoiser is told the size of the image.
+        layers_left_out: how many of a text encoder's last layers its pipeline never uses.
     """
 
     name: str
@@ -40,3 +41,4 @@ class Family:
     steps_offset: int | None
     zero_uncond: bool
     told_size: bool
+    layers_left_out: int = 0
