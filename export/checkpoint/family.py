@@ -25,6 +25,8 @@ class Family:
         steps_offset: what its pipeline takes whatever a scheduler's configuration says.
         zero_uncond: whether no prompt is encoded as zeros, where `model_index.json` does not say.
         told_size: whether its denoiser is told the size of the image.
+        pipeline_sigmas: whether its pipeline itself spaces the steps of flow matching; see `read_flow_schedule`.
+        patch: side of an image token in latent cells, where noise levels depend on the number of tokens.
     """
 
     name: str
@@ -40,3 +42,5 @@ class Family:
     steps_offset: int | None
     zero_uncond: bool
     told_size: bool
+    pipeline_sigmas: bool = False
+    patch: int = 2
