@@ -42,6 +42,7 @@ from memscan.scanner.bundle import Calibration, Defaults, Gives, bundle_record, 
 from memscan.scanner.bundle_parts import Dtype, Dtypes, Text
 from memscan.scanner.errors import ExportError
 from memscan.scanner.metrics.probes import default_probes
+from memscan.scanner.sampling.samplers import samplers_for
 from memscan.scanner.settings import Derivative
 
 PAPER_DEFAULTS = Defaults(
@@ -212,7 +213,7 @@ class _Assembly:
         """The text encoders that were loaded for it, by their folders."""
         self.report(f"text encoder of {checkpoint.id}")
         models = [checkpoint.load(part) for part in checkpoint.text_encoders]
-        encoder = checkpoint.family.join(*models)
+        encoder = checkpoint.family.join(*models, clip_skip=checkpoint.clip_skip)
         round_weights(encoder, self.options.storage)
         generator = _generator()
         ids = {
@@ -237,7 +238,10 @@ class _Assembly:
         return {"vae": vae}
 
     def _draw_reference(self, parts: dict[str, Any]) -> None:
-        drawing = Drawing(PROMPTS[0], steps_for(parts["unet"]), self.options.defaults.guidance_scale)
+        prompt = " ".join([PROMPTS[0], *(embedding.token for embedding in self.model.embeddings)])
+        sampler = samplers_for(self.model.schedule())[0]
+        guidance_scale = self.options.defaults.guidance_scale
+        drawing = Drawing(prompt, steps_for(parts["unet"]), guidance_scale, sampler=sampler)
         self.report(f"drawn by diffusers and, at the end, by the bundle: {drawing}")
         self.reference = draw_reference(self.model, parts, drawing, self.options.precision)
 
@@ -326,6 +330,10 @@ def identity(checkpoint: Checkpoint) -> dict[str, object]:
     if checkpoint.adapters:
         record["adapters"] = [
             {"file": adapter.file, "digest": adapter.digest, "scale": adapter.scale} for adapter in checkpoint.adapters
+        ]
+    if checkpoint.embeddings:
+        record["embeddings"] = [
+            {"file": each.file, "digest": each.digest, "token": each.token} for each in checkpoint.embeddings
         ]
     return record
 

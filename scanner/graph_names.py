@@ -31,6 +31,7 @@ SHARED = (*LEVEL, GUIDANCE, CHANNELS)
 """What the prompt and no prompt are denoised with alike: all inputs but the latents and the encodings."""
 
 _GRAPH, _SLICED = ".onnx", ".sliced.onnx"
+_UNCOND = "uncond_"
 
 
 def measure(derivative: str) -> str:
@@ -77,8 +78,16 @@ def input_ids(index: int) -> str:
 
 
 def uncond(name: str) -> str:
-    """The input of a step for no prompt's encoding: "encoder_hidden_states" -> "uncond_encoder_hidden_states"."""
-    return f"uncond_{name}"
+    """The input of a step for no prompt's encoding: "encoder_hidden_states" -> "uncond_encoder_hidden_states".
+
+    A text encoder's output of this name is that encoding, where it is another than a prompt would have.
+    """
+    return f"{_UNCOND}{name}"
+
+
+def is_uncond(name: str) -> bool:
+    """Whether `uncond` made this name."""
+    return name.startswith(_UNCOND)
 
 
 def _ordinal(index: int) -> str:

@@ -23,18 +23,22 @@ from memscan.export.checkpoint.checks import (
     require_tokenizer,
     text_width,
 )
+from memscan.export.checkpoint.embedding import ROWS, Embedding, add_tokens
 from memscan.export.checkpoint.families import family_of
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.files import read_json, require_whole
+from memscan.export.checkpoint.flow_schedule import read_flow_schedule
 from memscan.export.checkpoint.hub import locate
 from memscan.export.checkpoint.module_names import adapter_names
+from memscan.export.checkpoint.prediction import known_prediction
 from memscan.export.checkpoint.schedule import read_schedule, read_scheduler, scheduler_file
 from memscan.export.checkpoint.single_file import SingleFile, configurations
 from memscan.export.checkpoint.sizes import latent_size, require_drawable, size_remark
 from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
 from memscan.export.checkpoint.weights import Weights, match_weights, read_tensors, require_finite
-from memscan.scanner.bundle import Schedule, file_digest
+from memscan.scanner.bundle import Prediction, file_digest
 from memscan.scanner.errors import ExportError, first_line
+from memscan.scanner.schedules import Schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +48,10 @@ class Checkpoint:
     `digest` is the SHA-256 over names and contents of all files that an export reads: configurations, vocabularies and
     the chosen files of weights. `adapters` are added to the weights, in their order, and are in `id` and `digest`.
     `remarks` are lines that a user should see: what was chosen, assumed or mended. If `file` holds the weights,
-    `path` has configurations and tokenizers alone. `vae` is the folder of another VAE than the checkpoint's. `cells`
-    is (h, w) of the latents where they are not as many as the configuration says.
+    `path` has configurations and tokenizers alone. `vae` is the folder of another VAE than the checkpoint's.
+    `clip_skip` is how many of the text encoders' last layers prompts leave out, beyond those that its pipeline always
+    does. `embeddings` are textual inversions, in the order of their tokens. `cells` is (h, w) of the latents where they
+    are not as many as the configuration says.
     """
 
     id: str
@@ -57,6 +63,8 @@ class Checkpoint:
     adapters: tuple[Adapter, ...] = ()
     file: SingleFile | None = None
     vae: Path | None = None
+    clip_skip: int = 0
+    embeddings: tuple[Embedding, ...] = ()
     cells: tuple[int, int] | None = None
 
     @property
@@ -83,6 +91,8 @@ class Checkpoint:
         module = self._build(part)
         state = dict(self.tensors(part))
         if part in self.text_encoders:
+            if any(part in embedding.vectors for embedding in self.embeddings):
+                module.config.vocab_size = next(len(rows) for name, rows in state.items() if name.endswith(ROWS))
             # Only transformers itself makes the buffers that it does not store.
             module = type(module).from_pretrained(None, config=module.config, state_dict=state, dtype=torch.float32)
         else:
@@ -90,14 +100,14 @@ class Checkpoint:
         return module.eval().requires_grad_(False)
 
     def tensors(self, part: str) -> Iterator[tuple[str, torch.Tensor]]:
-        """The weights of a part in float32, adapters added, one after the other by name.
+        """The weights of a part in float32, adapters and embeddings added, one after the other by name.
 
         Raises:
             ExportError: the weights do not match the configuration, or cannot be read.
         """
         for name, tensor in self._stored(part):
-            for adapter in self.adapters:
-                tensor = adapter.added(part, name, tensor)
+            for added in (*self.adapters, *self.embeddings):
+                tensor = added.added(part, name, tensor)
             yield name, tensor
 
     def weights(self, part: str) -> Weights:
@@ -106,7 +116,7 @@ class Checkpoint:
         Raises:
             ExportError: they do not match.
         """
-        return match_weights(str(self.folder(part)), self.weight_files(part), self._build(part).state_dict())
+        return match_weights(self.folder(part), self.weight_files(part), self._build(part).state_dict())
 
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of "unet", a text encoder or "vae"."""
@@ -122,9 +132,11 @@ class Checkpoint:
         configured = (self.path / folder / "tokenizer_config.json").exists()
         cls = AutoTokenizer if configured else CLIPTokenizer
         try:
-            return cls.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
+            tokenizer = cls.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
         except Exception as error:  # a broken vocabulary raises whatever the tokenizers library does
             raise ExportError(f"{self.path / folder} cannot be loaded: {first_line(error)}") from error
+        add_tokens(tokenizer, self.embeddings, self.text_encoders[self.family.tokenizers.index(folder)])
+        return tokenizer
 
     def latent_shape(self) -> tuple[int, int, int]:
         """(C, h, w) of the latents, `cells` or as many as a pipeline draws where it is given no size."""
@@ -160,26 +172,31 @@ class Checkpoint:
         """Whether the pipeline takes zeros for the encoding of no prompt: SDXL does unless it says otherwise."""
         return self.family.zero_uncond and bool(read_index(self.path).get("force_zeros_for_empty_prompt", True))
 
-    def prediction_type(self) -> str:
-        """What the denoiser predicts: "epsilon" or "v_prediction".
+    def prediction_type(self) -> Prediction:
+        """What the denoiser predicts: "epsilon", "v_prediction" or "flow_prediction".
 
         Raises:
             ExportError: it predicts something else.
         """
-        return str(read_scheduler(self.path, read_index(self.path))["prediction_type"])
+        return known_prediction(str(read_scheduler(self.path, read_index(self.path))["prediction_type"]))
 
     def schedule(self) -> Schedule:
-        """The noise schedule of the checkpoint's scheduler configuration, as a pipeline's DDIM scheduler has it.
+        """The noise schedule of the checkpoint's scheduler configuration, as a pipeline's scheduler has it.
 
         A Stable Diffusion 1.x or 2.x pipeline overrides a `steps_offset` other than 1; so does memscan. Like a
-        pipeline's, its samples are never clipped.
+        pipeline's, its samples are never clipped. Shifts that depend on the size of the image are those of
+        `latent_shape`.
 
         Raises:
-            ExportError: the schedule ends at zero signal, where eps says nothing about the image.
+            ExportError: there is none that can be exported.
         """
-        return read_schedule(
-            scheduler_file(self.path), read_scheduler(self.path, read_index(self.path)), self.family.steps_offset
-        )
+        file, config = scheduler_file(self.path), read_scheduler(self.path, read_index(self.path))
+        if config["prediction_type"] != "flow_prediction":
+            return read_schedule(file, config, self.family.steps_offset)
+        _, height, width = self.latent_shape()
+        patch = self.family.patch
+        tokens = (height // patch) * (width // patch)
+        return read_flow_schedule(file, config, tokens=tokens, pipeline_sigmas=self.family.pipeline_sigmas)
 
     def weight_files(self, part: str) -> WeightFiles:
         """The files that hold the weights of a part.

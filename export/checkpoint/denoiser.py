@@ -1,8 +1,7 @@
 """The denoiser that every graph speaks: noise prediction eps, whatever the checkpoint was trained to predict.
 
-A model with v-prediction is converted inside the graph, eps = alpha v + sigma x_t (Salimans and Ho, arXiv 2202.00512,
-with x_t = alpha x_0 + sigma noise and v = alpha noise - sigma x_0), so that derivatives pass through the conversion and
-no later part of memscan needs to know the prediction type.
+What the network predicts is converted inside the graph (`prediction.py`), so that derivatives pass through the
+conversion and no later part of memscan needs to know the prediction type.
 """
 
 import math
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 
-from memscan.scanner.errors import ExportError
+from memscan.export.checkpoint.prediction import known_prediction, to_eps
 from memscan.scanner.graph_names import AESTHETIC_SCORE, CHANNELS, GUIDANCE
 
 _SIZES, _SIZES_AND_SCORE = 6, 5
@@ -24,7 +23,7 @@ class EpsDenoiser(torch.nn.Module):
 
     Args:
         unet: the checkpoint's denoiser, in evaluation mode.
-        prediction_type: what `unet` predicts, "epsilon" or "v_prediction".
+        prediction_type: what `unet` predicts, "epsilon", "v_prediction" or "flow_prediction".
         image_size: (H, W), for Stable Diffusion XL only: its denoiser is told that the image is of this size, was so
             before, and was not cropped.
         scored: whether it is a refiner, which is told an aesthetic score in place of the size that the image is of.
@@ -45,10 +44,8 @@ class EpsDenoiser(torch.nn.Module):
         scored: bool = False,
     ) -> None:
         super().__init__()
-        if prediction_type not in ("epsilon", "v_prediction"):
-            raise ExportError(f"prediction type {prediction_type!r} is not supported: need epsilon or v_prediction")
         self.unet = unet
-        self.prediction_type = prediction_type
+        self.prediction_type = known_prediction(prediction_type)
         self.scored = scored
         self.pooled_width = None if image_size is None else _pooled_width(unet, _SIZES_AND_SCORE if scored else _SIZES)
         self.channels = unet.config.in_channels - unet.config.out_channels
@@ -84,6 +81,31 @@ class EpsDenoiser(torch.nn.Module):
             shapes[CHANNELS] = batch, self.channels, *latent_shape[1:]
         return shapes
 
+    def predict(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        alpha: torch.Tensor,
+        sigma: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        text_embeds: torch.Tensor | None = None,
+        aesthetic_score: torch.Tensor | None = None,
+        guidance: torch.Tensor | None = None,
+        channels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """What the network itself predicts, `[N, C, h, w]`; the arguments are those of `forward`."""
+        added: dict[str, Any] = {}
+        if text_embeds is not None:
+            sizes = self.time_ids.expand(sample.shape[0], -1)
+            if aesthetic_score is not None:
+                sizes = torch.cat([sizes, aesthetic_score[:, None]], dim=1)
+            added["added_cond_kwargs"] = {"text_embeds": text_embeds, "time_ids": sizes}
+        if guidance is not None:
+            added["timestep_cond"] = self._embedded(guidance)
+        noisy = sample if channels is None else torch.cat([sample, channels], dim=1)
+        prediction: torch.Tensor = self.unet(noisy, timestep, encoder_hidden_states, return_dict=False, **added)[0]
+        return prediction
+
     def forward(
         self,
         sample: torch.Tensor,
@@ -111,19 +133,18 @@ class EpsDenoiser(torch.nn.Module):
         Returns:
             eps, `[N, C, h, w]`.
         """
-        added: dict[str, Any] = {}
-        if text_embeds is not None:
-            sizes = self.time_ids.expand(sample.shape[0], -1)
-            if aesthetic_score is not None:
-                sizes = torch.cat([sizes, aesthetic_score[:, None]], dim=1)
-            added["added_cond_kwargs"] = {"text_embeds": text_embeds, "time_ids": sizes}
-        if guidance is not None:
-            added["timestep_cond"] = self._embedded(guidance)
-        noisy = sample if channels is None else torch.cat([sample, channels], dim=1)
-        prediction: torch.Tensor = self.unet(noisy, timestep, encoder_hidden_states, return_dict=False, **added)[0]
-        if self.prediction_type == "epsilon":
-            return prediction
-        return alpha[:, None, None, None] * prediction + sigma[:, None, None, None] * sample
+        prediction = self.predict(
+            sample,
+            timestep,
+            alpha,
+            sigma,
+            encoder_hidden_states,
+            text_embeds,
+            aesthetic_score,
+            guidance,
+            channels,
+        )
+        return to_eps(self.prediction_type, prediction, sample, alpha, sigma)
 
     def _embedded(self, guidance: torch.Tensor) -> torch.Tensor:
         """`[N]` -> `[N, E]`, as diffusers has it for the models of Luo et al., arXiv 2310.04378; a scale of 1 is 0."""

@@ -46,6 +46,7 @@ STABLE_DIFFUSION_XL = Family(
     steps_offset=None,
     zero_uncond=True,
     told_size=True,
+    layers_left_out=1,
 )
 
 REFINER = dataclasses.replace(

@@ -56,6 +56,7 @@ def ask(
     """
     size = checkpoint.image_size()
     given = {} if checkpoint.cells is None else {"height": size[0], "width": size[1]}
+    given |= {"clip_skip": checkpoint.clip_skip} if checkpoint.clip_skip else {}
     family = checkpoint.family
     if family.channels is None and not family.scored:
         return {"generator": generator, **given}

@@ -20,7 +20,7 @@ from memscan.scanner.model.padding import padding_of, without_padding
 from memscan.scanner.model.text import Conditioning, Encoded, PromptEncoder
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import SAMPLED, Scanned
-from memscan.scanner.sampling.samplers import sampler_steps
+from memscan.scanner.sampling.samplers import sampler_steps, starting_scale
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
 from memscan.scanner.scanning.channels import channels_of
 from memscan.scanner.scanning.first_state import FirstState
@@ -54,6 +54,8 @@ class Scanner:
         self._steps = sampler_steps(
             bundle.schedule, measurement.sampler, measurement.num_inference_steps, measurement.moved
         )
+        scale = starting_scale(bundle.schedule, measurement.sampler, self._steps[0])
+        self._starting_scale = np.float32(scale)
         self._measured = [step.index for step in measurement.steps]
         if not all(0 <= index < len(self._steps) for index in self._measured):
             raise UsageError(f"steps {self._measured}: the sampler's indices are 0 to {len(self._steps) - 1}")
@@ -102,9 +104,10 @@ class Scanner:
         texts = self._texts(batch, encoded, shared)
         guiding = self._guiding(encoded, texts, sampled, shared)
         noise = np.stack([item.noise for item in batch])
-        at_first = functools.partial(self._first_state.answers, noise[sampled], *guiding)
+        first = noise[sampled] * self._starting_scale
+        at_first = functools.partial(self._first_state.answers, first, *guiding)
         path = Path(self._path_metrics, self._calls, sampled, self._references, at_first)
-        source = self._source(batch, noise, guiding, sampled, path)
+        source = self._source(batch, noise, first, guiding, sampled, path)
         measured = []
         for index in self._measured:
             maps, guidance = self._meter.measure(source.at(index), self._steps[index], texts, path)
@@ -123,6 +126,7 @@ class Scanner:
         self,
         batch: Sequence[Prepared],
         noise: NDArray[np.float32],
+        first: NDArray[np.float32],
         guiding: tuple[Mapping[str, Value], Mapping[str, Value]],
         sampled: NDArray[np.bool_],
         path: Path,
@@ -133,7 +137,7 @@ class Scanner:
         trajectory = Trajectory(
             self._graphs,
             self._steps,
-            noise[sampled],
+            first,
             *guiding,
             self._bundle.takes.sampling_guidance(self._measurement.applied_guidance),
             path,

@@ -102,8 +102,7 @@ def test_a_guidance_distilled_model_is_told_the_scale(member: Member, tmp_path: 
     assert "uncond_guidance" not in inputs
     pq.write_table(pa.table({"prompt": ["a cat", "the red dog"]}), tmp_path / "rows.parquet")
     weak, strong = (
-        scan(bundle.path, tmp_path / "rows.parquet", tmp_path / scale, "--guidance", scale)
-        for scale in ("1", "8")
+        scan(bundle.path, tmp_path / "rows.parquet", tmp_path / scale, "--guidance", scale) for scale in ("1", "8")
     )
     assert weak["status"].to_pylist() == strong["status"].to_pylist() == ["ok", "ok"]
     assert weak["ds_uncond_mean"].to_pylist() != strong["ds_uncond_mean"].to_pylist()
