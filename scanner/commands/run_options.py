@@ -118,8 +118,10 @@ INPUT: Decorator = all_of(
     _column("seed", "Column with seeds or lists of them  [default: seed, if there]"),
     _column("id", "Column with the ids  [default: id, if there]"),
     _column("image", "Column with images to scan  [default: image, if there]"),
-    _column("condition-image", "Column with what a model for inpainting, depth or editing is shown"),
-    _column("condition-mask", "Column with masks for inpainting, white where the model paints"),
+    _column(
+        "condition-image", "Column with pictures to inpaint, to edit or of depth  [default: condition_image, if there]"
+    ),
+    _column("condition-mask", "Column with masks, white where the model paints  [default: condition_mask, if there]"),
     _input(
         "--format", type=click.Choice(["parquet", "csv", "jsonl", "text"]), help="Of files  [default: by their names]"
     ),
