@@ -171,8 +171,8 @@ class Scanner:
     def _texts(self, batch: Sequence[Prepared], encoded: Sequence[Encoded], shared: Mapping[str, Array]) -> Texts:
         """What the denoiser takes beside latents and noise level, given each condition."""
         cond = self._stack([text.cond for text in encoded])
-        shared = all(text.baseline is text.cond for text in encoded)
-        baseline = cond if shared else self._stack([text.baseline for text in encoded])
+        one_encoder = all(text.baseline is text.cond for text in encoded)
+        baseline = cond if one_encoder else self._stack([text.baseline for text in encoded])
         texts: dict[Condition, dict[str, Value]] = {
             "prompt": cond,
             "none": self._uncond(len(encoded)),
