@@ -42,6 +42,7 @@ from memscan.scanner.bundle import Calibration, Defaults, Gives, bundle_record, 
 from memscan.scanner.bundle_parts import Dtype, Dtypes, Text
 from memscan.scanner.errors import ExportError
 from memscan.scanner.metrics.probes import default_probes
+from memscan.scanner.sampling.samplers import samplers_for
 from memscan.scanner.settings import Derivative
 
 PAPER_DEFAULTS = Defaults(
@@ -255,7 +256,8 @@ class _Assembly:
 
     def _drawing(self, unet: torch.nn.Module, guidance_scale: float) -> Drawing:
         prompt = " ".join([PROMPTS[0], *(embedding.token for embedding in self.model.embeddings)])
-        return Drawing(prompt, steps_for(unet), guidance_scale)
+        sampler = samplers_for(self.model.schedule())[0]
+        return Drawing(prompt, steps_for(unet), guidance_scale, sampler=sampler)
 
     def _write_component(self, module: Component, example: dict[str, torch.Tensor], file: Path, limit: float) -> None:
         save_graph(trace_component(module, example), file, self.options.storage)

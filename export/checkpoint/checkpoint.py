@@ -29,16 +29,19 @@ from memscan.export.checkpoint.embedding import ROWS, Embedding, add_tokens
 from memscan.export.checkpoint.families import family_of
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.files import read_json, require_whole
+from memscan.export.checkpoint.flow_schedule import read_flow_schedule
 from memscan.export.checkpoint.hub import locate
 from memscan.export.checkpoint.module_names import adapter_names
+from memscan.export.checkpoint.prediction import known_prediction
 from memscan.export.checkpoint.schedule import read_schedule, read_scheduler, scheduler_file
 from memscan.export.checkpoint.shipped_configurations import MERGES, is_shipped, shipped_tokenizer
 from memscan.export.checkpoint.single_file import SingleFile, configurations
-from memscan.export.checkpoint.sizes import latent_size, size_remark
+from memscan.export.checkpoint.sizes import latent_size, require_drawable, size_remark
 from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
 from memscan.export.checkpoint.weights import Weights, match_weights, read_tensors, require_finite
-from memscan.scanner.bundle import Schedule, file_digest
+from memscan.scanner.bundle import Prediction, file_digest
 from memscan.scanner.errors import ExportError, first_line
+from memscan.scanner.schedules import Schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Checkpoint:
     `remarks` are lines that a user should see: what was chosen, assumed or mended. If `file` holds the weights,
     `path` has configurations and tokenizers alone. `vae` is the folder of another VAE than the checkpoint's.
     `clip_skip` is how many of the text encoders' last layers prompts leave out, beyond those that its pipeline always
-    does. `embeddings` are textual inversions, in the order of their tokens.
+    does. `embeddings` are textual inversions, in the order of their tokens. `cells` is (h, w) of the latents where they
+    are not as many as the configuration says.
     """
 
     id: str
@@ -64,6 +68,7 @@ class Checkpoint:
     vae: Path | None = None
     clip_skip: int = 0
     embeddings: tuple[Embedding, ...] = ()
+    cells: tuple[int, int] | None = None
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
@@ -141,8 +146,9 @@ class Checkpoint:
         return tokenizer
 
     def latent_shape(self) -> tuple[int, int, int]:
-        """(C, h, w) of the latents, as a pipeline draws them where it is given no size."""
-        return int(self.config("unet").get("in_channels", 4)), *latent_size(self.config("unet"), self.family)
+        """(C, h, w) of the latents, `cells` or as many as a pipeline draws where it is given no size."""
+        unet = self.config("unet")
+        return int(unet.get("out_channels", 4)), *(self.cells or latent_size(unet, self.family))
 
     def text_width(self) -> int:
         """The width of the text states that the denoiser attends to."""
@@ -150,34 +156,54 @@ class Checkpoint:
 
     def image_size(self) -> tuple[int, int]:
         """(H, W) of the images, in pixels."""
-        pixels = 2 ** (len(self.config("vae").get("block_out_channels", (64,))) - 1)
+        pixels = self._pixels()
         _, height, width = self.latent_shape()
         return height * pixels, width * pixels
+
+    def at_size(self, height: int | None, width: int | None) -> "Checkpoint":
+        """This checkpoint for images of another size, in pixels; a side that is None is as it was.
+
+        Raises:
+            ExportError: its denoiser or its VAE cannot make such.
+        """
+        trained = self.image_size()
+        size = height or trained[0], width or trained[1]
+        if size == trained:
+            return self
+        require_drawable(size, self._pixels(), self.config("unet"))
+        remark = f"{self.id}: images of {size[0]} x {size[1]} pixels, of a model made for {trained[0]} x {trained[1]}"
+        cells = size[0] // self._pixels(), size[1] // self._pixels()
+        return dataclasses.replace(self, cells=cells, remarks=(*self.remarks, remark))
 
     def zero_uncond(self) -> bool:
         """Whether the pipeline takes zeros for the encoding of no prompt: SDXL does unless it says otherwise."""
         return self.family.zero_uncond and bool(read_index(self.path).get("force_zeros_for_empty_prompt", True))
 
-    def prediction_type(self) -> str:
-        """What the denoiser predicts: "epsilon" or "v_prediction".
+    def prediction_type(self) -> Prediction:
+        """What the denoiser predicts: "epsilon", "v_prediction" or "flow_prediction".
 
         Raises:
             ExportError: it predicts something else.
         """
-        return str(read_scheduler(self.path, read_index(self.path))["prediction_type"])
+        return known_prediction(str(read_scheduler(self.path, read_index(self.path))["prediction_type"]))
 
     def schedule(self) -> Schedule:
-        """The noise schedule of the checkpoint's scheduler configuration, as a pipeline's DDIM scheduler has it.
+        """The noise schedule of the checkpoint's scheduler configuration, as a pipeline's scheduler has it.
 
         A Stable Diffusion 1.x or 2.x pipeline overrides a `steps_offset` other than 1; so does memscan. Like a
-        pipeline's, its samples are never clipped.
+        pipeline's, its samples are never clipped. Shifts that depend on the size of the image are those of
+        `latent_shape`.
 
         Raises:
-            ExportError: the schedule ends at zero signal, where eps says nothing about the image.
+            ExportError: there is none that can be exported.
         """
-        return read_schedule(
-            scheduler_file(self.path), read_scheduler(self.path, read_index(self.path)), self.family.steps_offset
-        )
+        file, config = scheduler_file(self.path), read_scheduler(self.path, read_index(self.path))
+        if config["prediction_type"] != "flow_prediction":
+            return read_schedule(file, config, self.family.steps_offset)
+        _, height, width = self.latent_shape()
+        patch = self.family.patch
+        tokens = (height // patch) * (width // patch)
+        return read_flow_schedule(file, config, tokens=tokens, pipeline_sigmas=self.family.pipeline_sigmas)
 
     def weight_files(self, part: str) -> WeightFiles:
         """The files that hold the weights of a part.
@@ -221,6 +247,10 @@ class Checkpoint:
     def in_file(self, part: str) -> SingleFile | None:
         """The single file, if it holds this part."""
         return None if part == "vae" and self.vae is not None else self.file
+
+    def _pixels(self) -> int:
+        """The side of the square of pixels that a cell of latents stands for."""
+        return int(2 ** (len(self.config("vae").get("block_out_channels", (64,))) - 1))
 
     def _stored(self, part: str) -> Iterable[tuple[str, torch.Tensor]]:
         file = self.in_file(part)
@@ -327,7 +357,8 @@ def find_baseline(baseline: str, model: Checkpoint, *, allow_unpinned: bool = Fa
     """
     one_file = Path(baseline).is_file() and Path(baseline).name != "model_index.json"
     config = model.path if one_file else None
-    return find_checkpoint(baseline, parts=("unet",), config=config, allow_unpinned=allow_unpinned)
+    found = find_checkpoint(baseline, parts=("unet",), config=config, allow_unpinned=allow_unpinned)
+    return dataclasses.replace(found, cells=model.cells)
 
 
 def _texts(folder: Path) -> list[Path]:

@@ -27,6 +27,8 @@ class Family:
         told_size: whether its denoiser is told the size of the image.
         layers_left_out: how many of a text encoder's last layers its pipeline never uses; None if memscan knows no clip
             skip of it.
+        pipeline_sigmas: whether its pipeline itself spaces the steps of flow matching; see `read_flow_schedule`.
+        patch: side of an image token in latent cells, where noise levels depend on the number of tokens.
     """
 
     name: str
@@ -43,3 +45,5 @@ class Family:
     zero_uncond: bool
     told_size: bool
     layers_left_out: int | None = None
+    pipeline_sigmas: bool = False
+    patch: int = 2

@@ -14,7 +14,15 @@ import torch
 from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.parity.parity import ParityRow, compare_values
 from memscan.export.parity.pipeline import own_pipeline
-from memscan.export.parity.trajectory import Array, Drawing, Drawn, Reference, drawn_by_diffusers, latents_limit
+from memscan.export.parity.trajectory import (
+    Array,
+    Drawing,
+    Drawn,
+    Reference,
+    drawn_by_diffusers,
+    latents_limit,
+    size_for,
+)
 from memscan.export.passes.half_precision import Precision
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.graph_names import of_baseline
@@ -22,7 +30,7 @@ from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.model.text import PromptEncoder, Tokenizer
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.sampling.noise import initial_latents
-from memscan.scanner.sampling.samplers import sampler_steps
+from memscan.scanner.sampling.samplers import sampler_steps, starting_scale
 from memscan.scanner.settings import Execution
 
 UNGUIDED = 1.0
@@ -39,6 +47,11 @@ def draw_baseline_reference(
         precision: of the graphs that are to be compared with it.
     """
 
+    name = of_baseline(model.family.pipelines[0])
+    first, *_ = sampler_steps(model.schedule(), drawing.sampler, drawing.num_inference_steps)
+    if first.level.alpha == 0:
+        return Reference(name, drawing, None, "it begins at pure noise, where its eps tells nothing of an image")
+
     def draw() -> Drawn:
         pipeline = own_pipeline(model, parts, scheduler=baseline if baseline.has("scheduler") else model)
         latents = pipeline(
@@ -48,10 +61,11 @@ def draw_baseline_reference(
             generator=torch.Generator("cpu").manual_seed(drawing.seed),
             clip_skip=model.clip_skip or None,
             output_type="latent",
+            **size_for(model),
         ).images
         return Drawn(latents.numpy(), None)
 
-    return drawn_by_diffusers(of_baseline(model.family.pipelines[0]), drawing, precision, draw)
+    return drawn_by_diffusers(name, drawing, precision, draw)
 
 
 def compare_baseline(folder: Path, reference: Reference, precision: Precision) -> ParityRow:
@@ -70,9 +84,11 @@ def draw_baseline(folder: Path, drawing: Drawing) -> Array:
     encoded = PromptEncoder(bundle, graphs)(Tokenizer(bundle)(drawing.prompt)).baseline
     text = {name: graphs.upload(values[None]) for name, values in encoded.items()}
     tangents = graphs.upload(np.zeros((bundle.tangents_per_call, 1, *bundle.latent_shape), np.float32))
-    sample = initial_latents([drawing.seed], bundle.latent_shape)
+    steps = sampler_steps(bundle.schedule, drawing.sampler, drawing.num_inference_steps)
+    noise = initial_latents([drawing.seed], bundle.latent_shape)
+    sample = noise * np.float32(starting_scale(bundle.schedule, drawing.sampler, steps[0]))
     denoised = np.zeros_like(sample)
-    for step in sampler_steps(bundle.schedule, "ddim", drawing.num_inference_steps):
+    for step in steps:
         answer, _ = graphs.measure(
             graphs.upload(sample), step.level, text, tangents, derivative=bundle.derivatives[0], baseline=True
         )

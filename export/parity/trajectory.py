@@ -32,7 +32,7 @@ from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
 from memscan.scanner.scanning.scanner import Scanner
-from memscan.scanner.settings import Execution, Measurement, Step
+from memscan.scanner.settings import Execution, Measurement, Sampler, Step
 
 Array = NDArray[np.float32]
 
@@ -49,16 +49,17 @@ _LARGE = 10**8
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """What is drawn, and in how many steps of DDIM."""
+    """What is drawn, and in how many steps of which sampler."""
 
     prompt: str
     num_inference_steps: int
     guidance_scale: float
     seed: int = 0
+    sampler: Sampler = "ddim"
 
     def __str__(self) -> str:
         return (
-            f"{self.prompt!r}, seed {self.seed}, {self.num_inference_steps} steps of DDIM at guidance "
+            f"{self.prompt!r}, seed {self.seed}, {self.num_inference_steps} steps of {self.sampler} at guidance "
             f"{self.guidance_scale:g}"
         )
 
@@ -91,7 +92,8 @@ def steps_for(denoiser: torch.nn.Module) -> int:
 def draw_reference(
     checkpoint: Checkpoint, parts: Mapping[str, Any], drawing: Drawing, precision: Precision
 ) -> Reference:
-    """What the checkpoint's own pipeline draws, in float32 and in the size that it chooses itself.
+    """What the checkpoint's own pipeline draws, in float32, and where the checkpoint has no size, in that which it
+    chooses itself.
 
     Args:
         parts: as `own_pipeline` takes them.
@@ -101,7 +103,7 @@ def draw_reference(
         checkpoint.family.pipelines[0],
         drawing,
         precision,
-        lambda: _drawn_by(own_pipeline(checkpoint, parts), drawing, checkpoint.clip_skip),
+        lambda: _drawn_by(own_pipeline(checkpoint, parts), drawing, checkpoint.clip_skip, size_for(checkpoint)),
     )
 
 
@@ -175,10 +177,19 @@ def _measurement(bundle: Bundle, drawing: Drawing) -> Measurement:
         mask_map="ds_uncond",
         score_name="ds_uncond_mean",
         save_images=True,
+        sampler=drawing.sampler,
     )
 
 
-def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, clip_skip: int) -> Drawn:
+def size_for(checkpoint: Checkpoint) -> dict[str, int]:
+    """What a pipeline is told of the size, where it is not that which it chooses itself."""
+    if checkpoint.cells is None:
+        return {}
+    height, width = checkpoint.image_size()
+    return {"height": height, "width": width}
+
+
+def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, clip_skip: int, size: Mapping[str, int]) -> Drawn:
     ends: list[torch.Tensor] = []
 
     def keep(pipeline: Any, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -193,5 +204,6 @@ def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, clip_skip: int) -> 
         clip_skip=clip_skip or None,
         callback_on_step_end=keep,
         output_type="pt",
+        **size,
     ).images
     return Drawn(ends[0].numpy(), image.numpy())

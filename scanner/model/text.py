@@ -18,6 +18,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.bundle_parts import Tokenization
 from memscan.scanner.errors import BundleError, RowError, first_line
 from memscan.scanner.graph_names import is_uncond, uncond
+from memscan.scanner.model.words import Words, spells_by_words
 from memscan.scanner.records import parse_json
 from memscan.scanner.terminal import brief
 
@@ -59,7 +60,7 @@ class Tokenizer:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._tokenizers = [(_load(bundle.file(rule.file)), rule) for rule in bundle.text.tokenizers]
+        self._tokenizers = [(*_load(bundle.file(rule.file)), rule) for rule in bundle.text.tokenizers]
 
     def __call__(self, prompt: str) -> Tokens:
         """Tokenise, cut and pad one prompt.
@@ -91,10 +92,10 @@ class Tokenizer:
         distinct = list(dict.fromkeys(prompts))
         truncated = np.zeros(len(distinct), np.bool_)
         ids = []
-        for tokenizer, rule in self._tokenizers:
+        for tokenizer, words, rule in self._tokenizers:
             with _panics_caught():
                 written = [_written(prompt, tokenizer, rule) for prompt in distinct] if rule.concepts else distinct
-                spelled = [encoding.ids for encoding in tokenizer.encode_batch_fast(written)]
+                spelled = _spelled(written, tokenizer, words)
             ids.append(_fitted(spelled, rule))
             truncated |= [len(each) > rule.max_length for each in spelled]
         found = {
@@ -102,6 +103,13 @@ class Tokenizer:
             for prompt, is_cut, *of_prompt in zip(distinct, truncated, *ids, strict=True)
         }
         return [found[prompt] for prompt in prompts]
+
+
+def _spelled(prompts: Sequence[str], tokenizer: tokenizers.Tokenizer, words: Words | None) -> list[list[int]]:
+    by_words = [None if words is None else words.spell(prompt) for prompt in prompts]
+    rest = [prompt for prompt, ids in zip(prompts, by_words, strict=True) if ids is None]
+    whole = iter(tokenizer.encode_batch_fast(rest))
+    return [next(whole).ids if ids is None else ids for ids in by_words]
 
 
 def _written(prompt: str, tokenizer: tokenizers.Tokenizer, rule: Tokenization) -> str:
@@ -127,19 +135,20 @@ def _fitted(spelled: Sequence[list[int]], rule: Tokenization) -> NDArray[np.int6
     return ids
 
 
-def _load(file: Path) -> tokenizers.Tokenizer:
+def _load(file: Path) -> tuple[tokenizers.Tokenizer, Words | None]:
     try:
         content = file.read_bytes()
-        parse_json(content)  # bounds the nesting, which the library follows with its stack
+        record = parse_json(content)  # bounds the nesting, which the library follows with its stack
         with _panics_caught():
             tokenizer = tokenizers.Tokenizer.from_buffer(content)
             tokenizer.no_truncation()
             tokenizer.no_padding()
+            words = Words(tokenizer) if spells_by_words(record, tokenizer) else None
     except OSError:
         raise
     except Exception as error:  # the library raises no narrower class
         raise BundleError(f"{file} cannot be read ({brief(first_line(error))}): export the model again") from error
-    return tokenizer
+    return tokenizer, words
 
 
 @contextlib.contextmanager

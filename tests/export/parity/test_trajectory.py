@@ -194,7 +194,7 @@ def test_export_ends_with_the_table_of_the_trajectory(tiny_export: Exported) -> 
         name, found, error, limit, verdict = line.split()
         assert (name, found, limit, verdict) == ("StableDiffusionPipeline", output, "1e-04", "ok")
         assert 0 < float(error) < 1e-5
-    assert "4 steps of DDIM at guidance 7.5" in tiny_export.printed
+    assert "4 steps of ddim at guidance 7.5" in tiny_export.printed
 
 
 def baseline_row(bundle: Path, pipeline: Path, baseline: Path) -> ParityRow:
