@@ -9,7 +9,7 @@ steps: hence 1e-4 for the latents where the trajectory ends, and for the image, 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,10 +65,10 @@ class Drawing:
 
 
 class Drawn(NamedTuple):
-    """The latents where a trajectory ends, [1, C, h, w], and the image in [0, 1], [1, 3, H, W]."""
+    """The latents where a trajectory ends, [1, C, h, w], and the image in [0, 1], [1, 3, H, W], if it was decoded."""
 
     latents: Array
-    image: Array
+    image: Array | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +99,20 @@ def draw_reference(
         parts: as `own_pipeline` takes them.
         precision: of the graphs that are to be compared with it.
     """
-    name = checkpoint.family.pipelines[0]
+    return drawn_by_diffusers(
+        checkpoint.family.pipelines[0],
+        drawing,
+        precision,
+        lambda: _drawn_by(own_pipeline(checkpoint, parts), drawing, checkpoint.clip_skip, size_for(checkpoint)),
+    )
+
+
+def drawn_by_diffusers(name: str, drawing: Drawing, precision: Precision, draw: Callable[[], Drawn]) -> Reference:
+    """What `draw` makes by a pipeline, where there is something that can be compared with it and diffusers can."""
     if precision == "bf16":
         return Reference(name, drawing, None, NO_BFLOAT16)
     try:
-        pipeline = own_pipeline(checkpoint, parts)
-        drawn = _drawn_by(pipeline, drawing, checkpoint.clip_skip, _size(checkpoint))
+        drawn = draw()
     except Exception as error:  # whatever a pipeline makes of a checkpoint that it was not written for
         if is_out_of_memory(error):
             raise
@@ -114,10 +122,9 @@ def draw_reference(
 
 def compare_trajectory(folder: Path, reference: Reference, precision: Precision) -> list[ParityRow]:
     """What a scan of the bundle at `folder` draws, compared with the reference."""
-    half = precision != "fp32"
     limits = {
-        "latents": HALF_TRAJECTORY_LIMIT if half else TRAJECTORY_LIMIT,
-        "image": HALF_TRAJECTORY_LIMIT if half else PICTURE_LIMIT,
+        "latents": latents_limit(precision),
+        "image": PICTURE_LIMIT if precision == "fp32" else HALF_TRAJECTORY_LIMIT,
     }
     name, note, expected = reference.pipeline, reference.note, reference.drawn
     if expected is None:
@@ -127,6 +134,11 @@ def compare_trajectory(folder: Path, reference: Reference, precision: Precision)
         compare_values(name, output, getattr(found, output), getattr(expected, output), limit, note)
         for output, limit in limits.items()
     ]
+
+
+def latents_limit(precision: Precision) -> float:
+    """Of the latents where a trajectory ends, by the precision of the graphs."""
+    return TRAJECTORY_LIMIT if precision == "fp32" else HALF_TRAJECTORY_LIMIT
 
 
 def draw(folder: Path, drawing: Drawing) -> Drawn:
@@ -169,7 +181,8 @@ def _measurement(bundle: Bundle, drawing: Drawing) -> Measurement:
     )
 
 
-def _size(checkpoint: Checkpoint) -> dict[str, int]:
+def size_for(checkpoint: Checkpoint) -> dict[str, int]:
+    """What a pipeline is told of the size, where it is not that which it chooses itself."""
     if checkpoint.cells is None:
         return {}
     height, width = checkpoint.image_size()
