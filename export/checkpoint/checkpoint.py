@@ -15,7 +15,9 @@ from diffusers import UNet2DConditionModel
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTokenizer, PreTrainedTokenizerBase
 
 from memscan.export.checkpoint.adapter import Adapter, read_adapter
+from memscan.export.checkpoint.autoencoders import autoencoder, with_widths
 from memscan.export.checkpoint.checks import (
+    length_remark,
     read_index,
     read_part,
     require_belonging,
@@ -32,6 +34,7 @@ from memscan.export.checkpoint.hub import locate
 from memscan.export.checkpoint.module_names import adapter_names
 from memscan.export.checkpoint.prediction import known_prediction
 from memscan.export.checkpoint.schedule import read_schedule, read_scheduler, scheduler_file
+from memscan.export.checkpoint.shipped_configurations import MERGES, is_shipped, shipped_tokenizer
 from memscan.export.checkpoint.single_file import SingleFile, configurations
 from memscan.export.checkpoint.sizes import latent_size, require_drawable, size_remark
 from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
@@ -105,9 +108,10 @@ class Checkpoint:
         Raises:
             ExportError: the weights do not match the configuration, or cannot be read.
         """
+        additions: tuple[Adapter | Embedding, ...] = (*self.adapters, *self.embeddings)
         for name, tensor in self._stored(part):
-            for added in (*self.adapters, *self.embeddings):
-                tensor = added.added(part, name, tensor)
+            for addition in additions:
+                tensor = addition.added(part, name, tensor)
             yield name, tensor
 
     def weights(self, part: str) -> Weights:
@@ -120,7 +124,8 @@ class Checkpoint:
 
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of "unet", a text encoder or "vae"."""
-        return read_json(self.folder(part) / "config.json")
+        config = read_json(self.folder(part) / "config.json")
+        return with_widths(config) if part == "vae" else config
 
     def tokenizer(self, folder: str = "tokenizer") -> PreTrainedTokenizerBase:
         """The tokenizer in "tokenizer", or of SDXL's second text encoder in "tokenizer_2".
@@ -132,7 +137,10 @@ class Checkpoint:
         configured = (self.path / folder / "tokenizer_config.json").exists()
         cls = AutoTokenizer if configured else CLIPTokenizer
         try:
-            tokenizer = cls.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
+            if is_shipped(self.path):
+                tokenizer = shipped_tokenizer(self.path / folder)
+            else:
+                tokenizer = cls.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
         except Exception as error:  # a broken vocabulary raises whatever the tokenizers library does
             raise ExportError(f"{self.path / folder} cannot be loaded: {first_line(error)}") from error
         add_tokens(tokenizer, self.embeddings, self.text_encoders[self.family.tokenizers.index(folder)])
@@ -253,7 +261,8 @@ class Checkpoint:
 
     def _build(self, part: str) -> Any:
         """The part as its configuration says, without weights."""
-        config, cls = self.config(part), self.family.parts[part]
+        config = self.config(part)
+        cls = autoencoder(config).cls if part == "vae" else self.family.parts[part]
         try:
             with torch.device("meta"):
                 if part in self.text_encoders:
@@ -277,7 +286,8 @@ def find_checkpoint(
     Args:
         parts: the folders that must be there, by default all of the model's family; a baseline needs its "unet" only.
             Text encoders, tokenizers and scheduler are used, and so checked, wherever they are.
-        config: the diffusers folder whose configurations and tokenizers a single file has.
+        config: the diffusers folder whose configurations and tokenizers a single file has, or the name of a public
+            model.
         allow_unpinned: take a hub id by branch, tag or nothing; the commit is found, said and recorded.
         vae: the folder of a VAE that takes the place of the checkpoint's, or of a checkpoint that has one.
 
@@ -316,7 +326,10 @@ def find_checkpoint(
             file.require_prediction(found.prediction_type(), path)
     for part, encoder in zip(family.tokenizers, family.text_encoders, strict=True):
         if part in others:
-            require_tokenizer(path / part, found.tokenizer(part), configs.get(encoder))
+            tokenizer = found.tokenizer(part)
+            require_tokenizer(path / part, tokenizer, configs.get(encoder))
+            if encoder in configs:
+                remarks.append(length_remark(tokenizer, part, configs[encoder]))
     remarks.append(size_remark(unet, family))
     if file is None and (path / "unet_ema").is_dir():
         remarks.append("read from unet/, as a pipeline does, and not from unet_ema/, the average over its training")
@@ -327,6 +340,7 @@ def find_checkpoint(
         if part in whole:
             remarks += [found.weight_files(part).remark, whole[part].remark]
     files = [(part, each) for part in [*used, *others] for each in _texts(found.folder(part))]
+    files += [("tokenizer", MERGES)] if is_shipped(path) and "tokenizer" in others else []
     files += [(part, each) for part in whole for each in found.weight_files(part).files]
     digest = hashlib.sha256()
     for part, each in sorted(files, key=lambda pair: (pair[0], pair[1].name)):

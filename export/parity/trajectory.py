@@ -9,7 +9,7 @@ steps: hence 1e-4 for the latents where the trajectory ends, and for the image, 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,10 +66,10 @@ class Drawing:
 
 
 class Drawn(NamedTuple):
-    """The latents where a trajectory ends, [1, C, h, w], and the image in [0, 1], [1, 3, H, W]."""
+    """The latents where a trajectory ends, [1, C, h, w], and the image in [0, 1], [1, 3, H, W], if it was decoded."""
 
     latents: Array
-    image: Array
+    image: Array | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,13 +100,20 @@ def draw_reference(
         parts: as `own_pipeline` takes them.
         precision: of the graphs that are to be compared with it.
     """
-    name = checkpoint.family.pipelines[0]
+
+    def draw() -> Drawn:
+        pipeline = own_pipeline(checkpoint, parts)
+        return _drawn_by(pipeline, drawing, ask(pipeline, checkpoint, parts, drawing.seed))
+
+    return drawn_by_diffusers(checkpoint.family.pipelines[0], drawing, precision, draw)
+
+
+def drawn_by_diffusers(name: str, drawing: Drawing, precision: Precision, draw: Callable[[], Drawn]) -> Reference:
+    """What `draw` makes by a pipeline, where there is something that can be compared with it and diffusers can."""
     if precision == "bf16":
         return Reference(name, drawing, None, NO_BFLOAT16)
     try:
-        pipeline = own_pipeline(checkpoint, parts)
-        generator = torch.Generator("cpu").manual_seed(drawing.seed)
-        drawn = _drawn_by(pipeline, drawing, ask(pipeline, checkpoint, parts, generator))
+        drawn = draw()
     except Exception as error:  # whatever a pipeline makes of a checkpoint that it was not written for
         if is_out_of_memory(error):
             raise
@@ -116,10 +123,9 @@ def draw_reference(
 
 def compare_trajectory(folder: Path, reference: Reference, precision: Precision) -> list[ParityRow]:
     """What a scan of the bundle at `folder` draws, compared with the reference."""
-    half = precision != "fp32"
     limits = {
-        "latents": HALF_TRAJECTORY_LIMIT if half else TRAJECTORY_LIMIT,
-        "image": HALF_TRAJECTORY_LIMIT if half else PICTURE_LIMIT,
+        "latents": latents_limit(precision),
+        "image": PICTURE_LIMIT if precision == "fp32" else HALF_TRAJECTORY_LIMIT,
     }
     name, note, expected = reference.pipeline, reference.note, reference.drawn
     if expected is None:
@@ -131,18 +137,28 @@ def compare_trajectory(folder: Path, reference: Reference, precision: Precision)
     ]
 
 
+def latents_limit(precision: Precision) -> float:
+    """Of the latents where a trajectory ends, by the precision of the graphs."""
+    return TRAJECTORY_LIMIT if precision == "fp32" else HALF_TRAJECTORY_LIMIT
+
+
 def draw(folder: Path, drawing: Drawing) -> Drawn:
     """What a scan of the bundle at `folder` draws, on the CPU."""
     bundle = open_bundle(folder, verify=False)
     graphs = _Keeping(bundle, OnnxRuntime(bundle, Execution(provider="cpu")))
     scanner = Scanner(bundle, graphs, _measurement(bundle, drawing), BatchCeiling(1, lambda line: None))
-    channels = bundle.takes.channels
-    pictures = {} if channels is None else encoded(example_pictures(channels.kind, bundle.image_size))
-    (prepared,) = scanner.prepare([Sample(0, drawing.seed, drawing.prompt, **pictures)])
+    (prepared,) = scanner.prepare([example_sample(bundle, drawing)])
     assert not isinstance(prepared, Rejected), prepared.error
     list(scanner.scan([prepared]))
     (drawn,) = graphs.drawn
     return drawn
+
+
+def example_sample(bundle: Bundle, drawing: Drawing) -> Sample:
+    """What is drawn, with the pictures that the bundle's denoiser is shown."""
+    channels = bundle.takes.channels
+    pictures = {} if channels is None else encoded(example_pictures(channels.kind, bundle.image_size))
+    return Sample(0, drawing.seed, drawing.prompt, **pictures)
 
 
 class _Keeping(Graphs):
