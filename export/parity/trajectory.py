@@ -25,6 +25,7 @@ from memscan.export.parity.pipeline import own_pipeline
 from memscan.export.passes.half_precision import Precision
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.errors import first_line
+from memscan.scanner.input.rows import CONDITIONS
 from memscan.scanner.metrics.probes import default_probes
 from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.runtimes.failures import is_out_of_memory
@@ -158,7 +159,8 @@ def example_sample(bundle: Bundle, drawing: Drawing) -> Sample:
     """What is drawn, with the pictures that the bundle's denoiser is shown."""
     channels = bundle.takes.channels
     pictures = {} if channels is None else encoded(example_pictures(channels.kind, bundle.image_size))
-    return Sample(0, drawing.seed, drawing.prompt, **pictures)
+    image, mask = (pictures.get(role) for role in CONDITIONS)
+    return Sample(0, drawing.seed, drawing.prompt, condition_image=image, condition_mask=mask)
 
 
 class _Keeping(Graphs):

@@ -124,7 +124,10 @@ def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
         prompt = raw.prompt if isinstance(raw.prompt, str) and _flaw(raw.prompt) is None else None
         given = image_given or (None if raw.problem else False)
         return Row(tuple([Rejected(index, seed, prompt, error, identity, raw.carried, given) for seed in seeds]), said)
-    samples = [Sample(index, seed, raw.prompt, identity, image, raw.carried, image_given, **shown) for seed in seeds]
+    conditions = [shown.get(role) for role in CONDITIONS]
+    samples = [
+        Sample(index, seed, raw.prompt, identity, image, raw.carried, image_given, None, *conditions) for seed in seeds
+    ]
     return Row(tuple(samples), said, None if image is None and not shown else _of_pictures({"image": image, **shown}))
 
 
