@@ -1,16 +1,14 @@
-"""What a bundle says of its model, part by part: noise schedule, text, number formats, and how well cheaper derivatives
-agree with the exact one; each within its ranges."""
+"""What a bundle says of its model, part by part: text, number formats, and how well cheaper derivatives agree with the
+exact one; each within its ranges. Noise schedules have `schedules.py`."""
 
 import dataclasses
-import itertools
 import re
 from typing import Literal
 
 from memscan.scanner.records import check_range, shown
+from memscan.scanner.schedules import MOST_TIMESTEPS
 from memscan.scanner.settings import Derivative
 
-MOST_TIMESTEPS = 100_000
-_SPACINGS = ("leading", "linspace", "trailing")
 MAPS = (
     "dh_uncond",
     "dh_base",
@@ -27,35 +25,23 @@ MAPS = (
 _DIGEST = re.compile("[0-9a-f]{64}")
 _MOST_PROMPTS = 2**53
 _LONGEST_TEXT, _LARGEST_TOKEN = 1 << 16, 2**31 - 1
+_MOST_LAYERS = 1 << 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule:
-    """The noise schedule and how sampling steps are spaced, with diffusers' names.
+class Concept:
+    """A token of a textual inversion that has several vectors: a prompt's `token` is `token token_1 token_2 ...`."""
 
-    `alphas_cumprod` has one value for each of the `num_train_timesteps` training timesteps.
-    """
-
-    num_train_timesteps: int
-    alphas_cumprod: tuple[float, ...]
-    steps_offset: int
-    set_alpha_to_one: bool
-    timestep_spacing: str
+    token: str
+    vectors: int
 
     def __post_init__(self) -> None:
-        count = self.num_train_timesteps
-        check_range("num_train_timesteps", count, 1, MOST_TIMESTEPS)
-        check_range("steps_offset", self.steps_offset, 0, count - 1)
-        if self.timestep_spacing not in _SPACINGS:
-            raise ValueError(f"timestep_spacing is {shown(self.timestep_spacing)}, not one of {', '.join(_SPACINGS)}")
-        if len(self.alphas_cumprod) != count:
-            raise ValueError(f"alphas_cumprod has {len(self.alphas_cumprod)} values for {count} training timesteps")
-        for index, alpha in enumerate(self.alphas_cumprod):
-            if not (0 < alpha < 1 or (alpha == 0 and index == count - 1)):  # zero terminal SNR: samplers say so
-                raise ValueError(f"alphas_cumprod[{index}] is {alpha}, not between 0 and 1")
-        for index, (before, after) in enumerate(itertools.pairwise(self.alphas_cumprod)):
-            if after > before:
-                raise ValueError(f"alphas_cumprod[{index + 1}] is {after}, more than {before} before it")
+        check_range("vectors", self.vectors, 2, _LONGEST_TEXT)
+
+    @property
+    def written(self) -> str:
+        """What stands in its place, as diffusers writes it."""
+        return " ".join([self.token, *(f"{self.token}_{index}" for index in range(1, self.vectors))])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +49,7 @@ class Tokenization:
     """The tokenizer in `file`, whose ids are brought to `max_length`.
 
     Too many are cut so that `eos_token_id` ends them, too few are padded on the right with `pad_token_id`;
-    `bos_token_id` is None where texts have no start token.
+    `bos_token_id` is None where texts have no start token. `concepts` are written out in a prompt before it is spelled.
     """
 
     file: str
@@ -71,6 +57,7 @@ class Tokenization:
     pad_token_id: int
     eos_token_id: int
     bos_token_id: int | None = None
+    concepts: tuple[Concept, ...] = ()
 
     def __post_init__(self) -> None:
         check_range("max_length", self.max_length, 1, _LONGEST_TEXT)
@@ -82,14 +69,17 @@ class Tokenization:
 class Text:
     """How prompts are encoded: by one text encoder for each of `tokenizers`, in this order.
 
-    `zero_uncond` says that the unconditional prompt is encoded as zeros.
+    `zero_uncond` says that the unconditional prompt is encoded as zeros. `clip_skip` is how many of the encoders' last
+    layers prompts leave out beyond the model's own habit, as diffusers counts; the unconditional prompt has them all.
     """
 
     tokenizers: tuple[Tokenization, ...]
     uncond_prompt: str = ""
     zero_uncond: bool = False
+    clip_skip: int = 0
 
     def __post_init__(self) -> None:
+        check_range("clip_skip", self.clip_skip, 0, _MOST_LAYERS)
         if not self.tokenizers:
             raise ValueError("the list of tokenizers is empty")
 
@@ -163,6 +153,18 @@ def check_digest(name: str, value: str) -> None:
     """Raises ValueError, which names it, if a value is no SHA-256 in hex."""
     if not _DIGEST.fullmatch(value):
         raise ValueError(f"{name} is {shown(value)}, not a SHA-256")
+
+
+@dataclasses.dataclass(frozen=True)
+class AddedEmbedding:
+    """A textual inversion that the text encoders hold: the name of its file, its SHA-256, and its token in prompts."""
+
+    file: str
+    digest: str
+    token: str
+
+    def __post_init__(self) -> None:
+        check_digest("digest", self.digest)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,11 @@ from memscan.export.checkpoint.configuration.keys import Keys, differences
 from memscan.export.checkpoint.configuration.text_encoder import TEXT_ENCODER
 from memscan.export.checkpoint.configuration.unet import UNET
 from memscan.export.checkpoint.configuration.vae import VAE
+from memscan.export.checkpoint.files import read_json
 from memscan.export.checkpoint.sizes import latent_size
 from memscan.export.checkpoint.tokenization import check_same_tokenizers
 from memscan.scanner.errors import ExportError
+from memscan.scanner.schedules import DdpmSchedule, Schedule
 
 _LOOSE = ("bos_token_id", "eos_token_id", "projection_dim")
 """Old configurations have placeholders here; the tokenizers and the denoiser's inputs are compared instead."""
@@ -41,12 +43,12 @@ def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
             f" {model.family.title}: not the same model"
         )
     for part, keys in (("unet", UNET), *((part, TEXT_ENCODER) for part in model.text_encoders), ("vae", VAE)):
-        if baseline.has(part):
+        if baseline.has(part) and not (part == "vae" and _other_class(model, baseline)):
             _require_same_config(model, baseline, part, keys)
     check_same_tokenizers(model, baseline)
     remarks = []
     if baseline.has("scheduler"):
-        if baseline.schedule().alphas_cumprod != model.schedule().alphas_cumprod:
+        if not _same_noise(baseline.schedule(), model.schedule()):
             raise ExportError(
                 f"{baseline.path / 'scheduler'} has other noise than {model.path / 'scheduler'} (num_train_timesteps or"
                 " betas): not the same model"
@@ -84,6 +86,13 @@ def same_weights(one: Checkpoint, other: Checkpoint, part: str) -> bool:
     return True
 
 
+def _same_noise(one: Schedule, other: Schedule) -> bool:
+    """Whether a timestep means the same noise; how sampling spaces its steps is the model's alone to say."""
+    if isinstance(one, DdpmSchedule) and isinstance(other, DdpmSchedule):
+        return one.alphas_cumprod == other.alphas_cumprod
+    return type(one) is type(other)
+
+
 def _require_same_config(model: Checkpoint, baseline: Checkpoint, part: str, keys: Keys) -> None:
     one, other = (_comparable(checkpoint, part) for checkpoint in (baseline, model))
     found = differences(keys, one, other)
@@ -97,9 +106,15 @@ def _comparable(checkpoint: Checkpoint, part: str) -> dict[str, Any]:
     """A part's configuration with one spelling for one meaning, and without what means nothing."""
     config = read_part(checkpoint.folder(part), part, checkpoint.family.parts[part])
     if part == "unet":
-        size = latent_size(config, checkpoint.family)
+        size = checkpoint.cells or latent_size(config, checkpoint.family)
         return {**config, "sample_size": size, "cross_attention_dim": text_width(checkpoint.path, config)}
     return {key: value for key, value in config.items() if key not in _LOOSE}
+
+
+def _other_class(model: Checkpoint, baseline: Checkpoint) -> bool:
+    """Whether the VAEs are of two classes, whose configurations cannot be compared; a baseline's is never used."""
+    one, other = (read_json(each.folder("vae") / "config.json").get("_class_name") for each in (model, baseline))
+    return one != other
 
 
 def _same_vae(model: Checkpoint, baseline: Checkpoint) -> bool:

@@ -15,7 +15,9 @@ from diffusers import UNet2DConditionModel
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTokenizer, PreTrainedTokenizerBase
 
 from memscan.export.checkpoint.adapter import Adapter, read_adapter
+from memscan.export.checkpoint.autoencoders import autoencoder, with_widths
 from memscan.export.checkpoint.checks import (
+    length_remark,
     read_index,
     read_part,
     require_belonging,
@@ -23,18 +25,23 @@ from memscan.export.checkpoint.checks import (
     require_tokenizer,
     text_width,
 )
+from memscan.export.checkpoint.embedding import ROWS, Embedding, add_tokens
 from memscan.export.checkpoint.families import family_of
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.files import read_json, require_whole
+from memscan.export.checkpoint.flow_schedule import read_flow_schedule
 from memscan.export.checkpoint.hub import locate
 from memscan.export.checkpoint.module_names import adapter_names
+from memscan.export.checkpoint.prediction import known_prediction
 from memscan.export.checkpoint.schedule import read_schedule, read_scheduler, scheduler_file
+from memscan.export.checkpoint.shipped_configurations import MERGES, is_shipped, shipped_tokenizer
 from memscan.export.checkpoint.single_file import SingleFile, configurations
-from memscan.export.checkpoint.sizes import latent_size, size_remark
+from memscan.export.checkpoint.sizes import latent_size, require_drawable, size_remark
 from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
 from memscan.export.checkpoint.weights import Weights, match_weights, read_tensors, require_finite
-from memscan.scanner.bundle import Schedule, file_digest
+from memscan.scanner.bundle import Prediction, file_digest
 from memscan.scanner.errors import ExportError, first_line
+from memscan.scanner.schedules import Schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +52,9 @@ class Checkpoint:
     the chosen files of weights. `adapters` are added to the weights, in their order, and are in `id` and `digest`.
     `remarks` are lines that a user should see: what was chosen, assumed or mended. If `file` holds the weights,
     `path` has configurations and tokenizers alone. `vae` is the folder of another VAE than the checkpoint's.
+    `clip_skip` is how many of the text encoders' last layers prompts leave out, beyond those that its pipeline always
+    does. `embeddings` are textual inversions, in the order of their tokens. `cells` is (h, w) of the latents where they
+    are not as many as the configuration says.
     """
 
     id: str
@@ -56,6 +66,9 @@ class Checkpoint:
     adapters: tuple[Adapter, ...] = ()
     file: SingleFile | None = None
     vae: Path | None = None
+    clip_skip: int = 0
+    embeddings: tuple[Embedding, ...] = ()
+    cells: tuple[int, int] | None = None
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
@@ -81,6 +94,8 @@ class Checkpoint:
         module = self._build(part)
         state = dict(self.tensors(part))
         if part in self.text_encoders:
+            if any(part in embedding.vectors for embedding in self.embeddings):
+                module.config.vocab_size = next(len(rows) for name, rows in state.items() if name.endswith(ROWS))
             # Only transformers itself makes the buffers that it does not store.
             module = type(module).from_pretrained(None, config=module.config, state_dict=state, dtype=torch.float32)
         else:
@@ -88,14 +103,15 @@ class Checkpoint:
         return module.eval().requires_grad_(False)
 
     def tensors(self, part: str) -> Iterator[tuple[str, torch.Tensor]]:
-        """The weights of a part in float32, adapters added, one after the other by name.
+        """The weights of a part in float32, adapters and embeddings added, one after the other by name.
 
         Raises:
             ExportError: the weights do not match the configuration, or cannot be read.
         """
+        additions: tuple[Adapter | Embedding, ...] = (*self.adapters, *self.embeddings)
         for name, tensor in self._stored(part):
-            for adapter in self.adapters:
-                tensor = adapter.added(part, name, tensor)
+            for addition in additions:
+                tensor = addition.added(part, name, tensor)
             yield name, tensor
 
     def weights(self, part: str) -> Weights:
@@ -104,11 +120,12 @@ class Checkpoint:
         Raises:
             ExportError: they do not match.
         """
-        return match_weights(str(self.folder(part)), self.weight_files(part), self._build(part).state_dict())
+        return match_weights(self.folder(part), self.weight_files(part), self._build(part).state_dict())
 
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of "unet", a text encoder or "vae"."""
-        return read_json(self.folder(part) / "config.json")
+        config = read_json(self.folder(part) / "config.json")
+        return with_widths(config) if part == "vae" else config
 
     def tokenizer(self, folder: str = "tokenizer") -> PreTrainedTokenizerBase:
         """The tokenizer in "tokenizer", or of SDXL's second text encoder in "tokenizer_2".
@@ -120,13 +137,19 @@ class Checkpoint:
         configured = (self.path / folder / "tokenizer_config.json").exists()
         cls = AutoTokenizer if configured else CLIPTokenizer
         try:
-            return cls.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
+            if is_shipped(self.path):
+                tokenizer = shipped_tokenizer(self.path / folder)
+            else:
+                tokenizer = cls.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
         except Exception as error:  # a broken vocabulary raises whatever the tokenizers library does
             raise ExportError(f"{self.path / folder} cannot be loaded: {first_line(error)}") from error
+        add_tokens(tokenizer, self.embeddings, self.text_encoders[self.family.tokenizers.index(folder)])
+        return tokenizer
 
     def latent_shape(self) -> tuple[int, int, int]:
-        """(C, h, w) of the latents, as a pipeline draws them where it is given no size."""
-        return int(self.config("unet").get("in_channels", 4)), *latent_size(self.config("unet"), self.family)
+        """(C, h, w) of the latents, `cells` or as many as a pipeline draws where it is given no size."""
+        unet = self.config("unet")
+        return int(unet.get("out_channels", 4)), *(self.cells or latent_size(unet, self.family))
 
     def text_width(self) -> int:
         """The width of the text states that the denoiser attends to."""
@@ -134,34 +157,54 @@ class Checkpoint:
 
     def image_size(self) -> tuple[int, int]:
         """(H, W) of the images, in pixels."""
-        pixels = 2 ** (len(self.config("vae").get("block_out_channels", (64,))) - 1)
+        pixels = self._pixels()
         _, height, width = self.latent_shape()
         return height * pixels, width * pixels
+
+    def at_size(self, height: int | None, width: int | None) -> "Checkpoint":
+        """This checkpoint for images of another size, in pixels; a side that is None is as it was.
+
+        Raises:
+            ExportError: its denoiser or its VAE cannot make such.
+        """
+        trained = self.image_size()
+        size = height or trained[0], width or trained[1]
+        if size == trained:
+            return self
+        require_drawable(size, self._pixels(), self.config("unet"))
+        remark = f"{self.id}: images of {size[0]} x {size[1]} pixels, of a model made for {trained[0]} x {trained[1]}"
+        cells = size[0] // self._pixels(), size[1] // self._pixels()
+        return dataclasses.replace(self, cells=cells, remarks=(*self.remarks, remark))
 
     def zero_uncond(self) -> bool:
         """Whether the pipeline takes zeros for the encoding of no prompt: SDXL does unless it says otherwise."""
         return self.family.zero_uncond and bool(read_index(self.path).get("force_zeros_for_empty_prompt", True))
 
-    def prediction_type(self) -> str:
-        """What the denoiser predicts: "epsilon" or "v_prediction".
+    def prediction_type(self) -> Prediction:
+        """What the denoiser predicts: "epsilon", "v_prediction" or "flow_prediction".
 
         Raises:
             ExportError: it predicts something else.
         """
-        return str(read_scheduler(self.path, read_index(self.path))["prediction_type"])
+        return known_prediction(str(read_scheduler(self.path, read_index(self.path))["prediction_type"]))
 
     def schedule(self) -> Schedule:
-        """The noise schedule of the checkpoint's scheduler configuration, as a pipeline's DDIM scheduler has it.
+        """The noise schedule of the checkpoint's scheduler configuration, as a pipeline's scheduler has it.
 
         A Stable Diffusion 1.x or 2.x pipeline overrides a `steps_offset` other than 1; so does memscan. Like a
-        pipeline's, its samples are never clipped.
+        pipeline's, its samples are never clipped. Shifts that depend on the size of the image are those of
+        `latent_shape`.
 
         Raises:
-            ExportError: the schedule ends at zero signal, where eps says nothing about the image.
+            ExportError: there is none that can be exported.
         """
-        return read_schedule(
-            scheduler_file(self.path), read_scheduler(self.path, read_index(self.path)), self.family.steps_offset
-        )
+        file, config = scheduler_file(self.path), read_scheduler(self.path, read_index(self.path))
+        if config["prediction_type"] != "flow_prediction":
+            return read_schedule(file, config, self.family.steps_offset)
+        _, height, width = self.latent_shape()
+        patch = self.family.patch
+        tokens = (height // patch) * (width // patch)
+        return read_flow_schedule(file, config, tokens=tokens, pipeline_sigmas=self.family.pipeline_sigmas)
 
     def weight_files(self, part: str) -> WeightFiles:
         """The files that hold the weights of a part.
@@ -206,6 +249,10 @@ class Checkpoint:
         """The single file, if it holds this part."""
         return None if part == "vae" and self.vae is not None else self.file
 
+    def _pixels(self) -> int:
+        """The side of the square of pixels that a cell of latents stands for."""
+        return int(2 ** (len(self.config("vae").get("block_out_channels", (64,))) - 1))
+
     def _stored(self, part: str) -> Iterable[tuple[str, torch.Tensor]]:
         file = self.in_file(part)
         if file is None:
@@ -214,7 +261,8 @@ class Checkpoint:
 
     def _build(self, part: str) -> Any:
         """The part as its configuration says, without weights."""
-        config, cls = self.config(part), self.family.parts[part]
+        config = self.config(part)
+        cls = autoencoder(config).cls if part == "vae" else self.family.parts[part]
         try:
             with torch.device("meta"):
                 if part in self.text_encoders:
@@ -238,7 +286,8 @@ def find_checkpoint(
     Args:
         parts: the folders that must be there, by default all of the model's family; a baseline needs its "unet" only.
             Text encoders, tokenizers and scheduler are used, and so checked, wherever they are.
-        config: the diffusers folder whose configurations and tokenizers a single file has.
+        config: the diffusers folder whose configurations and tokenizers a single file has, or the name of a public
+            model.
         allow_unpinned: take a hub id by branch, tag or nothing; the commit is found, said and recorded.
         vae: the folder of a VAE that takes the place of the checkpoint's, or of a checkpoint that has one.
 
@@ -277,7 +326,10 @@ def find_checkpoint(
             file.require_prediction(found.prediction_type(), path)
     for part, encoder in zip(family.tokenizers, family.text_encoders, strict=True):
         if part in others:
-            require_tokenizer(path / part, found.tokenizer(part), configs.get(encoder))
+            tokenizer = found.tokenizer(part)
+            require_tokenizer(path / part, tokenizer, configs.get(encoder))
+            if encoder in configs:
+                remarks.append(length_remark(tokenizer, part, configs[encoder]))
     remarks.append(size_remark(unet, family))
     if file is None and (path / "unet_ema").is_dir():
         remarks.append("read from unet/, as a pipeline does, and not from unet_ema/, the average over its training")
@@ -288,6 +340,7 @@ def find_checkpoint(
         if part in whole:
             remarks += [found.weight_files(part).remark, whole[part].remark]
     files = [(part, each) for part in [*used, *others] for each in _texts(found.folder(part))]
+    files += [("tokenizer", MERGES)] if is_shipped(path) and "tokenizer" in others else []
     files += [(part, each) for part in whole for each in found.weight_files(part).files]
     digest = hashlib.sha256()
     for part, each in sorted(files, key=lambda pair: (pair[0], pair[1].name)):
@@ -305,7 +358,8 @@ def find_baseline(baseline: str, model: Checkpoint, *, allow_unpinned: bool = Fa
     """
     one_file = Path(baseline).is_file() and Path(baseline).name != "model_index.json"
     config = model.path if one_file else None
-    return find_checkpoint(baseline, parts=("unet",), config=config, allow_unpinned=allow_unpinned)
+    found = find_checkpoint(baseline, parts=("unet",), config=config, allow_unpinned=allow_unpinned)
+    return dataclasses.replace(found, cells=model.cells)
 
 
 def _texts(folder: Path) -> list[Path]:

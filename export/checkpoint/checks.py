@@ -7,20 +7,21 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from memscan.export.checkpoint.autoencoders import AUTOENCODERS, require_one_scale
 from memscan.export.checkpoint.configuration.keys import check_keys
 from memscan.export.checkpoint.configuration.pipeline import PIPELINE
 from memscan.export.checkpoint.configuration.text_encoder import TEXT_ENCODER
 from memscan.export.checkpoint.configuration.tokenizer import CLASSES, TOKENIZER
 from memscan.export.checkpoint.configuration.unet import UNET
-from memscan.export.checkpoint.configuration.vae import VAE
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.files import read_json
 from memscan.scanner.errors import ExportError
 
-_KEYS = {"unet": UNET, "vae": VAE}
-
 _COUNTS = ("hidden_size", "vocab_size", "max_position_embeddings", "in_channels", "latent_channels")
 """Keys that are reckoned with before a class checks them."""
+
+_UNSAID = 10**9
+"""The length of a tokenizer whose configuration gives none is larger than this."""
 
 Config = Mapping[str, Any]
 
@@ -43,7 +44,8 @@ def read_part(folder: Path, part: str, cls: type) -> dict[str, Any]:
     """The checked configuration in `folder` of a part that has weights.
 
     Raises:
-        ExportError: the part is missing, is of another class than `cls`, or has a key that memscan cannot export.
+        ExportError: the part is missing, is of another class than `cls` (a VAE: than those of `autoencoders`), or has a
+            key that memscan cannot export.
     """
     if not folder.is_dir():
         raise ExportError(f"{folder.parent} is not a Stable Diffusion checkpoint: it has no folder {part}/")
@@ -51,12 +53,18 @@ def read_part(folder: Path, part: str, cls: type) -> dict[str, Any]:
     architectures = config.get("architectures")
     first = architectures[0] if isinstance(architectures, list) and architectures else "nothing"
     found = config.get("_class_name") or first
-    if found != cls.__name__:
-        raise ExportError(f"{folder} holds a {found}; memscan exports checkpoints whose {part} is a {cls.__name__}")
-    check_keys(folder / "config.json", config, _KEYS.get(part, TEXT_ENCODER))
+    known = list(AUTOENCODERS) if part == "vae" else [cls.__name__]
+    if found not in known:
+        raise ExportError(
+            f"{folder} holds a {found}; memscan exports checkpoints whose {part} is a {' or '.join(known)}"
+        )
+    keys = AUTOENCODERS[found].keys if part == "vae" else UNET if part == "unet" else TEXT_ENCODER
+    check_keys(folder / "config.json", config, keys)
     for key in _COUNTS:
         if key in config and (type(config[key]) is not int or config[key] < 1):
             raise ExportError(f"{folder / 'config.json'} has {key} {config[key]!r}: it must be a positive integer")
+    if part == "vae":
+        require_one_scale(folder, config)
     return config
 
 
@@ -122,7 +130,8 @@ def require_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, encoder:
     """Check that a tokenizer is CLIP's, and that its text encoder knows each of its tokens.
 
     Raises:
-        ExportError: it is another's, has a token too many, lacks a special one, or has a concept of several vectors.
+        ExportError: it is another's, has a token too many, lacks a special one, or is longer than its
+            text encoder.
     """
     file = folder / "tokenizer_config.json"
     bare = not file.exists() and not file.is_symlink() and (folder / "vocab.json").is_file()
@@ -135,16 +144,28 @@ def require_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, encoder:
             raise ExportError(
                 f"{folder} has no {name.removesuffix('_id')}, with which prompts begin, end or are padded"
             )
-    added = tokenizer.added_tokens_encoder
-    for token in added:
-        if f"{token}_1" in added:
-            raise ExportError(
-                f"{folder} has the concept {token} of several vectors ({token}_1, ...), for which diffusers rewrites"
-                " prompts, which memscan does not; export the checkpoint without it"
-            )
     largest = max(tokenizer.get_vocab().values())
     if encoder is not None and largest >= encoder.get("vocab_size", 49408):
         raise ExportError(
             f"{folder} has tokens up to {largest}, but its text encoder knows {encoder.get('vocab_size', 49408)}: these"
             " parts do not belong together"
         )
+    if encoder is not None and _positions(encoder) < tokenizer.model_max_length < _UNSAID:
+        raise ExportError(
+            f"{folder} brings prompts to {tokenizer.model_max_length} tokens, but its text encoder has"
+            f" {_positions(encoder)} positions: set model_max_length in tokenizer_config.json to {_positions(encoder)}"
+        )
+
+
+def length_remark(tokenizer: PreTrainedTokenizerBase, part: str, encoder: Config) -> str:
+    """What is to be said where a tokenizer does not use all positions of its text encoder, or ""."""
+    if tokenizer.model_max_length >= _positions(encoder):
+        return ""
+    return (
+        f"{part}: prompts are cut at {tokenizer.model_max_length} tokens, as a pipeline does, though the text encoder"
+        f" has {_positions(encoder)} positions"
+    )
+
+
+def _positions(encoder: Config) -> int:
+    return int(encoder.get("max_position_embeddings", 77))

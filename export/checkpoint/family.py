@@ -25,6 +25,10 @@ class Family:
         steps_offset: what its pipeline takes whatever a scheduler's configuration says.
         zero_uncond: whether no prompt is encoded as zeros, where `model_index.json` does not say.
         told_size: whether its denoiser is told the size of the image.
+        layers_left_out: how many of a text encoder's last layers its pipeline never uses; None if memscan knows no clip
+            skip of it.
+        pipeline_sigmas: whether its pipeline itself spaces the steps of flow matching; see `read_flow_schedule`.
+        patch: side of an image token in latent cells, where noise levels depend on the number of tokens.
     """
 
     name: str
@@ -40,3 +44,6 @@ class Family:
     steps_offset: int | None
     zero_uncond: bool
     told_size: bool
+    layers_left_out: int | None = None
+    pipeline_sigmas: bool = False
+    patch: int = 2

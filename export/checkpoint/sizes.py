@@ -1,4 +1,4 @@
-"""The size of latents that a pipeline draws where it is given none: its denoiser's `sample_size`."""
+"""The size of latents: its denoiser's `sample_size`, as a pipeline draws them where it is given none, or another."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +27,26 @@ def latent_size(unet: Mapping[str, Any], family: Family) -> tuple[int, int]:
     if len(sizes) != 2 or not all(type(side) is int and side > 0 for side in sizes):
         raise ExportError(f"unet/config.json has sample_size {size!r}: give the rows and columns of latents")
     return sizes[0], sizes[1]
+
+
+def require_drawable(size: tuple[int, int], pixels: int, unet: Mapping[str, Any]) -> None:
+    """Check that images of a size can be encoded and denoised.
+
+    Args:
+        size: (H, W), in pixels.
+        pixels: side of the square of pixels that a cell of latents stands for.
+        unet: the configuration of the denoiser, each of whose levels but the last halves the latents.
+
+    Raises:
+        ExportError: a side is no multiple of the least size.
+    """
+    halvings = len(unet.get("down_block_types", (None,) * 4)) - 1
+    for option, side in zip(("--height", "--width"), size, strict=True):
+        if side < 1 or side % (pixels << halvings):
+            raise ExportError(
+                f"{option} {side}: it must be a multiple of {pixels << halvings}, {pixels} pixels to a cell of latents"
+                f" times {1 << halvings}, by which the unet makes them smaller"
+            )
 
 
 def size_remark(unet: Mapping[str, Any], family: Family) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
+from memscan.export.checkpoint.embedding import concepts
 from memscan.scanner import graph_names
 from memscan.scanner.bundle_parts import Text, Tokenization
 from memscan.scanner.errors import ExportError
@@ -33,12 +34,13 @@ def write_tokenizers(checkpoint: Checkpoint, folder: Path) -> Text:
                 pad_token_id=int(tokenizer.pad_token_id),
                 eos_token_id=int(tokenizer.eos_token_id),
                 bos_token_id=int(tokenizer.bos_token_id),
+                concepts=concepts(tokenizer),
             )
         )
     lengths = [rule.max_length for rule in rules]
     if len(set(lengths)) > 1:
         raise ExportError(f"{checkpoint.path}: its tokenizers differ in length: {', '.join(map(str, lengths))}")
-    return Text(tuple(rules), zero_uncond=checkpoint.zero_uncond())
+    return Text(tuple(rules), zero_uncond=checkpoint.zero_uncond(), clip_skip=checkpoint.clip_skip)
 
 
 def check_same_tokenizers(model: Checkpoint, baseline: Checkpoint) -> None:

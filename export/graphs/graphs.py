@@ -58,11 +58,12 @@ def denoiser_graphs(
     if precision in HALF_TYPES:
         denoiser = traced.clone()
         HalfPrecision(HALF_TYPES[precision])(denoiser)
+    predictor = _eps_alone(denoiser)
     whole: dict[str, ir.Model | None] = {
-        measure(derivative): measure_graph(denoiser, tangents, cut) for derivative, cut in CUTS.items()
+        measure(derivative): measure_graph(predictor, tangents, cut) for derivative, cut in CUTS.items()
     }
     if guided:
-        whole |= {OBSERVE: observe_graph(denoiser), CONDITION: condition_graph(denoiser)}
+        whole |= {OBSERVE: observe_graph(predictor), CONDITION: condition_graph(predictor)}
     graphs: dict[str, ir.Model] = {}
     for name, model in whole.items():
         if model is None:
@@ -81,3 +82,12 @@ def denoiser_graphs(
         if SliceAttention()(variant).modified:
             graphs[sliced(STEP)] = guided_step(variant)
     return graphs
+
+
+def _eps_alone(denoiser: ir.Model) -> ir.Model:
+    """The denoiser without what eps was made of, which a guided step alone wants."""
+    if len(denoiser.graph.outputs) == 1:
+        return denoiser
+    alone = denoiser.clone()
+    del alone.graph.outputs[1:]
+    return alone

@@ -1,4 +1,5 @@
-"""A checkpoint's own pipeline in diffusers, made of parts that are loaded already, with DDIM in place of its scheduler.
+"""A checkpoint's own pipeline in diffusers, made of parts that are loaded already, with DDIM in place of its scheduler,
+unless that is flow matching's.
 
 What memscan made of the configurations does not go into it: tokenizing, guidance, sizes, noise levels and the scaling
 of latents are what the pipeline itself reads there.
@@ -9,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import diffusers
-from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers import DDIMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.checks import read_index
-from memscan.export.checkpoint.configuration.scheduler import TRAINING
+from memscan.export.checkpoint.configuration.scheduler import FLOW_CLASS, TRAINING
 from memscan.export.checkpoint.files import read_json
 from memscan.export.checkpoint.schedule import read_scheduler, scheduler_file
 
@@ -21,11 +22,14 @@ _OPTIONS = {"requires_safety_checker": False, "add_watermarker": False}
 """What changes a picture after it was made is left out."""
 
 
-def own_pipeline(checkpoint: Checkpoint, parts: Mapping[str, Any]) -> DiffusionPipeline:
+def own_pipeline(
+    checkpoint: Checkpoint, parts: Mapping[str, Any], *, scheduler: Checkpoint | None = None
+) -> DiffusionPipeline:
     """The plain pipeline of the checkpoint's family.
 
     Args:
         parts: the denoiser, text encoders and VAE by the names of their folders, as `Checkpoint.load` gives them.
+        scheduler: the checkpoint whose scheduler it has, if not its own.
     """
     pipeline_class = getattr(diffusers, checkpoint.family.pipelines[0])
     taken = [name for name in inspect.signature(pipeline_class.__init__).parameters if name != "self"]
@@ -36,16 +40,24 @@ def own_pipeline(checkpoint: Checkpoint, parts: Mapping[str, Any]) -> DiffusionP
         **said,
         **parts,
         **{folder: checkpoint.tokenizer(folder) for folder in checkpoint.family.tokenizers},
-        "scheduler": _ddim(checkpoint, index),
+        "scheduler": _scheduler(scheduler or checkpoint),
     }
     pipeline: DiffusionPipeline = pipeline_class(**{name: given[name] for name in taken if name in given})
     pipeline.set_progress_bar_config(disable=True)
+    encoder = given[checkpoint.text_encoders[0]]
+    if checkpoint.clip_skip and not hasattr(encoder, "text_model"):
+        # Where diffusers looks for the last norm; transformers has taken this level of names away.
+        object.__setattr__(encoder, "text_model", encoder)
     return pipeline
 
 
-def _ddim(checkpoint: Checkpoint, index: dict[str, Any]) -> DDIMScheduler:
-    """DDIM over the noise of the checkpoint's scheduler, with the spacing that DDIM takes from its configuration."""
+def _scheduler(checkpoint: Checkpoint) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
+    """DDIM over the noise of the checkpoint's scheduler, with the spacing that DDIM takes from its configuration; or
+    flow matching's own."""
+    index = read_index(checkpoint.path)
     config = read_scheduler(checkpoint.path, index)
+    if config["_class_name"] == FLOW_CLASS:
+        return FlowMatchEulerDiscreteScheduler.from_config(read_json(scheduler_file(checkpoint.path)))
     entry = index.get("scheduler") or (None, config["_class_name"])
     try:
         own = getattr(diffusers, entry[1]).from_config(read_json(scheduler_file(checkpoint.path))).config

@@ -9,7 +9,7 @@ steps: hence 1e-4 for the latents where the trajectory ends, and for the image, 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
 from memscan.scanner.scanning.scanner import Scanner
-from memscan.scanner.settings import Execution, Measurement, Step
+from memscan.scanner.settings import Execution, Measurement, Sampler, Step
 
 Array = NDArray[np.float32]
 
@@ -49,25 +49,26 @@ _LARGE = 10**8
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """What is drawn, and in how many steps of DDIM."""
+    """What is drawn, and in how many steps of which sampler."""
 
     prompt: str
     num_inference_steps: int
     guidance_scale: float
     seed: int = 0
+    sampler: Sampler = "ddim"
 
     def __str__(self) -> str:
         return (
-            f"{self.prompt!r}, seed {self.seed}, {self.num_inference_steps} steps of DDIM at guidance "
+            f"{self.prompt!r}, seed {self.seed}, {self.num_inference_steps} steps of {self.sampler} at guidance "
             f"{self.guidance_scale:g}"
         )
 
 
 class Drawn(NamedTuple):
-    """The latents where a trajectory ends, [1, C, h, w], and the image in [0, 1], [1, 3, H, W]."""
+    """The latents where a trajectory ends, [1, C, h, w], and the image in [0, 1], [1, 3, H, W], if it was decoded."""
 
     latents: Array
-    image: Array
+    image: Array | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,17 +92,27 @@ def steps_for(denoiser: torch.nn.Module) -> int:
 def draw_reference(
     checkpoint: Checkpoint, parts: Mapping[str, Any], drawing: Drawing, precision: Precision
 ) -> Reference:
-    """What the checkpoint's own pipeline draws, in float32 and in the size that it chooses itself.
+    """What the checkpoint's own pipeline draws, in float32, and where the checkpoint has no size, in that which it
+    chooses itself.
 
     Args:
         parts: as `own_pipeline` takes them.
         precision: of the graphs that are to be compared with it.
     """
-    name = checkpoint.family.pipelines[0]
+    return drawn_by_diffusers(
+        checkpoint.family.pipelines[0],
+        drawing,
+        precision,
+        lambda: _drawn_by(own_pipeline(checkpoint, parts), drawing, checkpoint.clip_skip, size_for(checkpoint)),
+    )
+
+
+def drawn_by_diffusers(name: str, drawing: Drawing, precision: Precision, draw: Callable[[], Drawn]) -> Reference:
+    """What `draw` makes by a pipeline, where there is something that can be compared with it and diffusers can."""
     if precision == "bf16":
         return Reference(name, drawing, None, NO_BFLOAT16)
     try:
-        drawn = _drawn_by(own_pipeline(checkpoint, parts), drawing)
+        drawn = draw()
     except Exception as error:  # whatever a pipeline makes of a checkpoint that it was not written for
         if is_out_of_memory(error):
             raise
@@ -111,10 +122,9 @@ def draw_reference(
 
 def compare_trajectory(folder: Path, reference: Reference, precision: Precision) -> list[ParityRow]:
     """What a scan of the bundle at `folder` draws, compared with the reference."""
-    half = precision != "fp32"
     limits = {
-        "latents": HALF_TRAJECTORY_LIMIT if half else TRAJECTORY_LIMIT,
-        "image": HALF_TRAJECTORY_LIMIT if half else PICTURE_LIMIT,
+        "latents": latents_limit(precision),
+        "image": PICTURE_LIMIT if precision == "fp32" else HALF_TRAJECTORY_LIMIT,
     }
     name, note, expected = reference.pipeline, reference.note, reference.drawn
     if expected is None:
@@ -124,6 +134,11 @@ def compare_trajectory(folder: Path, reference: Reference, precision: Precision)
         compare_values(name, output, getattr(found, output), getattr(expected, output), limit, note)
         for output, limit in limits.items()
     ]
+
+
+def latents_limit(precision: Precision) -> float:
+    """Of the latents where a trajectory ends, by the precision of the graphs."""
+    return TRAJECTORY_LIMIT if precision == "fp32" else HALF_TRAJECTORY_LIMIT
 
 
 def draw(folder: Path, drawing: Drawing) -> Drawn:
@@ -162,10 +177,19 @@ def _measurement(bundle: Bundle, drawing: Drawing) -> Measurement:
         mask_map="ds_uncond",
         score_name="ds_uncond_mean",
         save_images=True,
+        sampler=drawing.sampler,
     )
 
 
-def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing) -> Drawn:
+def size_for(checkpoint: Checkpoint) -> dict[str, int]:
+    """What a pipeline is told of the size, where it is not that which it chooses itself."""
+    if checkpoint.cells is None:
+        return {}
+    height, width = checkpoint.image_size()
+    return {"height": height, "width": width}
+
+
+def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, clip_skip: int, size: Mapping[str, int]) -> Drawn:
     ends: list[torch.Tensor] = []
 
     def keep(pipeline: Any, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -177,7 +201,9 @@ def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing) -> Drawn:
         num_inference_steps=drawing.num_inference_steps,
         guidance_scale=drawing.guidance_scale,
         generator=torch.Generator("cpu").manual_seed(drawing.seed),
+        clip_skip=clip_skip or None,
         callback_on_step_end=keep,
         output_type="pt",
+        **size,
     ).images
     return Drawn(ends[0].numpy(), image.numpy())

@@ -343,7 +343,7 @@ def _of_bundle(raw: bytes, file: Path, bundle: Bundle) -> CalibrationRecord:
     record = _parsed(raw, file, how)
     try:
         for index, level in enumerate(record.levels):
-            check_range(f"levels[{index}].timestep", level.timestep, 0, bundle.schedule.num_train_timesteps - 1)
+            check_range(f"levels[{index}].timestep", level.timestep, 0, bundle.schedule.last_timestep)
     except ValueError as error:
         raise UsageError(f"{file} is no calibration ({error}): {how}") from error
     if record.bundle != bundle.digest:

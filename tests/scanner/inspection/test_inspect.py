@@ -37,7 +37,7 @@ def line(heading: str, text: str) -> str:
 def test_json_has_the_values_of_the_analytic_bundle(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = facts(analytic, capsys=capsys)
     assert found["digest"] == hashlib.sha256((analytic / "bundle.json").read_bytes()).hexdigest()
-    assert found["model"] == {"id": "analytic", "digest": "0" * 64, "adapters": []}
+    assert found["model"] == {"id": "analytic", "digest": "0" * 64, "adapters": [], "embeddings": []}
     assert found["baseline"] == {"id": "analytic-early", "digest": "0" * 64, "own_text_encoder": False}
     assert (found["latents"], found["images"]) == ([4, 8, 8], [32, 32])
     assert found["family"] == "Stable Diffusion 1.x or 2.x"
@@ -121,6 +121,18 @@ def test_adapters_are_named_with_their_scale(
     record["model"]["adapters"] = [{"file": "style.safetensors", "digest": "1" * 64, "scale": 0.8}]
     (copy / "bundle.json").write_text(json.dumps(record))
     assert line("adapters", inspected(copy, capsys=capsys)) == "style.safetensors x 0.8"
+
+
+def test_what_was_made_of_the_text_is_said(analytic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = shutil.copytree(analytic, tmp_path / "copy")
+    record = json.loads((copy / "bundle.json").read_text())
+    record["model"]["embeddings"] = [{"file": "toy.safetensors", "digest": "1" * 64, "token": "<toy>"}]
+    record["text"]["clip_skip"] = 2
+    (copy / "bundle.json").write_text(json.dumps(record))
+    text = inspected(copy, capsys=capsys)
+    assert line("embeddings", text) == "<toy> of toy.safetensors"
+    assert line("text", text).endswith("; no prompt is ''; clip skip 2")
+    assert "clip skip" not in inspected(analytic, capsys=capsys)
 
 
 def test_nothing_more_than_there_is(analytic_without_baseline: Path, capsys: pytest.CaptureFixture[str]) -> None:
