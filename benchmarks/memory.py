@@ -1,6 +1,6 @@
 """Peak memory of `memscan run` against the number of rows: it must not grow.
 
-    python -m benchmarks.memory [--rows 1000 --rows 20000] [--model DIR]
+    python -m benchmarks.memory [--rows 1000 --rows 100000] [--model DIR]
 
 Each scan is a process of its own with two inference steps, of which the last is measured; every prompt is different,
 and the manifest is one row group. The default model is the closed-form one of the tests, at milliseconds a row, so that
@@ -32,7 +32,7 @@ raise SystemExit(code)
 
 
 @click.command()
-@click.option("--rows", multiple=True, type=int, default=(1000, 20000), show_default=True, help="Rows of a manifest.")
+@click.option("--rows", multiple=True, type=int, default=(1000, 100_000), show_default=True, help="Rows of a manifest.")
 @click.option("--model", type=click.Path(path_type=Path), help="Bundle  [default: the closed-form one of the tests]")
 @click.option("--maps", is_flag=True, help="Write full maps too.")
 def main(rows: tuple[int, ...], model: Path | None, maps: bool) -> None:

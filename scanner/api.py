@@ -27,6 +27,9 @@ def scan(
     out: str | Path | None = None,
     seeds: Sequence[int] | None = None,
     columns: Columns = DEFAULT_COLUMNS,
+    limit: int | None = None,
+    sample: int | None = None,
+    sample_seed: int | None = None,
     maps: bool = True,
     images: bool = True,
     steps: Sequence[int] = (),
@@ -66,6 +69,9 @@ def scan(
             keeps them in a temporary folder that vanishes with the returned object.
         seeds: of every prompt of a list, one image for each; by default 0. A manifest has seeds of its own.
         columns: the manifest's columns by their names, and those to carry through.
+        limit: scan the first rows, so many; with a larger one, a scan in `out` goes on.
+        sample: scan so many rows, chosen at random from all or the first; they keep their numbers. `sample_seed`, by
+            default 0, says which.
         maps, images: keep whole maps, and the generated images.
         steps, timesteps: where to measure, by index or by training timestep; none leaves it to the bundle.
         derivative: the kind to measure by, one of the bundle's; None is its default.
@@ -87,7 +93,8 @@ def scan(
         EnvironmentFailed: memory or device failed (exit code 1).
         OSError: the disk failed, or is full.
     """
-    manifest = _manifest(prompts, seeds, columns)
+    _check_choice(limit, sample, sample_seed)
+    manifest = _manifest(prompts, seeds, columns).chosen(limit, sample, sample_seed)
     bundle = model if isinstance(model, Bundle) else _opened(model)
     request = Request(
         steps=tuple(steps),
@@ -145,6 +152,14 @@ def _manifest(prompts: Sequence[str] | str | Path, seeds: Sequence[int] | None, 
     if columns != DEFAULT_COLUMNS:
         raise UsageError("columns are for a manifest: a list of prompts has none")
     return prompt_manifest(tuple(prompts), None if seeds is None else tuple(seeds))
+
+
+def _check_choice(limit: int | None, sample: int | None, sample_seed: int | None) -> None:
+    for name, value, least in (("limit", limit, 1), ("sample", sample, 1), ("sample_seed", sample_seed, 0)):
+        if value is not None and not least <= value < 2**63:
+            raise UsageError(f"{name} is {value}: give {least} or more")
+    if sample is None and sample_seed is not None:
+        raise UsageError("sample_seed is of a sample: say how many rows")
 
 
 def _opened(model: str | Path | None) -> Bundle:

@@ -304,16 +304,28 @@ def find_calibration(bundle: Bundle, named: str | Path | None = None) -> Calibra
         if not file.exists() and not file.is_symlink():
             return None
         check_file(bundle.path, FILE)
+    raw = _content(file)
+    return Calibrated(_of_bundle(raw, file, bundle), hashlib.sha256(raw).hexdigest())
+
+
+def read_calibration(file: Path) -> CalibrationRecord:
+    """The calibration in a file, whatever bundle it is of.
+
+    Raises:
+        UsageError: there is no such file, or it is no calibration.
+    """
+    return _parsed(_content(file), file, "give a file that `memscan calibrate` has made")
+
+
+def _content(file: Path) -> bytes:
     try:
         with file.open("rb") as stream:
-            raw = stream.read(_LARGEST + 1)
+            return stream.read(_LARGEST + 1)
     except OSError as error:
         raise UsageError(f"cannot read the calibration {file}: {error.strerror}") from error
-    return Calibrated(_parsed(raw, file, bundle), hashlib.sha256(raw).hexdigest())
 
 
-def _parsed(raw: bytes, file: Path, bundle: Bundle) -> CalibrationRecord:
-    how = f"make it with `memscan calibrate {bundle.path}`, or run with --calibration none"
+def _parsed(raw: bytes, file: Path, how: str) -> CalibrationRecord:
     if len(raw) > _LARGEST:
         raise UsageError(f"{file} has more than {_LARGEST} bytes, which no calibration needs: {how}")
     try:
@@ -321,7 +333,15 @@ def _parsed(raw: bytes, file: Path, bundle: Bundle) -> CalibrationRecord:
         version = value.get("format_version") if isinstance(value, dict) else None
         if version != FORMAT_VERSION or isinstance(version, bool):
             raise RecordError(f"calibration format {shown(version)}, this memscan reads {FORMAT_VERSION}")
-        record = read_record(CalibrationRecord, value)
+        return read_record(CalibrationRecord, value)
+    except ValueError as error:
+        raise UsageError(f"{file} is no calibration ({error}): {how}") from error
+
+
+def _of_bundle(raw: bytes, file: Path, bundle: Bundle) -> CalibrationRecord:
+    how = f"make it with `memscan calibrate {bundle.path}`, or run with --calibration none"
+    record = _parsed(raw, file, how)
+    try:
         for index, level in enumerate(record.levels):
             check_range(f"levels[{index}].timestep", level.timestep, 0, bundle.schedule.last_timestep)
     except ValueError as error:

@@ -37,6 +37,9 @@ def configured(command: click.Command, commands: Collection[str]) -> click.Comma
         commands: the names that tables of the file can have.
     """
     if not any(parameter.name == "config" for parameter in command.params):
+        for option in filter(_may_be_set, command.params):
+            if option.envvar is None and _flag(option) != option.name:  # click's own is by the function's argument
+                option.envvar = f"{PREFIX}_{command.name}_{_flag(option)}".upper()
         command.params += _options(commands)
     return command
 
@@ -94,7 +97,8 @@ def _configure(context: click.Context, file: Path | None, commands: Collection[s
             raise UsageError(f"{path}: {key!r} is no option of memscan {own}: {nearest(_spelt(key), flags)}")
         found[str(option.name)] = _value(context, option, value, f"{path}: [{own}] {key}")
     context.default_map = found
-    _warn_of_variables(f"{PREFIX}_{own.upper()}_", own, [str(option.name).upper() for option in known.values()])
+    names = [name.upper() for option in known.values() for name in (str(option.name), _flag(option))]
+    _warn_of_variables(f"{PREFIX}_{own.upper()}_", own, names)
 
 
 def _may_be_set(option: click.Parameter) -> bool:

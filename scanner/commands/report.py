@@ -25,6 +25,12 @@ _MOST_IMAGES = 2000  # a browser holds them all, with their maps
 @rate_option
 @click.option("--ground-truth", metavar="FILE|testbed", help="Show what is truly memorized, and a ROC curve")
 @click.option("--training", type=LocalPath(), metavar="FOLDER", help="Show training pictures, named as for `verify`")
+@click.option(
+    "--calibration",
+    type=LocalPath(),
+    metavar="FILE",
+    help="Draw the scores of its clean prompts beside the run's: what `memscan calibrate` made for this model",
+)
 def command(
     results: Path,
     out: Path | None,
@@ -33,6 +39,7 @@ def command(
     rate: float,
     ground_truth: str | None,
     training: Path | None,
+    calibration: Path | None,
 ) -> None:
     """Write one page on the results of a run: what was scanned and flagged, by which model and settings, and a gallery
     of the highest scores to be searched, sorted and looked at.
@@ -58,7 +65,7 @@ def command(
     if opened.is_empty:
         note(f"nothing to report in {results}: its manifest had no rows")
         return
-    page = html(opened, step=step, top=top, rate=rate, truth=truth, training=pictures)
+    page = html(opened, step=step, top=top, rate=rate, truth=truth, training=pictures, calibration=calibration)
     file = out or results / layout.REPORT
     write_file(page.encode(), file, "--out")
     click.echo(file)

@@ -50,13 +50,9 @@ class InputOptions:
             UsageError: as `open_manifest`.
         """
         manifest = self._whole(manifests, carry)
-        if self.limit is not None:
-            manifest = manifest.first(self.limit)
-        if self.sample is not None:
-            manifest = manifest.sample(self.sample, self.sample_seed or 0)
-        elif self.sample_seed is not None:
+        if self.sample is None and self.sample_seed is not None:
             raise click.UsageError("--sample-seed is of a --sample: say how many rows")
-        return manifest
+        return manifest.chosen(self.limit, self.sample, self.sample_seed)
 
     def _whole(self, manifests: tuple[str, ...], carry: tuple[str, ...]) -> "Manifest":
         from memscan.scanner.input.columns import Columns

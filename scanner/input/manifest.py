@@ -95,6 +95,11 @@ class Manifest:
             selection=f"{count} of {self.num_rows} rows by seed {seed}",
         )
 
+    def chosen(self, limit: int | None, sample: int | None, sample_seed: int | None) -> "Manifest":
+        """The manifest of its first `limit` rows, and of these of `sample`, chosen by `sample_seed` (default: 0)."""
+        limited = self if limit is None else self.first(limit)
+        return limited if sample is None else limited.sample(sample, sample_seed or 0)
+
     def index(self, place: int) -> int:
         """The index in the whole manifest of the row at a place of this one."""
         return place if self.sampled is None else int(self.sampled[place])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.evaluation.detection import Detection
-from memscan.scanner.report.histogram import BINS, Axis
+from memscan.scanner.report.histogram import BINS, CLEAN_PROMPTS, Axis
 
 WIDTH, HEIGHT = 640, 200
 SIDE = 260
@@ -24,34 +24,54 @@ class Bar:
     says: str
 
 
+Series = tuple[str, int, tuple[Bar, ...]]
+"""Name, how many it counts, and bars."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """Bars of each series, ticks of both axes as (place, text), and the place of the threshold if there is one."""
+    """Bars of each series, ticks of both axes as (place, text), and the place of the threshold if there is one.
 
-    series: tuple[tuple[str, int, tuple[Bar, ...]], ...]
+    `clean` is the series of a calibration's clean prompts, which are none of the run's, if it is drawn beside them.
+    """
+
+    series: tuple[Series, ...]
     across: tuple[tuple[float, str], ...]
     up: tuple[tuple[float, str], ...]
     threshold: float | None
+    clean: Series | None = None
     bar: float = WIDTH / BINS - 1
 
 
-def histogram_chart(counts: Mapping[str, NDArray[np.int64]], axis: Axis, threshold: float | None) -> Chart:
-    """The chart of counts [BINS] by series; heights are logarithms of 1 + count, so that one image is seen."""
-    most = max(int(counted.max()) for counted in counts.values())
+def histogram_chart(
+    counts: Mapping[str, NDArray[np.int64]],
+    axis: Axis,
+    threshold: float | None,
+    clean: NDArray[np.int64] | None = None,
+) -> Chart:
+    """The chart of counts [BINS] by series; heights are logarithms of 1 + count, so that one image is seen.
+
+    Args:
+        clean: counts [BINS] of clean prompts.
+    """
+    beside = {} if clean is None else {CLEAN_PROMPTS: clean}
+    most = max(int(counted.max()) for counted in (*counts.values(), *beside.values()))
     tallest = math.log10(1 + most)
     decades = [10**power for power in range(int(math.log10(most)) + 1)]
     marks = [*(count for count in decades if 2 * count <= most), most]
-    series = []
-    for name, counted in counts.items():
+
+    def drawn(name: str, counted: NDArray[np.int64]) -> Series:
         bars = []
         for place in np.flatnonzero(counted):
             height = HEIGHT * math.log10(1 + int(counted[place])) / tallest
             bars.append(Bar(_round(place * WIDTH / BINS), _round(HEIGHT - height), _round(height), f"{counted[place]}"))
-        series.append((name, int(counted.sum()), tuple(bars)))
+        return name, int(counted.sum()), tuple(bars)
+
     low, middle, high = axis.ticks()
     marked = None if threshold is None else _round(float(axis.places(threshold)) * WIDTH)
     return Chart(
-        series=tuple(series),
+        series=tuple(drawn(name, counted) for name, counted in counts.items()),
+        clean=None if clean is None else drawn(CLEAN_PROMPTS, clean),
         across=((0, f"{low:.3g}"), (WIDTH / 2, f"{middle:.3g}"), (WIDTH, f"{high:.3g}")),
         up=tuple((_round(HEIGHT * (1 - math.log10(1 + count) / tallest)), f"{count:,}") for count in marks),
         threshold=marked,

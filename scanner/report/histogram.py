@@ -23,6 +23,7 @@ from memscan.scanner.sheet.scale import share, ticks
 BINS = 60
 
 ALL, FLAGGED = "all images", "flagged"
+CLEAN_PROMPTS = "clean prompts of the calibration"
 CLEAN, MEMORIZED, UNKNOWN = "known not to be memorized", "known to be memorized", "nothing known"
 
 
@@ -46,21 +47,33 @@ class Axis:
         return ticks(self.metric) if self.metric is not None else (self.low, (self.low + self.high) / 2, self.high)
 
 
-def axis(score_name: str, found: Survey) -> Axis:
-    """The axis of the scores of a survey."""
+def axis(score_name: str, found: Survey, clean: NDArray[np.float32] | None = None) -> Axis:
+    """The axis of the scores of a survey, and of the `clean` ones [N] beside them, ascending."""
     metric = SCORE_COLUMNS[score_name]
-    return Axis(metric.name if metric.kind == "map" else None, found.lowest, found.highest)
+    ends = [] if clean is None else [float(clean[0]), float(clean[-1])]
+    low, high = min([found.lowest, *ends]), max([found.highest, *ends])
+    return Axis(metric.name if metric.kind == "map" else None, low, high)
 
 
-def histogram(results: Results, found: Survey, truth: GroundTruth | None) -> Mapping[str, NDArray[np.int64]]:
+def counts_of(scores: ArrayLike, across: Axis) -> NDArray[np.int64]:
+    """How many of `scores` are in each bin, [BINS]."""
+    return np.bincount(_bins(scores, across), minlength=BINS)
+
+
+def _bins(scores: ArrayLike, across: Axis) -> NDArray[np.intp]:
+    return np.minimum((across.places(scores) * BINS).astype(np.intp), BINS - 1)
+
+
+def histogram(
+    results: Results, found: Survey, truth: GroundTruth | None, across: Axis
+) -> Mapping[str, NDArray[np.int64]]:
     """Counts [BINS] of the scores of a survey's step: of all and of those flagged, or by what ground truth says."""
     names = (ALL, FLAGGED) if truth is None else (UNKNOWN, CLEAN, MEMORIZED)
     counts = {name: np.zeros(BINS, np.int64) for name in names}
-    across = axis(results.score_name, found)
     columns = ["step_index", "score", *flags.COLUMNS, *(("id", "prompt", "seed", "row") if truth else ())]
     for table in results.batches(columns, ds.field("step_index") == found.step):
         scored = table.filter(pc.and_(pc.is_valid(table["score"]), pc.equal(table["status"], "ok")))
-        bins = np.minimum((across.places(scored["score"].to_numpy()) * BINS).astype(np.intp), BINS - 1)
+        bins = _bins(scored["score"].to_numpy(), across)
         for name, chosen in _parts(scored, found.rate, truth):
             counts[name] += np.bincount(bins[chosen], minlength=BINS)
     return {name: counted for name, counted in counts.items() if counted.any()}

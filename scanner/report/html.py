@@ -9,8 +9,10 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from memscan.scanner.errors import UsageError
 from memscan.scanner.evaluation.detection import Detection, detection
@@ -18,8 +20,9 @@ from memscan.scanner.evaluation.training_pictures import TrainingPictures
 from memscan.scanner.evaluation.truth import GroundTruth
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.report import charts, flags
+from memscan.scanner.report.clean import clean_scores
 from memscan.scanner.report.gallery import MASK, TRUE_MASK, Card, cards
-from memscan.scanner.report.histogram import axis, histogram
+from memscan.scanner.report.histogram import axis, counts_of, histogram
 from memscan.scanner.report.particulars import badges, detection_line, particulars, tiles
 from memscan.scanner.report.pictures import ramp
 from memscan.scanner.report.survey import Survey, survey
@@ -43,19 +46,23 @@ def html(
     rate: float = flags.RATE,
     truth: GroundTruth | None = None,
     training: TrainingPictures | None = None,
+    calibration: Path | None = None,
 ) -> str:
     """The page of results measured at a step, by default the last one.
 
     Args:
         top: how many of the highest scores are shown.
         rate: the false-positive rate at which p-values flag.
+        calibration: a file; its clean prompts' scores are drawn beside the run's.
 
     Raises:
-        UsageError: no such step, no rows, or something that is shown is missing or damaged.
+        UsageError: the calibration is of another measurement, or none; no such step, no rows, or something that is
+            shown is missing or damaged.
     """
     if results.is_empty:
         raise UsageError(f"nothing to report in {results.path}: its manifest had no rows")
     found = survey(results, step, top, rate, truth)
+    clean = None if calibration is None else clean_scores(calibration, results, found)
     shown = list(cards(results, found, truth, training))
     style, script = (Markup((_PAGE / name).read_text()) for name in ("page.css", "page.js"))
     template = _environment().get_template("page.html.j2")
@@ -76,7 +83,7 @@ def html(
         orders=_orders(results, shown),
         bar=_bar(results),
         mark=_mark(results, found),
-        chart=_chart(results, found, truth),
+        chart=_chart(results, found, truth, clean),
         roc=_roc(found),
         caution=CAUTION,
     )
@@ -140,11 +147,15 @@ def _mark(results: Results, found: Survey) -> float | None:
     return round(100 * float(share(threshold, metric.name)), 2)
 
 
-def _chart(results: Results, found: Survey, truth: GroundTruth | None) -> charts.Chart | None:
-    counts = histogram(results, found, truth)
+def _chart(
+    results: Results, found: Survey, truth: GroundTruth | None, clean: NDArray[np.float32] | None
+) -> charts.Chart | None:
+    across = axis(results.score_name, found, clean)
+    counts = histogram(results, found, truth, across)
     same_map = SCORE_COLUMNS[results.score_name].name == results.mask_map
     threshold = found.common.get("threshold") if same_map else None
-    return charts.histogram_chart(counts, axis(results.score_name, found), threshold) if counts else None
+    beside = None if clean is None else counts_of(clean, across)
+    return charts.histogram_chart(counts, across, threshold, beside) if counts else None
 
 
 def _roc(found: Survey) -> dict[str, str] | None:

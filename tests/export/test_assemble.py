@@ -240,8 +240,10 @@ def test_export_ends_with_a_certificate_that_chooses_the_default(
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a red house\na blue dog\n")
     out = tmp_path / "certified.bundle"
-    assert invoke(["export", str(tiny_pipeline), str(out), "--tangents", "2", "--certify-prompts", str(prompts)]) == 0
+    options = ["--tangents", "2", "--certify-prompts", str(prompts), "--model-id", "acme/fox 1"]
+    assert invoke(["export", str(tiny_pipeline), str(out), *options]) == 0
     bundle = open_bundle(out)
+    assert bundle.model_id == "acme/fox 1"
     assert bundle.certificate is not None and bundle.certificate.prompts == 2
     assert bundle.defaults.derivative == certified(bundle.certificate)
     assert f"default derivative: {bundle.defaults.derivative}\n" in capsys.readouterr().out
@@ -253,6 +255,15 @@ def test_prompts_and_no_certificate_contradict_each_other(
     arguments = ["export", str(tiny_pipeline), str(tmp_path / "b"), "--no-certify", "--certify-prompts", "p.txt"]
     assert invoke(arguments) == 2
     assert "--certify-prompts and --no-certify contradict each other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", "  ", "two\nlines", "\x1b[2J"])
+def test_a_model_is_called_by_a_name_in_one_line(
+    name: str, tiny_pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["export", str(tiny_pipeline), str(tmp_path / "b"), "--no-certify", "--model-id", name]) == 2
+    assert "--model-id: expected a name in one line" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
 
 
 def test_an_existing_target_is_left_alone(export: Export, tiny_pipeline: Path, tmp_path: Path) -> None:

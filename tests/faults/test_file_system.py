@@ -50,7 +50,7 @@ def test_any_call_may_fail_in_any_way(
         code = invoke(asked)
         if reached < fails_at:
             break
-        assert code in (1, 2, 3), f"call {fails_at}"  # 3: it failed at what may fail, the heartbeat
+        assert code in (1, 2, 3), f"call {fails_at}"  # 3: it failed at what may fail, the pulse
         assert not list((folder / "out" / "results").glob("*.tmp"))
         fails_at_kept, fails_at = fails_at, 0
         assert invoke(asked) == 3, f"call {fails_at_kept}"

@@ -43,7 +43,7 @@ def write(name: str, **columns: Any) -> str:
 def test_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
     write("prompts.parquet", prompt=["a mug on a cloth"], number=[7], kind=["none"])
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "python.md").read_text(), re.S)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     names: dict[str, Any] = {}
     for block in blocks:
         exec(compile(block, "docs/python.md", "exec"), names)
@@ -204,3 +204,43 @@ def test_versions_agree() -> None:
 def test_unknown_name_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'scanned'"):
         memscan.scanner.scanned  # noqa: B018
+
+
+def test_rows_are_chosen_as_on_the_command_line(analytic: Path) -> None:
+    manifest = write("m.parquet", prompt=[f"a city {word}" for word in "abcdefghij"])
+    few = scan(manifest, model=analytic, limit=3, **SETTINGS)
+    assert few.table["row"].unique().to_pylist() == [0, 1, 2]
+    chosen = scan(manifest, model=analytic, limit=8, sample=3, sample_seed=5, out="here", **SETTINGS)
+    options = [
+        "--limit",
+        "8",
+        "--sample",
+        "3",
+        "--sample-seed",
+        "5",
+        "--num-inference-steps",
+        "10",
+        "--step",
+        "7",
+        "--step",
+        "9",
+    ]
+    assert invoke(["run", manifest, "--model", str(analytic), *options, "--threads", "1", "--out", "there"]) == 0
+    rows = [one.table["row"].to_pylist() for one in (chosen, open_results("there"))]
+    assert rows[0] == rows[1] == sorted(rows[0])
+    assert len({*rows[0]}) == 3 and max(rows[0]) < 8
+    assert scan(["a mug", "a city"], model=analytic, limit=1, **SETTINGS).table["row"].unique().to_pylist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"limit": 0}, "limit is 0: give 1 or more"),
+        ({"sample": -1}, "sample is -1: give 1 or more"),
+        ({"sample": 1, "sample_seed": -1}, "sample_seed is -1: give 0 or more"),
+        ({"sample_seed": 1}, "sample_seed is of a sample: say how many rows"),
+    ],
+)
+def test_choices_that_are_none_are_refused(choice: dict[str, int], message: str, analytic: Path) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        scan(["a mug"], model=analytic, **choice)
