@@ -1,0 +1,61 @@
+"""Tiny random transformers of flow matching, and their graphs: each traced once in a process.
+
+`traced("sd3")` is the graph of `tiny_flow_denoiser("sd3")`, over 4x8x8 latents.
+"""
+
+import functools
+
+import onnx_ir as ir
+import torch
+from diffusers import SD3Transformer2DModel
+
+from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
+from memscan.export.checkpoint.mmdit import Mmdit
+from memscan.export.graphs.trace import trace_denoiser
+
+LATENT, TEXT, POOLED = (4, 8, 8), (7, 24), 20
+TANGENTS = 3
+MISSING = 2
+"""Tokens of a text encoder that is not there."""
+
+
+def tiny_mmdit(text_width: int, *, pooled: int = POOLED, qk_norm: str | None = "rms_norm") -> SD3Transformer2DModel:
+    """Two blocks, the first with dual attention as in SD 3.5; trained, it seems, for images half as large again."""
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=LATENT[0],
+        out_channels=LATENT[0],
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=text_width,
+        caption_projection_dim=32,
+        pooled_projection_dim=pooled,
+        pos_embed_max_size=6,
+        dual_attention_layers=(0,),
+        qk_norm=qk_norm,
+    )
+    return scattered(transformer)
+
+
+def scattered(transformer: torch.nn.Module) -> torch.nn.Module:
+    """A transformer in evaluation mode whose norms are as different from each other as its other weights."""
+    for name, parameter in transformer.named_parameters():
+        if "norm_" in name:
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
+    return transformer.eval().requires_grad_(False)
+
+
+@functools.cache
+def tiny_flow_denoiser(family: str) -> FlowDenoiser:
+    """A random denoiser, whose weights the family's graphs share."""
+    assert family == "sd3"
+    torch.manual_seed(0)
+    return FlowDenoiser(Mmdit(tiny_mmdit(TEXT[1] + 8), LATENT, MISSING), POOLED)
+
+
+@functools.cache
+def traced(family: str) -> ir.Model:
+    """The graph of `tiny_flow_denoiser`; not to be modified."""
+    return trace_denoiser(tiny_flow_denoiser(family), LATENT, TEXT)
