@@ -24,6 +24,7 @@ from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.components import Component, Decoder, Encoder
 from memscan.export.checkpoint.default_timesteps import at_own_timesteps
 from memscan.export.checkpoint.denoiser import EpsDenoiser
+from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.target import beside, require_free
 from memscan.export.checkpoint.tokenization import write_tokenizers
 from memscan.export.graphs.flops import forward_passes
@@ -52,6 +53,11 @@ PAPER_DEFAULTS = Defaults(
 )
 """The paper's settings: the last of 50 DDIM steps at guidance 7.5. The probes are those of the number of channels."""
 
+
+_WITHOUT_LEVELS = (
+    "a transformer has no downsampling and no cross-attention: no shallow derivative, and no metric of attention or"
+    " bottleneck"
+)
 
 _COMPUTE: dict[Precision, Dtype] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -235,7 +241,9 @@ class _Assembly:
         return {"vae": vae}
 
     def _draw_reference(self, parts: dict[str, Any]) -> None:
-        drawing = Drawing(PROMPTS[0], steps_for(parts["unet"]), self.options.defaults.guidance_scale)
+        drawing = Drawing(
+            PROMPTS[0], steps_for(parts[self.model.family.denoiser]), self.options.defaults.guidance_scale
+        )
         self.report(f"drawn by diffusers and, at the end, by the bundle: {drawing}")
         self.reference = draw_reference(self.model, parts, drawing, self.options.precision)
 
@@ -249,32 +257,40 @@ class _Assembly:
         """Write the graphs of a denoiser; of the model's, which has parts `beside` it, all, and what it draws with
         them. They are taken out, for their memory is needed."""
         guided = beside is not None
-        unet = checkpoint.load("unet")
-        text_shape = text.tokenizers[0].max_length, checkpoint.text_width()
+        kinds, network = checkpoint.family.derivatives, checkpoint.family.denoiser_title
+        unet = checkpoint.load(checkpoint.family.denoiser)
+        text_shape = text.length, self.model.text_width()
         latent_shape = checkpoint.latent_shape()
+        denoiser = self._denoiser(checkpoint, unet, text_shape)
         size = sum(parameter.numel() for parameter in unet.parameters()) / 1e6
         round_weights(unet, self.options.storage)
         if beside is not None:
-            self._draw_reference({**beside, "unet": unet})
+            self._draw_reference({**beside, checkpoint.family.denoiser: unet})
             beside.clear()
             gc.collect()
-        self.report(f"UNet of {checkpoint.id}, {size:.1f} M parameters: tracing")
-        image_size = self.model.image_size() if checkpoint.family.told_size else None
-        denoiser = EpsDenoiser(unet, self._prediction_type(checkpoint), image_size)
+        self.report(f"{network} of {checkpoint.id}, {size:.1f} M parameters: tracing")
         traced = trace_denoiser(denoiser, latent_shape, text_shape)
-        self.report(f"UNet of {checkpoint.id}: derivative graph for {self.options.tangents} tangents")
+        self.report(f"{network} of {checkpoint.id}: derivative graph for {self.options.tangents} tangents")
         graphs = denoiser_graphs(
             traced,
             tangents=self.options.tangents,
             precision=self.options.precision,
             guided=guided,
+            kinds=kinds,
+            observed=checkpoint.family.build is None,
         )
         nodes = ", ".join(f"{name} {_node_count(graph)} nodes" for name, graph in graphs.items())
-        self.report(f"UNet of {checkpoint.id}: {nodes}; writing and comparing with torch")
+        self.report(f"{network} of {checkpoint.id}: {nodes}; writing and comparing with torch")
         save_sharing_weights(graphs, folder, self.options.storage)
         oracle = DenoiserOracle(denoiser, latent_shape, text_shape)
-        cases = {graph_names.measure(kind): oracle.measure(self.options.tangents, cut) for kind, cut in CUTS.items()}
+        cases = {
+            graph_names.measure(kind): oracle.measure(self.options.tangents, cut)
+            for kind, cut in CUTS.items()
+            if kind in kinds
+        }
         if guided:
+            if checkpoint.family.build is not None:
+                self.report(_WITHOUT_LEVELS)
             self.gives = given_by(graphs)
             more = {
                 graph_names.STEP: oracle.step,
@@ -287,15 +303,23 @@ class _Assembly:
         del unet, denoiser, traced, graphs, oracle
         gc.collect()
         if guided:
-            self.passes = forward_passes(folder)
+            self.passes = forward_passes(folder, kinds)
             costs = ", ".join(f"{kind} {passes:.1f}" for kind, passes in self.passes.items())
-            self.report(f"UNet of {checkpoint.id}: forward passes that a call costs, by its operations: {costs}")
+            self.report(f"{network} of {checkpoint.id}: forward passes that a call costs, by its operations: {costs}")
         for name, largest in scores.items():
             case = cases[graph_names.whole(name)]
             self.rows += compare_denoiser(
                 folder / name, case, self.options.precision, self._prefix(folder), scores=largest
             )
         return latent_shape
+
+    def _denoiser(
+        self, checkpoint: Checkpoint, network: Any, text_shape: tuple[int, int]
+    ) -> EpsDenoiser | FlowDenoiser:
+        if checkpoint.family.build is not None:
+            return checkpoint.family.build(network, checkpoint.latent_shape(), text_shape)
+        image_size = self.model.image_size() if checkpoint.family.told_size else None
+        return EpsDenoiser(network, self._prediction_type(checkpoint), image_size)
 
     def _prefix(self, folder: Path) -> str:
         return "" if folder == self.folder else f"{folder.name}/"

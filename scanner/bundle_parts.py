@@ -63,7 +63,8 @@ class Tokenization:
     """The tokenizer in `file`, whose ids are brought to `max_length`.
 
     Too many are cut so that `eos_token_id` ends them, too few are padded on the right with `pad_token_id`;
-    `bos_token_id` is None where texts have no start token.
+    `bos_token_id` is None where texts have no start token. `position` is where the text states that are made of these
+    ids begin: encoders of equal positions stand side by side, others one behind the other.
     """
 
     file: str
@@ -71,9 +72,11 @@ class Tokenization:
     pad_token_id: int
     eos_token_id: int
     bos_token_id: int | None = None
+    position: int = 0
 
     def __post_init__(self) -> None:
         check_range("max_length", self.max_length, 1, _LONGEST_TEXT)
+        check_range("position", self.position, 0, _LONGEST_TEXT)
         for name in ("pad_token_id", "eos_token_id", "bos_token_id"):
             check_range(name, getattr(self, name) or 0, 0, _LARGEST_TOKEN)
 
@@ -92,6 +95,11 @@ class Text:
     def __post_init__(self) -> None:
         if not self.tokenizers:
             raise ValueError("the list of tokenizers is empty")
+
+    @property
+    def length(self) -> int:
+        """The positions of text states."""
+        return max(rule.position + rule.max_length for rule in self.tokenizers)
 
 
 Dtype = Literal["float32", "float16", "bfloat16"]

@@ -5,9 +5,9 @@ import math
 import onnx_ir as ir
 
 from memscan.export.autodiff.cut import STOP
-from memscan.export.autodiff.rule_table import MissingRule, RuleTable, constant_ints
+from memscan.export.autodiff.rule_table import RuleTable, constant_ints
 from memscan.export.autodiff.tape import Tape
-from memscan.export.nodes.shapes import describe, dtype_of, operand, shape_of
+from memscan.export.nodes.shapes import dtype_of, operand, shape_of
 
 RULES = RuleTable()
 
@@ -39,9 +39,9 @@ RULES.elementwise("Erf", lambda tape, x, y: _gaussian(tape, x, 2 / math.sqrt(mat
 
 @RULES.first_operand("Gelu")
 def gelu(tape: Tape, node: ir.Node, x_dot: ir.Value) -> ir.Value:
-    """gelu(x) = x Phi(x), so gelu'(x) = Phi(x) + x phi(x) with the standard normal's Phi and phi, or what stands for it.
+    """gelu(x) = x Phi(x), so gelu'(x) = Phi(x) + x phi(x) with the standard normal's Phi and phi.
 
-    The approximation has Phi(x) = (1 + tanh u) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3), whose derivative is phi.
+    The approximation has Phi(x) = (1 + tanh u) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3), and its derivative for phi.
     """
     x = operand(node, 0)
     cdf, pdf = (_tanh_normal if node.attributes.get_string("approximate", "none") == "tanh" else _normal)(tape, x)

@@ -9,11 +9,8 @@ from typing import Any
 import torch
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
-from memscan.export.checkpoint.checks import read_part, text_width
+from memscan.export.checkpoint.checks import keys_of, read_part, text_width
 from memscan.export.checkpoint.configuration.keys import Keys, differences
-from memscan.export.checkpoint.configuration.text_encoder import TEXT_ENCODER
-from memscan.export.checkpoint.configuration.unet import UNET
-from memscan.export.checkpoint.configuration.vae import VAE
 from memscan.export.checkpoint.sizes import latent_size
 from memscan.export.checkpoint.tokenization import check_same_tokenizers
 from memscan.scanner.errors import ExportError
@@ -35,14 +32,14 @@ def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
         ExportError: it is of another family, differs in a configuration, a tokenizer or the noise schedule, or has the
             model's own weights, perhaps rounded.
     """
-    if baseline.family != model.family:
+    if baseline.family.name != model.family.name:
         raise ExportError(
             f"{baseline.path} is of another family, {baseline.family.title}, than {model.path},"
             f" {model.family.title}: not the same model"
         )
-    for part, keys in (("unet", UNET), *((part, TEXT_ENCODER) for part in model.text_encoders), ("vae", VAE)):
+    for part, cls in model.family.parts.items():
         if baseline.has(part):
-            _require_same_config(model, baseline, part, keys)
+            _require_same_config(model, baseline, part, keys_of(cls.__name__))
     check_same_tokenizers(model, baseline)
     remarks = []
     if baseline.has("scheduler"):
@@ -59,14 +56,15 @@ def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
     if baseline.has("vae") and not _same_vae(model, baseline):
         remarks.append(f"{baseline.id} has another vae than {model.id}: both are given the latents of {model.id}")
     encoders = [part for part in model.text_encoders if baseline.has(part)]
-    same = [part for part in ("unet", *encoders) if same_weights(model, baseline, part)]
-    if "unet" in same and len(same) == 1 + len(encoders):
+    denoiser = model.family.denoiser
+    same = [part for part in (denoiser, *encoders) if same_weights(model, baseline, part)]
+    if denoiser in same and len(same) == 1 + len(encoders):
         raise ExportError(
             f"{baseline.path} has the weights of {model.path}, perhaps rounded: a baseline is a less-trained checkpoint"
             " of the same model"
         )
-    if "unet" in same:
-        remarks.append(f"{baseline.id} has the unet of {model.id}, and differs from it in the text encoder alone")
+    if denoiser in same:
+        remarks.append(f"{baseline.id} has the {denoiser} of {model.id}, and differs from it in the text encoder alone")
     return remarks
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
-from transformers import AutoTokenizer, CLIPTextConfig, CLIPTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, CLIPTokenizer, PreTrainedTokenizerBase
 
 from memscan.export.checkpoint.adapter import Adapter, read_adapter
 from memscan.export.checkpoint.checks import (
+    given_width,
     read_index,
     read_part,
     require_belonging,
@@ -23,7 +23,7 @@ from memscan.export.checkpoint.checks import (
     require_tokenizer,
     text_width,
 )
-from memscan.export.checkpoint.families import family_of
+from memscan.export.checkpoint.families import family_of, read_denoiser
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.files import read_json, require_whole
 from memscan.export.checkpoint.hub import locate
@@ -73,7 +73,7 @@ class Checkpoint:
         return self.vae if part == "vae" and self.vae is not None else self.path / part
 
     def load(self, part: str) -> Any:
-        """Load "unet", a text encoder or "vae" in float32, in evaluation mode, without gradients.
+        """Load the denoiser, a text encoder or "vae" in float32, in evaluation mode, without gradients.
 
         Raises:
             ExportError: the weights do not match the configuration, or cannot be read.
@@ -107,7 +107,7 @@ class Checkpoint:
         return match_weights(str(self.folder(part)), self.weight_files(part), self._build(part).state_dict())
 
     def config(self, part: str) -> dict[str, Any]:
-        """The configuration of "unet", a text encoder or "vae"."""
+        """The configuration of the denoiser, a text encoder or "vae"."""
         return read_json(self.folder(part) / "config.json")
 
     def tokenizer(self, folder: str = "tokenizer") -> PreTrainedTokenizerBase:
@@ -118,6 +118,11 @@ class Checkpoint:
         """
         # Only its configuration says of what class a tokenizer is; a bare vocabulary is CLIP's, as a pipeline has it.
         configured = (self.path / folder / "tokenizer_config.json").exists()
+        if (self.path / folder / "spiece.model").exists() and not (self.path / folder / "tokenizer.json").exists():
+            raise ExportError(
+                f"{self.path / folder} has spiece.model alone; memscan reads tokenizer.json: make one by transformers"
+                " with sentencepiece, AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+            )
         cls = AutoTokenizer if configured else CLIPTokenizer
         try:
             return cls.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
@@ -126,11 +131,15 @@ class Checkpoint:
 
     def latent_shape(self) -> tuple[int, int, int]:
         """(C, h, w) of the latents, as a pipeline draws them where it is given no size."""
-        return int(self.config("unet").get("in_channels", 4)), *latent_size(self.config("unet"), self.family)
+        denoiser = self.config(self.family.denoiser)
+        channels = denoiser.get("in_channels", 4 if self.family.build is None else 16)
+        return int(channels), *latent_size(denoiser, self.family)
 
     def text_width(self) -> int:
-        """The width of the text states that the denoiser attends to."""
-        return text_width(self.path, self.config("unet"))
+        """The width of the text states that the denoiser is given."""
+        if self.family.build is None:
+            return text_width(self.path, self.config("unet"))
+        return given_width([self.config(part) for part in self.text_encoders])
 
     def image_size(self) -> tuple[int, int]:
         """(H, W) of the images, in pixels."""
@@ -179,6 +188,8 @@ class Checkpoint:
         """
         if not adapters:
             return self
+        if self.family.build is not None:
+            raise ExportError(f"{self.path} is of {self.family.title}, to which memscan cannot add adapters")
         names, shapes = {}, {}
         for part in ("unet", *self.text_encoders):
             state = self._build(part).state_dict()
@@ -218,7 +229,7 @@ class Checkpoint:
         try:
             with torch.device("meta"):
                 if part in self.text_encoders:
-                    return cls(CLIPTextConfig.from_dict(config))
+                    return cls(cls.config_class.from_dict(config))  # type: ignore[attr-defined]
                 return cls.from_config(config)  # type: ignore[attr-defined]
         except Exception as error:  # whatever a constructor makes of values of a wrong type
             raise ExportError(f"{self.folder(part)} cannot be built by its config.json: {first_line(error)}") from error
@@ -259,9 +270,9 @@ def find_checkpoint(
         path, name, revision = locate(model, allow_unpinned=allow_unpinned)
         if revision is not None and revision not in model:
             remarks.append(f"commit {revision}")
-    unet = read_part(path / "unet", "unet", UNet2DConditionModel)
+    folder, denoiser = read_denoiser(path)
     index = read_index(path)
-    family = family_of(path, unet, index)
+    family = family_of(path, folder, denoiser, index)
     if vae is not None:
         vae = vae / "vae" if (vae / "vae").is_dir() else vae
         remarks.append(f"vae: that of {vae}")
@@ -277,8 +288,9 @@ def find_checkpoint(
             file.require_prediction(found.prediction_type(), path)
     for part, encoder in zip(family.tokenizers, family.text_encoders, strict=True):
         if part in others:
-            require_tokenizer(path / part, found.tokenizer(part), configs.get(encoder))
-    remarks.append(size_remark(unet, family))
+            t5 = part in family.behind
+            require_tokenizer(path / part, found.tokenizer(part), configs.get(encoder), t5=t5)
+    remarks += [size_remark(denoiser, family), _without(family)]
     if file is None and (path / "unet_ema").is_dir():
         remarks.append("read from unet/, as a pipeline does, and not from unet_ema/, the average over its training")
     whole = {part: found.weights(part) for part in used if found.in_file(part) is None}
@@ -296,6 +308,12 @@ def find_checkpoint(
         digest.update(f"{file_digest(file.path)}\n".encode())
     said = tuple(f"{name}: {remark}" for remark in remarks if remark)
     return dataclasses.replace(found, digest=digest.hexdigest(), remarks=said)
+
+
+def _without(family: Family) -> str:
+    """What is to be said of optional parts that there are none of, or ""."""
+    lacking = [part for part in family.optional if part in family.lacking]
+    return f"without {' and '.join(lacking)}, as its pipeline runs it: zeros stand in" if lacking else ""
 
 
 def find_baseline(baseline: str, model: Checkpoint, *, allow_unpinned: bool = False) -> Checkpoint:

@@ -7,22 +7,30 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from memscan.export.checkpoint.configuration.keys import check_keys
+from memscan.export.checkpoint.configuration.keys import Keys, check_keys
 from memscan.export.checkpoint.configuration.pipeline import PIPELINE
+from memscan.export.checkpoint.configuration.t5 import T5_CLASSES, T5_ENCODER, T5_TOKENIZER
 from memscan.export.checkpoint.configuration.text_encoder import TEXT_ENCODER
 from memscan.export.checkpoint.configuration.tokenizer import CLASSES, TOKENIZER
+from memscan.export.checkpoint.configuration.transformer import TRANSFORMERS
 from memscan.export.checkpoint.configuration.unet import UNET
 from memscan.export.checkpoint.configuration.vae import VAE
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.files import read_json
 from memscan.scanner.errors import ExportError
 
-_KEYS = {"unet": UNET, "vae": VAE}
+_KEYS = {"UNet2DConditionModel": UNET, "AutoencoderKL": VAE, "T5EncoderModel": T5_ENCODER, **TRANSFORMERS}
+"""By class; all others are CLIP's text encoders."""
 
 _COUNTS = ("hidden_size", "vocab_size", "max_position_embeddings", "in_channels", "latent_channels")
 """Keys that are reckoned with before a class checks them."""
 
 Config = Mapping[str, Any]
+
+
+def keys_of(cls: str) -> Keys:
+    """The keys of the configuration of a part, by the name of its class."""
+    return _KEYS.get(cls, TEXT_ENCODER)
 
 
 def read_index(path: Path) -> dict[str, Any]:
@@ -39,11 +47,11 @@ def read_index(path: Path) -> dict[str, Any]:
     return index
 
 
-def read_part(folder: Path, part: str, cls: type) -> dict[str, Any]:
+def read_part(folder: Path, part: str, *classes: type) -> dict[str, Any]:
     """The checked configuration in `folder` of a part that has weights.
 
     Raises:
-        ExportError: the part is missing, is of another class than `cls`, or has a key that memscan cannot export.
+        ExportError: the part is missing, is of none of `classes`, or has a key that memscan cannot export.
     """
     if not folder.is_dir():
         raise ExportError(f"{folder.parent} is not a Stable Diffusion checkpoint: it has no folder {part}/")
@@ -51,9 +59,12 @@ def read_part(folder: Path, part: str, cls: type) -> dict[str, Any]:
     architectures = config.get("architectures")
     first = architectures[0] if isinstance(architectures, list) and architectures else "nothing"
     found = config.get("_class_name") or first
-    if found != cls.__name__:
-        raise ExportError(f"{folder} holds a {found}; memscan exports checkpoints whose {part} is a {cls.__name__}")
-    check_keys(folder / "config.json", config, _KEYS.get(part, TEXT_ENCODER))
+    names = list(dict.fromkeys(cls.__name__ for cls in classes))
+    if found not in names:
+        raise ExportError(
+            f"{folder} holds a {found}; memscan exports checkpoints whose {part} is a {' or '.join(names)}"
+        )
+    check_keys(folder / "config.json", config, keys_of(found))
     for key in _COUNTS:
         if key in config and (type(config[key]) is not int or config[key] < 1):
             raise ExportError(f"{folder / 'config.json'} has {key} {config[key]!r}: it must be a positive integer")
@@ -81,26 +92,57 @@ def require_belonging(path: Path, family: Family, configs: Mapping[str, Config])
     Raises:
         ExportError: text states or latents of one part are of another width than the other takes.
     """
-    unet = configs["unet"]
-    width = text_width(path, unet)
+    denoiser = configs[family.denoiser]
     if all(part in configs for part in family.text_encoders):
-        given = sum(int(configs[part].get("hidden_size", 512)) for part in family.text_encoders)
-        if width != given:
-            raise ExportError(
-                f"{path / 'unet'} attends to text of width {width}, but the text encoder gives {given}: these parts do"
-                " not belong together"
-            )
+        encoders = [configs[part] for part in family.text_encoders]
+        if family.build is None:
+            _require_width(path, text_width(path, denoiser), encoders)
+        else:
+            _require_joint_text(path, denoiser, encoders)
     if "vae" not in configs:
         return
-    vae, channels = configs["vae"], unet.get("in_channels", 4)
+    vae, channels = configs["vae"], denoiser.get("in_channels", 4 if family.build is None else 16)
     if vae.get("latent_channels", 4) != channels:
         raise ExportError(
-            f"{path / 'unet'} denoises {channels} channels, but the vae has {vae.get('latent_channels', 4)}: these"
-            " parts do not belong together"
+            f"{path / family.denoiser} denoises {channels} channels, but the vae has {vae.get('latent_channels', 4)}:"
+            " these parts do not belong together"
         )
     scale = vae.get("scaling_factor", 0.18215)
     if not isinstance(scale, (int, float)) or not (math.isfinite(scale) and scale > 0):
         raise ExportError(f"{path / 'vae' / 'config.json'} has scaling_factor {scale!r}: it must be a positive number")
+
+
+def given_width(encoders: Sequence[Config]) -> int:
+    """The width of the text states that encoders of these configurations give: T5's own, which are the widest, or those
+    of CLIP side by side."""
+    wide = [int(config.get("d_model", 512)) for config in encoders if config.get("model_type") == "t5"]
+    return wide[0] if wide else sum(int(config.get("hidden_size", 512)) for config in encoders)
+
+
+def _require_width(path: Path, width: int, encoders: Sequence[Config]) -> None:
+    given = given_width(encoders)
+    if width != given:
+        raise ExportError(
+            f"{path / 'unet'} attends to text of width {width}, but the text encoder gives {given}: these parts do"
+            " not belong together"
+        )
+
+
+def _require_joint_text(path: Path, transformer: Config, encoders: Sequence[Config]) -> None:
+    """Narrower states are filled up, but not T5's, and the pooled encoding is as wide as the denoiser's."""
+    width, pooled = transformer.get("joint_attention_dim", 4096), transformer.get("pooled_projection_dim", 2048)
+    clip = [config for config in encoders if config.get("model_type") != "t5"]
+    given, given_pooled = given_width(encoders), sum(int(config.get("projection_dim", 512)) for config in clip)
+    if given_width(clip) > width or (len(clip) < len(encoders) and given != width):
+        raise ExportError(
+            f"{path / 'transformer'} attends to text of width {width}, but the text encoders give {given}: these parts"
+            " do not belong together"
+        )
+    if given_pooled != pooled:
+        raise ExportError(
+            f"{path / 'transformer'} takes pooled text of width {pooled}, but the text encoders give {given_pooled}:"
+            " these parts do not belong together"
+        )
 
 
 def text_width(path: Path, unet: Config) -> int:
@@ -118,8 +160,10 @@ def text_width(path: Path, unet: Config) -> int:
     return int(widths[0])
 
 
-def require_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, encoder: Config | None) -> None:
-    """Check that a tokenizer is CLIP's, and that its text encoder knows each of its tokens.
+def require_tokenizer(
+    folder: Path, tokenizer: PreTrainedTokenizerBase, encoder: Config | None, *, t5: bool = False
+) -> None:
+    """Check that a tokenizer is CLIP's, or T5's, and that its text encoder knows each of its tokens.
 
     Raises:
         ExportError: it is another's, has a token too many, lacks a special one, or has a concept of several vectors.
@@ -127,10 +171,11 @@ def require_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, encoder:
     file = folder / "tokenizer_config.json"
     bare = not file.exists() and not file.is_symlink() and (folder / "vocab.json").is_file()
     config = {} if bare else read_json(file)
-    check_keys(file, config, TOKENIZER)
-    if config.get("tokenizer_class", CLASSES[0]) not in CLASSES:
-        raise ExportError(f"{folder} holds a {config['tokenizer_class']}; memscan exports {' and '.join(CLASSES)}")
-    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+    check_keys(file, config, T5_TOKENIZER if t5 else TOKENIZER)
+    classes = T5_CLASSES if t5 else CLASSES
+    if config.get("tokenizer_class", classes[0]) not in classes:
+        raise ExportError(f"{folder} holds a {config['tokenizer_class']}; memscan exports {' and '.join(classes)}")
+    for name in ("eos_token_id", "pad_token_id") if t5 else ("bos_token_id", "eos_token_id", "pad_token_id"):
         if getattr(tokenizer, name) is None:
             raise ExportError(
                 f"{folder} has no {name.removesuffix('_id')}, with which prompts begin, end or are padded"
@@ -143,8 +188,9 @@ def require_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, encoder:
                 " prompts, which memscan does not; export the checkpoint without it"
             )
     largest = max(tokenizer.get_vocab().values())
-    if encoder is not None and largest >= encoder.get("vocab_size", 49408):
+    known = None if encoder is None else encoder.get("vocab_size", 32128 if t5 else 49408)
+    if known is not None and largest >= known:
         raise ExportError(
-            f"{folder} has tokens up to {largest}, but its text encoder knows {encoder.get('vocab_size', 49408)}: these"
-            " parts do not belong together"
+            f"{folder} has tokens up to {largest}, but its text encoder knows {known}: these parts do not belong"
+            " together"
         )

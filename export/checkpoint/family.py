@@ -1,10 +1,13 @@
 """What memscan knows of a family of checkpoints: how one is recognised, its parts, and how its pipeline conditions."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from memscan.export.checkpoint.components import TextEncoder, TwoTextEncoders
+from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
+from memscan.export.checkpoint.joint_text_encoders import JointTextEncoders
+from memscan.scanner.settings import DERIVATIVES, Derivative
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +28,13 @@ class Family:
         steps_offset: what its pipeline takes whatever a scheduler's configuration says.
         zero_uncond: whether no prompt is encoded as zeros, where `model_index.json` does not say.
         told_size: whether its denoiser is told the size of the image.
+        denoiser: the folder of its denoiser.
+        derivatives: the kinds of derivative that its denoiser has: without a downsampling, none can end there.
+        build: `build(transformer, (C, h, w), (S, D))` makes of a transformer what is traced, for latents and text
+            states of these shapes; None where the denoiser is a UNet.
+        optional: the folders of text encoders that a checkpoint may lack, as its pipeline may.
+        behind: the tokenizers whose text states follow behind those before, and how many tokens they have.
+        lacking: the folders of optional parts that this checkpoint does lack.
     """
 
     name: str
@@ -34,9 +44,34 @@ class Family:
     parts: Mapping[str, type]
     text_encoders: tuple[str, ...]
     tokenizers: tuple[str, ...]
-    join: Callable[..., TextEncoder | TwoTextEncoders]
+    join: Callable[..., TextEncoder | TwoTextEncoders | JointTextEncoders]
     latent_size: tuple[int, int]
     old_sizes: bool
     steps_offset: int | None
     zero_uncond: bool
     told_size: bool
+    denoiser: str = "unet"
+    derivatives: tuple[Derivative, ...] = DERIVATIVES
+    build: Callable[[Any, tuple[int, int, int], tuple[int, int]], FlowDenoiser] | None = None
+    optional: tuple[str, ...] = ()
+    behind: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    lacking: tuple[str, ...] = ()
+
+    @property
+    def denoiser_title(self) -> str:
+        """What people call its denoiser."""
+        return "UNet" if self.build is None else "transformer"
+
+    def without(self, encoders: Sequence[str]) -> "Family":
+        """This family as it is without some of its optional text encoders and their tokenizers."""
+        if not encoders:
+            return self
+        kept = [pair for pair in zip(self.text_encoders, self.tokenizers, strict=True) if pair[0] not in encoders]
+        tokenizers = tuple(tokenizer for _, tokenizer in kept)
+        return dataclasses.replace(
+            self,
+            parts={part: cls for part, cls in self.parts.items() if part not in encoders},
+            text_encoders=tuple(encoder for encoder, _ in kept),
+            tokenizers=tokenizers,
+            lacking=(*encoders, *(each for each in self.tokenizers if each not in tokenizers)),
+        )

@@ -6,12 +6,12 @@ from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
 
 class JointTextEncoders(nn.Module):
-    """input_ids, input_ids_2 [N, S] int64, input_ids_3 [N, S3] int64 -> encoder_hidden_states, text_embeds [N, P1 + P2],
-    as Stable Diffusion 3 has it.
+    """input_ids, input_ids_2 [N, S] and input_ids_3 [N, S3], int64 -> encoder_hidden_states and text_embeds, as Stable
+    Diffusion 3 has them.
 
     The hidden states before the last layer of both CLIP encoders stand side by side, [N, S, D1 + D2]. T5's are wider,
     [N, S3, D3]: the former are filled up with zeros, and T5's follow in further positions, [N, S + S3, D3]. Without
-    T5, those of CLIP are all. The pooled encoding joins CLIP's projected pooled states.
+    T5, those of CLIP are all. The pooled encoding, [N, P1 + P2], joins CLIP's projected pooled states.
     """
 
     outputs: tuple[str, ...] = ("encoder_hidden_states", "text_embeds")

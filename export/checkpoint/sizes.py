@@ -25,7 +25,9 @@ def latent_size(unet: Mapping[str, Any], family: Family) -> tuple[int, int]:
         return family.latent_size
     sizes = tuple(size) if isinstance(size, list) else (size, size)
     if len(sizes) != 2 or not all(type(side) is int and side > 0 for side in sizes):
-        raise ExportError(f"unet/config.json has sample_size {size!r}: give the rows and columns of latents")
+        raise ExportError(
+            f"{family.denoiser}/config.json has sample_size {size!r}: give the rows and columns of latents"
+        )
     return sizes[0], sizes[1]
 
 
@@ -34,7 +36,7 @@ def size_remark(unet: Mapping[str, Any], family: Family) -> str:
     height, width = latent_size(unet, family)
     size = unet.get("sample_size")
     if size is None:
-        return f"unet: no sample_size, so latents are {height} x {width} as {family.title} has them"
+        return f"{family.denoiser}: no sample_size, so latents are {height} x {width} as {family.title} has them"
     if size not in (height, [height, width]):
         return f"unet: sample_size {size} is of diffusers before 0.9, whose pipelines take {height} x {width}"
     return ""

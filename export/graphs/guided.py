@@ -4,8 +4,8 @@
     d   = (x - sigma eps) / alpha                 the denoised estimate, returned for the next step
     x'  = a x + b eps + c d_prev                  a linear solver update
 
-The coefficients a, b, c are inputs: DDIM has c = 0, multistep DPM-Solver++ 2M uses d_prev. Attention and group
-normalization are written out in operators that every engine has.
+The coefficients a, b, c are inputs: DDIM has c = 0, multistep DPM-Solver++ 2M uses d_prev. Attention, group
+normalization and RMS normalization are written out in operators that every engine has.
 """
 
 import onnx_ir as ir
@@ -14,6 +14,7 @@ from memscan.export.nodes.emitter import Emitter
 from memscan.export.nodes.shapes import shape_of, static_dims
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.written_out_attention import WriteOutAttention
+from memscan.export.passes.written_out_rms_norm import WriteOutRmsNorm
 from memscan.scanner.graph_names import LEVEL
 from memscan.scanner.graph_names import uncond as uncond_name
 
@@ -36,6 +37,7 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
     model = denoiser.clone()
     WriteOutAttention()(model)
     NativeGroupNorm()(model)
+    WriteOutRmsNorm()(model)
     graph = model.graph
     _rename_batch(graph, "N", "2N")
     inner = {str(value.name): value for value in graph.inputs}

@@ -8,10 +8,10 @@ from memscan.export.passes.half_precision import Precision
 from memscan.scanner import graph_names
 
 _PARTS = {
-    graph_names.MEASURE: "UNet",
-    graph_names.STEP: "UNet",
-    graph_names.OBSERVE: "UNet",
-    graph_names.CONDITION: "UNet",
+    graph_names.MEASURE: "denoiser",
+    graph_names.STEP: "denoiser",
+    graph_names.OBSERVE: "denoiser",
+    graph_names.CONDITION: "denoiser",
     graph_names.TEXT_ENCODER: "text encoder",
     graph_names.VAE_DECODER: "VAE",
     graph_names.VAE_ENCODER: "VAE",
@@ -58,7 +58,7 @@ def trajectory_failure(rows: Sequence[ParityRow], precision: Precision, *, narro
         why = f"the image that diffusers' own {failed[0].graph} draws is not finite"
         advice = "export with --storage float32" if narrowed else "this checkpoint computes nothing, mend its weights"
     elif precision == "fp16" and failed[0].overflow == "graph":
-        why = "the image that the bundle draws is not finite: values of the UNet lie beyond the range of float16"
+        why = "the image that the bundle draws is not finite: values of the denoiser lie beyond the range of float16"
         advice = "export with --precision bf16 or fp32"
     else:
         errors = ", ".join(

@@ -32,7 +32,7 @@ def own_pipeline(checkpoint: Checkpoint, parts: Mapping[str, Any]) -> DiffusionP
     index = read_index(checkpoint.path)
     said = {name: value for name, value in index.items() if isinstance(value, bool)} | _OPTIONS
     given = {
-        **dict.fromkeys(pipeline_class._optional_components),
+        **dict.fromkeys((*pipeline_class._optional_components, *checkpoint.family.lacking)),
         **said,
         **parts,
         **{folder: checkpoint.tokenizer(folder) for folder in checkpoint.family.tokenizers},

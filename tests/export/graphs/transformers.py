@@ -11,8 +11,12 @@ from diffusers import SD3Transformer2DModel
 
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.mmdit import Mmdit
+from memscan.export.graphs.graphs import denoiser_graphs
 from memscan.export.graphs.trace import trace_denoiser
+from memscan.scanner.settings import Derivative
 
+TRANSFORMERS = ("sd3",)
+KINDS: tuple[Derivative, ...] = ("frozen", "exact")
 LATENT, TEXT, POOLED = (4, 8, 8), (7, 24), 20
 TANGENTS = 3
 MISSING = 2
@@ -59,3 +63,9 @@ def tiny_flow_denoiser(family: str) -> FlowDenoiser:
 def traced(family: str) -> ir.Model:
     """The graph of `tiny_flow_denoiser`; not to be modified."""
     return trace_denoiser(tiny_flow_denoiser(family), LATENT, TEXT)
+
+
+@functools.cache
+def graphs(family: str) -> dict[str, ir.Model]:
+    """File name -> model, of `tiny_flow_denoiser`, for `TANGENTS` tangents; not to be modified."""
+    return denoiser_graphs(traced(family), tangents=TANGENTS, kinds=KINDS, observed=False)
