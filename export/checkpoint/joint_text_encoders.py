@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextModelWithProjection, T5EncoderModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
 
 class JointTextEncoders(nn.Module):
@@ -37,3 +37,18 @@ class JointTextEncoders(nn.Module):
         further = self.third(input_ids_3, return_dict=False)[0]
         filled = nn.functional.pad(states, (0, further.shape[-1] - states.shape[-1]))
         return torch.cat([filled, further], dim=1), pooled
+
+
+class PooledAndJointTextEncoders(nn.Module):
+    """input_ids [N, S] and input_ids_2 [N, S2], int64 -> encoder_hidden_states [N, S2, D2] and text_embeds [N, P1], as
+    FLUX.1 has them: T5's states, and CLIP's pooled state, which is not projected."""
+
+    outputs: tuple[str, ...] = ("encoder_hidden_states", "text_embeds")
+
+    def __init__(self, first: CLIPTextModel, second: T5EncoderModel) -> None:
+        super().__init__()
+        self.first = first
+        self.second = second
+
+    def forward(self, input_ids: Tensor, input_ids_2: Tensor) -> tuple[Tensor, ...]:
+        return self.second(input_ids_2, return_dict=False)[0], self.first(input_ids).pooler_output

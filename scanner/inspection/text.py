@@ -72,7 +72,8 @@ def _text(said: Facts) -> str:
     files = listed((rule["file"] for rule in rules), len(rules))
     encoders = "1 text encoder" if len(rules) == 1 else f"{len(rules)} text encoders"
     none = "zeros" if said["zero_uncond"] else brief(repr(said["uncond_prompt"]), 40)
-    return f"{encoders} of {rules[0]['max_length']} tokens ({files}); no prompt is {none}"
+    lengths = list(dict.fromkeys(str(rule["max_length"]) for rule in rules))
+    return f"{encoders} of {' and '.join(lengths)} tokens ({files}); no prompt is {none}"
 
 
 def _graphs(facts: Facts) -> Iterator[str]:

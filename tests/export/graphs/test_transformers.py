@@ -6,10 +6,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from diffusers import FluxPipeline
 
 from memscan.export.autodiff.cut import CUTS
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.mmdit import Mmdit
+from memscan.export.checkpoint.packed_flux import PackedFlux
 from memscan.export.graphs.graphs import denoiser_graphs, given_by
 from memscan.export.parity.detached_transformer import detached_transformer
 from memscan.export.parity.oracle import Case, DenoiserOracle
@@ -25,6 +27,7 @@ from tests.export.graphs.transformers import (
     TRANSFORMERS,
     graphs,
     tiny_flow_denoiser,
+    tiny_flux,
     tiny_mmdit,
     traced,
 )
@@ -166,6 +169,27 @@ def test_text_that_is_missing_is_zeros() -> None:
             pooled_projections=feed["text_embeds"],
         ).sample
         found = denoiser(**feed)
+    torch.testing.assert_close(found, feed["sample"] + feed["alpha"][:, None, None, None] * v, rtol=0, atol=1e-6)
+
+
+def test_latents_are_packed_and_told_as_the_pipeline_does() -> None:
+    """The untouched transformer between diffusers' own packing and unpacking, with its ids of the tokens."""
+    torch.manual_seed(1)
+    whole = tiny_flux(TEXT[1])
+    packed = FlowDenoiser(PackedFlux(copy.deepcopy(whole), LATENT, TEXT[0], guidance=3.5), POOLED)
+    feed = {name: torch.from_numpy(array) for name, array in inputs(batch=2).items() if name != "tangents"}
+    with torch.no_grad():
+        v = whole(
+            hidden_states=FluxPipeline._pack_latents(feed["sample"], 2, *LATENT),
+            timestep=feed["timestep"] / 1000,
+            guidance=torch.full((2,), 3.5),
+            encoder_hidden_states=feed["encoder_hidden_states"],
+            pooled_projections=feed["text_embeds"],
+            txt_ids=torch.zeros(TEXT[0], 3),
+            img_ids=FluxPipeline._prepare_latent_image_ids(2, 4, 4, "cpu", torch.float32),
+        ).sample
+        found = packed(**feed)
+    v = FluxPipeline._unpack_latents(v, 8 * LATENT[1], 8 * LATENT[2], vae_scale_factor=8)
     torch.testing.assert_close(found, feed["sample"] + feed["alpha"][:, None, None, None] * v, rtol=0, atol=1e-6)
 
 

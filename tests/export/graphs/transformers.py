@@ -7,15 +7,16 @@ import functools
 
 import onnx_ir as ir
 import torch
-from diffusers import SD3Transformer2DModel
+from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.mmdit import Mmdit
+from memscan.export.checkpoint.packed_flux import PackedFlux
 from memscan.export.graphs.graphs import denoiser_graphs
 from memscan.export.graphs.trace import trace_denoiser
 from memscan.scanner.settings import Derivative
 
-TRANSFORMERS = ("sd3",)
+TRANSFORMERS = ("sd3", "flux")
 KINDS: tuple[Derivative, ...] = ("frozen", "exact")
 LATENT, TEXT, POOLED = (4, 8, 8), (7, 24), 20
 TANGENTS = 3
@@ -43,6 +44,23 @@ def tiny_mmdit(text_width: int, *, pooled: int = POOLED, qk_norm: str | None = "
     return scattered(transformer)
 
 
+def tiny_flux(text_width: int, *, pooled: int = POOLED, guided: bool = True) -> FluxTransformer2DModel:
+    """A block of two streams and one of a single stream; guidance-distilled as FLUX.1-dev is, or not, as schnell."""
+    transformer = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=4 * LATENT[0],
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=text_width,
+        pooled_projection_dim=pooled,
+        guidance_embeds=guided,
+        axes_dims_rope=(4, 6, 6),
+    )
+    return scattered(transformer)
+
+
 def scattered(transformer: torch.nn.Module) -> torch.nn.Module:
     """A transformer in evaluation mode whose norms are as different from each other as its other weights."""
     for name, parameter in transformer.named_parameters():
@@ -54,9 +72,11 @@ def scattered(transformer: torch.nn.Module) -> torch.nn.Module:
 @functools.cache
 def tiny_flow_denoiser(family: str) -> FlowDenoiser:
     """A random denoiser, whose weights the family's graphs share."""
-    assert family == "sd3"
     torch.manual_seed(0)
-    return FlowDenoiser(Mmdit(tiny_mmdit(TEXT[1] + 8), LATENT, MISSING), POOLED)
+    if family == "sd3":
+        return FlowDenoiser(Mmdit(tiny_mmdit(TEXT[1] + 8), LATENT, MISSING), POOLED)
+    assert family == "flux"
+    return FlowDenoiser(PackedFlux(tiny_flux(TEXT[1]), LATENT, TEXT[0], guidance=3.5), POOLED)
 
 
 @functools.cache
