@@ -17,30 +17,22 @@ COPY export export
 COPY kernels kernels
 RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
 
-# Exactly the files of the lock, by their digests; then pip, which nothing needs any more, goes.
-FROM wheel AS installed-cpu
-COPY locks/cpu.txt locks/cpu.txt
-RUN python3 -m venv /opt/memscan \
-    && /opt/memscan/bin/pip install --no-cache-dir --only-binary :all: --require-hashes --requirement locks/cpu.txt \
-    && /opt/memscan/bin/pip install --no-cache-dir --no-deps /wheels/*.whl \
-    && /opt/memscan/bin/pip uninstall --yes pip
+FROM wheel AS installer
+COPY locks/install locks/install
 
-FROM wheel AS installed-cuda
+FROM installer AS installed-cpu
+COPY locks/cpu.txt locks/cpu.txt
+RUN locks/install locks/cpu.txt
+
+FROM installer AS installed-cuda
 COPY locks/cuda.txt locks/cuda.txt
-RUN python3 -m venv /opt/memscan \
-    && /opt/memscan/bin/pip install --no-cache-dir --only-binary :all: --require-hashes --requirement locks/cuda.txt \
-    && /opt/memscan/bin/pip install --no-cache-dir --no-deps /wheels/*.whl \
-    && /opt/memscan/bin/pip uninstall --yes pip
+RUN locks/install locks/cuda.txt
 
 # Two of TensorRT's packages are small sources, which fetch the libraries from their vendor's index: the lock vouches for
 # the sources alone.
-FROM wheel AS installed-tensorrt
+FROM installer AS installed-tensorrt
 COPY locks/tensorrt.txt locks/tensorrt.txt
-RUN python3 -m venv /opt/memscan \
-    && /opt/memscan/bin/pip install --no-cache-dir --only-binary :all: \
-        --no-binary tensorrt-cu13 --no-binary tensorrt-cu13-libs --require-hashes --requirement locks/tensorrt.txt \
-    && /opt/memscan/bin/pip install --no-cache-dir --no-deps /wheels/*.whl \
-    && /opt/memscan/bin/pip uninstall --yes pip
+RUN locks/install locks/tensorrt.txt --no-binary tensorrt-cu13 --no-binary tensorrt-cu13-libs
 
 # Of group 0, which an arbitrary user of OpenShift has too; /cache is for plans and may be a volume.
 FROM ${BASE} AS runtime

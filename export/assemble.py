@@ -216,7 +216,7 @@ class _Assembly:
         """The text encoders that were loaded for it, by their folders."""
         self.report(f"text encoder of {checkpoint.id}")
         models = [checkpoint.load(part) for part in checkpoint.text_encoders]
-        encoder = checkpoint.family.join(*models)
+        encoder = checkpoint.family.join(*models, clip_skip=checkpoint.clip_skip)
         round_weights(encoder, self.options.storage)
         generator = _generator()
         ids = {
@@ -241,9 +241,8 @@ class _Assembly:
         return {"vae": vae}
 
     def _draw_reference(self, parts: dict[str, Any]) -> None:
-        drawing = Drawing(
-            PROMPTS[0], steps_for(parts[self.model.family.denoiser]), self.options.defaults.guidance_scale
-        )
+        prompt = " ".join([PROMPTS[0], *(embedding.token for embedding in self.model.embeddings)])
+        drawing = Drawing(prompt, steps_for(parts[self.model.family.denoiser]), self.options.defaults.guidance_scale)
         self.report(f"drawn by diffusers and, at the end, by the bundle: {drawing}")
         self.reference = draw_reference(self.model, parts, drawing, self.options.precision)
 
@@ -347,6 +346,10 @@ def identity(checkpoint: Checkpoint) -> dict[str, object]:
     if checkpoint.adapters:
         record["adapters"] = [
             {"file": adapter.file, "digest": adapter.digest, "scale": adapter.scale} for adapter in checkpoint.adapters
+        ]
+    if checkpoint.embeddings:
+        record["embeddings"] = [
+            {"file": each.file, "digest": each.digest, "token": each.token} for each in checkpoint.embeddings
         ]
     return record
 

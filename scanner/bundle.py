@@ -2,7 +2,8 @@
 
     bundle.json tokenizer.json (of a second text encoder tokenizer_2.json, and so on)
     text_encoder.onnx   input_ids [N, S] int64 (and input_ids_2, ...) -> encodings [N, ...] under the names of the
-                        denoiser's inputs: encoder_hidden_states [N, S, D]; SDXL: text_embeds [N, P] too
+                        denoiser's inputs: encoder_hidden_states [N, S, D]; SDXL: text_embeds [N, P] too;
+                        where no prompt is encoded otherwise than a prompt, uncond_encoder_hidden_states
     step.onnx           one guided solver step, with eps given the prompt and given none
     measure.onnx        eps and v * (J v), summed over Kg tangents, in operators that every runtime has
     measure.*.onnx      the same by a cheaper kind of derivative: measure.frozen.onnx, measure.shallow.onnx
@@ -30,6 +31,7 @@ from memscan.scanner.bundle_files import check_file, check_tensors
 from memscan.scanner.bundle_parts import (
     MOST_TIMESTEPS,
     AddedAdapter,
+    AddedEmbedding,
     Certificate,
     Dtypes,
     Schedule,
@@ -135,7 +137,7 @@ class Bundle:
     `graphs` has every graph but the sliced variants, and what each gives; `files` every file's SHA-256. `passes` has
     the kinds of derivative that the bundle offers, and of each how many forward passes of the denoiser one call of its
     measuring graph costs, by the count of floating-point operations; `certificate` says how well the cheaper ones agree
-    with the exact one, where that was measured. `adapters` are those that the model's weights hold.
+    with the exact one, where that was measured. `adapters` and `embeddings` are those that the model's weights hold.
     """
 
     path: Path
@@ -159,6 +161,7 @@ class Bundle:
     graphs: Mapping[str, Gives]
     files: dict[str, str]
     adapters: tuple[AddedAdapter, ...] = ()
+    embeddings: tuple[AddedEmbedding, ...] = ()
 
     @property
     def has_baseline(self) -> bool:
@@ -242,8 +245,8 @@ def bundle_record(
 ) -> dict[str, Any]:
     """The content of `bundle.json`: the inverse of `open_bundle`, used by export.
 
-    `model` has `id`, `revision`, `digest`, and `adapters` if it holds any; `baseline` the same and `text_encoder`
-    (bool), or is None;
+    `model` has `id`, `revision`, `digest`, and `adapters` and `embeddings` if it holds any; `baseline` the same and
+    `text_encoder` (bool), or is None;
     `graphs` says of those that answer questions about the denoiser what they give, and may leave out all others;
     `files` maps each file's name in the bundle to its SHA-256.
     """
@@ -274,6 +277,7 @@ class _Checkpoint:
     revision: str | None
     digest: str
     adapters: tuple[AddedAdapter, ...] = dataclasses.field(default=(), kw_only=True)
+    embeddings: tuple[AddedEmbedding, ...] = dataclasses.field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         check_digest("digest", self.digest)
@@ -353,6 +357,7 @@ class _Record:
             model_id=self.model.id,
             model_digest=self.model.digest,
             adapters=self.model.adapters,
+            embeddings=self.model.embeddings,
             baseline_id=self.baseline.id if self.baseline else None,
             baseline_digest=self.baseline.digest if self.baseline else None,
             baseline_has_text_encoder=self.baseline is not None and self.baseline.text_encoder,

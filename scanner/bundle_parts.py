@@ -27,6 +27,7 @@ MAPS = (
 _DIGEST = re.compile("[0-9a-f]{64}")
 _MOST_PROMPTS = 2**53
 _LONGEST_TEXT, _LARGEST_TOKEN = 1 << 16, 2**31 - 1
+_MOST_LAYERS = 1 << 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +60,29 @@ class Schedule:
 
 
 @dataclasses.dataclass(frozen=True)
+class Concept:
+    """A token of a textual inversion that has several vectors: a prompt's `token` is `token token_1 token_2 ...`."""
+
+    token: str
+    vectors: int
+
+    def __post_init__(self) -> None:
+        check_range("vectors", self.vectors, 2, _LONGEST_TEXT)
+
+    @property
+    def written(self) -> str:
+        """What stands in its place, as diffusers writes it."""
+        return " ".join([self.token, *(f"{self.token}_{index}" for index in range(1, self.vectors))])
+
+
+@dataclasses.dataclass(frozen=True)
 class Tokenization:
     """The tokenizer in `file`, whose ids are brought to `max_length`.
 
     Too many are cut so that `eos_token_id` ends them, too few are padded on the right with `pad_token_id`;
     `bos_token_id` is None where texts have no start token. `position` is where the text states that are made of these
-    ids begin: encoders of equal positions stand side by side, others one behind the other.
+    ids begin: encoders of equal positions stand side by side, others one behind the other. `concepts` are written out
+    in a prompt before it is spelled.
     """
 
     file: str
@@ -73,6 +91,7 @@ class Tokenization:
     eos_token_id: int
     bos_token_id: int | None = None
     position: int = 0
+    concepts: tuple[Concept, ...] = ()
 
     def __post_init__(self) -> None:
         check_range("max_length", self.max_length, 1, _LONGEST_TEXT)
@@ -85,14 +104,17 @@ class Tokenization:
 class Text:
     """How prompts are encoded: by one text encoder for each of `tokenizers`, in this order.
 
-    `zero_uncond` says that the unconditional prompt is encoded as zeros.
+    `zero_uncond` says that the unconditional prompt is encoded as zeros. `clip_skip` is how many of the encoders' last
+    layers prompts leave out beyond the model's own habit, as diffusers counts; the unconditional prompt has them all.
     """
 
     tokenizers: tuple[Tokenization, ...]
     uncond_prompt: str = ""
     zero_uncond: bool = False
+    clip_skip: int = 0
 
     def __post_init__(self) -> None:
+        check_range("clip_skip", self.clip_skip, 0, _MOST_LAYERS)
         if not self.tokenizers:
             raise ValueError("the list of tokenizers is empty")
 
@@ -171,6 +193,18 @@ def check_digest(name: str, value: str) -> None:
     """Raises ValueError, which names it, if a value is no SHA-256 in hex."""
     if not _DIGEST.fullmatch(value):
         raise ValueError(f"{name} is {shown(value)}, not a SHA-256")
+
+
+@dataclasses.dataclass(frozen=True)
+class AddedEmbedding:
+    """A textual inversion that the text encoders hold: the name of its file, its SHA-256, and its token in prompts."""
+
+    file: str
+    digest: str
+    token: str
+
+    def __post_init__(self) -> None:
+        check_digest("digest", self.digest)
 
 
 @dataclasses.dataclass(frozen=True)

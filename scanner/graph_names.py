@@ -22,6 +22,7 @@ LEVEL = ("timestep", "alpha", "sigma")
 """How every denoiser's graph is given a noise level, [N] each."""
 
 _GRAPH, _SLICED = ".onnx", ".sliced.onnx"
+_UNCOND = "uncond_"
 
 
 def measure(derivative: str) -> str:
@@ -68,8 +69,16 @@ def input_ids(index: int) -> str:
 
 
 def uncond(name: str) -> str:
-    """The input of a step for no prompt's encoding: "encoder_hidden_states" -> "uncond_encoder_hidden_states"."""
-    return f"uncond_{name}"
+    """The input of a step for no prompt's encoding: "encoder_hidden_states" -> "uncond_encoder_hidden_states".
+
+    A text encoder's output of this name is that encoding, where it is another than a prompt would have.
+    """
+    return f"{_UNCOND}{name}"
+
+
+def is_uncond(name: str) -> bool:
+    """Whether `uncond` made this name."""
+    return name.startswith(_UNCOND)
 
 
 def _ordinal(index: int) -> str:

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from benchmarks.paper import figure as figures
 from benchmarks.paper.agreement import Agreement, agreement, with_interval
 from benchmarks.paper.short_training import Denoiser, denoisers, kept
 from memscan.scanner.bundle import open_bundle
@@ -28,6 +27,7 @@ from memscan.scanner.evaluation.protocol import paper_unit
 from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.sampling.schedule import noise_level
 from memscan.scanner.settings import Probes
+from testbed import plots as figures
 from testbed.captions import CAPTIONS, Caption, split_of
 from testbed.cells import cover
 from testbed.dataset import masks

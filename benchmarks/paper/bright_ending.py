@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.paper import figure as figures
 from benchmarks.paper.agreement import Agreement, Maps, agreement, local_overlap, with_interval
 from benchmarks.paper.embedded_scan import SEEDS, STEPS, embedded_scan
 from benchmarks.paper.observed_attention import Attended, attended
@@ -31,6 +30,7 @@ from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.evaluation.protocol import paper_unit
 from memscan.scanner.results.reader import Results
 from memscan.scanner.sampling.schedule import noise_level
+from testbed import plots as figures
 from testbed.captions import CAPTIONS, Caption, split_of
 from testbed.dataset import masks
 from testbed.scanning import step_indices

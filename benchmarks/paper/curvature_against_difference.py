@@ -18,7 +18,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from benchmarks.paper import figure as figures
 from benchmarks.paper.agreement import with_interval
 from benchmarks.paper.embedded_scan import TIMESTEPS, embedded_scan
 from memscan.scanner.embedded import GROUND_TRUTH
@@ -27,6 +26,7 @@ from memscan.scanner.evaluation.evaluate import Record, evaluate
 from memscan.scanner.evaluation.ground_truth import read_ground_truth
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.results.reader import Results
+from testbed import plots as figures
 from testbed.captions import CAPTIONS, Caption, split_of
 from testbed.cells import cover
 from testbed.dataset import masks

@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.paper import figure as figures
 from benchmarks.paper.embedded_scan import TIMESTEPS, embedded_scan
 from benchmarks.paper.gaussian_mixture import GaussianMixture
 from memscan.scanner.bundle import open_bundle
@@ -29,6 +28,7 @@ from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.evaluation.overlap import Interval, percentile_interval, resampled
 from memscan.scanner.results.reader import Results
 from memscan.scanner.sampling.schedule import Level, noise_level
+from testbed import plots as figures
 from testbed.captions import CAPTIONS
 from testbed.cells import cover
 from testbed.dataset import masks

@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import hadamard
 
-from benchmarks.paper import figure as figures
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.metrics.hutchinson import estimate, probe_groups
 from memscan.scanner.metrics.probes import hadamard_counts, make_probes
 from memscan.scanner.sampling.schedule import Level, noise_level
 from memscan.scanner.settings import ProbeKind, Probes
+from testbed import plots as figures
 
 LATENT = (4, 8, 8)
 NOISE = 0.02  # tau, beside 1 for what is free

@@ -31,13 +31,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.paper import figure as figures
 from benchmarks.paper.gaussian_mixture import GaussianMixture
 from benchmarks.paper.point_denoiser import Parameters, collapse, predict, train
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.sampling.ddim import ddim_timesteps
 from memscan.scanner.sampling.schedule import Level, noise_level
+from testbed import plots as figures
 
 OUTLIER, LINE = (1.5, 0.0), (-1.0, 0.0)
 NOISE, LENGTH = 0.3, 1.0  # standard deviations of the line in x_1 and along it

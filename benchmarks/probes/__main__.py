@@ -13,7 +13,6 @@ from pathlib import Path
 import click
 
 from benchmarks.images import graded_images, testbed_images
-from benchmarks.paper import figure as figures
 from benchmarks.probes import choices, counts, noise_levels, variance, whole
 from benchmarks.probes.cost import tangent_passes
 from benchmarks.probes.draw import draw
@@ -21,6 +20,7 @@ from benchmarks.probes.judge import Truth
 from benchmarks.probes.study import Study, chosen
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.embedded import BUNDLE
+from testbed import plots as figures
 
 
 @click.command()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from matplotlib.ticker import NullFormatter, PercentFormatter, ScalarFormatter
 
-from benchmarks.paper import figure as figures
 from benchmarks.probes.counts import Counted, reference_line
+from testbed import plots as figures
 
 LOST, PASSES = 0.01, 3
 """IoU that may be lost, and forward passes that may be spent."""

@@ -152,9 +152,9 @@ def read_adapter(text: str, names: Mapping[str, Place], shapes: Mapping[Place, t
         raise ExportError(f"{file} holds no adapters")
     updates = {}
     for place, up in ups.items():
-        _require_shapes(file, sources[place], up, downs[place], shapes[place])
+        require_shapes(file, sources[place], tuple(up.shape), tuple(downs[place].shape), shapes[place])
         rank = int(up.shape[1])
-        factor = alphas[place] / rank if place in alphas else _peft_factor(file, metadata, place, rank)
+        factor = alphas[place] / rank if place in alphas else _written_factor(file, metadata, place, rank)
         updates[place] = Update(up.float().flatten(1), downs[place].float().flatten(1), factor)
     return Adapter(file.name, file_digest(file), scale, updates)
 
@@ -199,20 +199,29 @@ def _scalar(file: Path, key: str, tensor: torch.Tensor) -> float:
     return float(tensor.item())
 
 
-def _require_shapes(file: Path, module: str, up: torch.Tensor, down: torch.Tensor, weight: tuple[int, ...]) -> None:
-    """A linear layer may be a convolution of 1 x 1 in another file, so that kernels of 1 x 1 are passed over."""
+Shape = tuple[int, ...]
+
+
+def require_shapes(file: Path, module: str, up: Shape, down: Shape, weight: Shape) -> None:
+    """Check that the product of two factors has the shape of the weight.
+
+    A linear layer may be a convolution of 1 x 1 in another file, so that kernels of 1 x 1 are passed over.
+
+    Raises:
+        ExportError: it has another.
+    """
     fits = (
-        min(up.dim(), down.dim()) >= 2
-        and up.shape[0] == weight[0]
-        and up.shape[1] == down.shape[0]
-        and down.shape[1] == weight[1]
-        and all(side == 1 for side in up.shape[2:])
-        and _kernel(tuple(down.shape)) == _kernel(weight)
+        min(len(up), len(down), len(weight)) >= 2
+        and up[0] == weight[0]
+        and up[1] == down[0]
+        and down[1] == weight[1]
+        and all(side == 1 for side in up[2:])
+        and _kernel(down) == _kernel(weight)
     )
     if not fits:
         raise ExportError(
-            f"{file} has for {module} the factors {list(up.shape)} and {list(down.shape)}, but its weight is"
-            f" {list(weight)}: it was made for another model"
+            f"{file} has for {module} the factors {list(up)} and {list(down)}, but its weight is {list(weight)}: it was"
+            " made for another model"
         )
 
 
@@ -220,17 +229,29 @@ def _kernel(shape: tuple[int, ...]) -> tuple[int, ...]:
     return () if all(side == 1 for side in shape[2:]) else shape[2:]
 
 
-def _peft_factor(file: Path, metadata: Mapping[str, Any], place: Place, rank: int) -> float:
-    """alpha / r as peft has it, from what diffusers writes into the file; 1 if it writes nothing."""
+def _written_factor(file: Path, metadata: Mapping[str, Any], place: Place, rank: int) -> float:
+    """alpha / r from what diffusers writes into the file; 1 if it writes nothing."""
     part, name = place
-    if metadata.get(f"{part}.use_dora"):
-        raise ExportError(f"{file} says use_dora of {part}, which memscan cannot fuse; it fuses plain LoRA")
-    alpha = metadata.get(f"{part}.lora_alpha", rank)
-    module = name.removesuffix(".weight")
-    for pattern, value in (metadata.get(f"{part}.alpha_pattern") or {}).items():
+    said = {key.removeprefix(f"{part}."): value for key, value in metadata.items() if key.startswith(f"{part}.")}
+    return peft_factor(file, said, name.removesuffix(".weight"), rank)
+
+
+def peft_factor(file: Path, said: Mapping[str, Any], module: str, rank: int) -> float:
+    """alpha / r of a module as peft has it, from a configuration of peft in `file`; 1 if that does not tell.
+
+    Raises:
+        ExportError: it tells of another kind of adapter, or of an alpha that is no number.
+    """
+    if said.get("use_dora"):
+        raise ExportError(f"{file} says use_dora, which memscan cannot fuse; it fuses plain LoRA")
+    alpha = said.get("lora_alpha", rank)
+    patterns = said.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict):
+        raise ExportError(f"{file} has alpha_pattern {patterns!r}: it must be an object")
+    for pattern, value in patterns.items():
         if re.fullmatch(rf"(.*\.)?({pattern})", module):
             alpha = value
             break
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
-        raise ExportError(f"{file} has lora_alpha {alpha!r} of {part}: it must be a number")
-    return float(alpha) / (math.sqrt(rank) if metadata.get(f"{part}.use_rslora") else rank)
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
+        raise ExportError(f"{file} has lora_alpha {alpha!r}: it must be a number")
+    return float(alpha) / (math.sqrt(rank) if said.get("use_rslora") else rank)

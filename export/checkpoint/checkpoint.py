@@ -23,6 +23,7 @@ from memscan.export.checkpoint.checks import (
     require_tokenizer,
     text_width,
 )
+from memscan.export.checkpoint.embedding import ROWS, Embedding, add_tokens
 from memscan.export.checkpoint.families import family_of, read_denoiser
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.files import read_json, require_whole
@@ -45,6 +46,8 @@ class Checkpoint:
     the chosen files of weights. `adapters` are added to the weights, in their order, and are in `id` and `digest`.
     `remarks` are lines that a user should see: what was chosen, assumed or mended. If `file` holds the weights,
     `path` has configurations and tokenizers alone. `vae` is the folder of another VAE than the checkpoint's.
+    `clip_skip` is how many of the text encoders' last layers prompts leave out, beyond those that its pipeline always
+    does. `embeddings` are textual inversions, in the order of their tokens.
     """
 
     id: str
@@ -56,6 +59,8 @@ class Checkpoint:
     adapters: tuple[Adapter, ...] = ()
     file: SingleFile | None = None
     vae: Path | None = None
+    clip_skip: int = 0
+    embeddings: tuple[Embedding, ...] = ()
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
@@ -81,6 +86,8 @@ class Checkpoint:
         module = self._build(part)
         state = dict(self.tensors(part))
         if part in self.text_encoders:
+            if any(part in embedding.vectors for embedding in self.embeddings):
+                module.config.vocab_size = next(len(rows) for name, rows in state.items() if name.endswith(ROWS))
             # Only transformers itself makes the buffers that it does not store.
             module = type(module).from_pretrained(None, config=module.config, state_dict=state, dtype=torch.float32)
         else:
@@ -88,14 +95,14 @@ class Checkpoint:
         return module.eval().requires_grad_(False)
 
     def tensors(self, part: str) -> Iterator[tuple[str, torch.Tensor]]:
-        """The weights of a part in float32, adapters added, one after the other by name.
+        """The weights of a part in float32, adapters and embeddings added, one after the other by name.
 
         Raises:
             ExportError: the weights do not match the configuration, or cannot be read.
         """
         for name, tensor in self._stored(part):
-            for adapter in self.adapters:
-                tensor = adapter.added(part, name, tensor)
+            for added in (*self.adapters, *self.embeddings):
+                tensor = added.added(part, name, tensor)
             yield name, tensor
 
     def weights(self, part: str) -> Weights:
@@ -104,7 +111,7 @@ class Checkpoint:
         Raises:
             ExportError: they do not match.
         """
-        return match_weights(str(self.folder(part)), self.weight_files(part), self._build(part).state_dict())
+        return match_weights(self.folder(part), self.weight_files(part), self._build(part).state_dict())
 
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of the denoiser, a text encoder or "vae"."""
@@ -125,9 +132,11 @@ class Checkpoint:
             )
         cls = AutoTokenizer if configured else CLIPTokenizer
         try:
-            return cls.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
+            tokenizer = cls.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
         except Exception as error:  # a broken vocabulary raises whatever the tokenizers library does
             raise ExportError(f"{self.path / folder} cannot be loaded: {first_line(error)}") from error
+        add_tokens(tokenizer, self.embeddings, self.text_encoders[self.family.tokenizers.index(folder)])
+        return tokenizer
 
     def latent_shape(self) -> tuple[int, int, int]:
         """(C, h, w) of the latents, as a pipeline draws them where it is given no size."""

@@ -166,7 +166,7 @@ def require_tokenizer(
     """Check that a tokenizer is CLIP's, or T5's, and that its text encoder knows each of its tokens.
 
     Raises:
-        ExportError: it is another's, has a token too many, lacks a special one, or has a concept of several vectors.
+        ExportError: it is another's, has a token too many, or lacks a special one.
     """
     file = folder / "tokenizer_config.json"
     bare = not file.exists() and not file.is_symlink() and (folder / "vocab.json").is_file()
@@ -179,13 +179,6 @@ def require_tokenizer(
         if getattr(tokenizer, name) is None:
             raise ExportError(
                 f"{folder} has no {name.removesuffix('_id')}, with which prompts begin, end or are padded"
-            )
-    added = tokenizer.added_tokens_encoder
-    for token in added:
-        if f"{token}_1" in added:
-            raise ExportError(
-                f"{folder} has the concept {token} of several vectors ({token}_1, ...), for which diffusers rewrites"
-                " prompts, which memscan does not; export the checkpoint without it"
             )
     largest = max(tokenizer.get_vocab().values())
     known = None if encoder is None else encoder.get("vocab_size", 32128 if t5 else 49408)

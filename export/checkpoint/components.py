@@ -5,38 +5,62 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from memscan.scanner import graph_names
+
+_UNSKIPPED = graph_names.uncond("encoder_hidden_states")
+
 
 class TextEncoder(nn.Module):
-    """input_ids [N, S] int64 -> encoder_hidden_states [N, S, D]: the last hidden state, as Stable Diffusion has it."""
+    """input_ids [N, S] int64 -> encoder_hidden_states [N, S, D]: the last hidden state, as Stable Diffusion has it.
 
-    outputs = ("encoder_hidden_states",)
+    With `clip_skip` it is the state so many layers earlier, through the norm that ends the last; as in diffusers, no
+    prompt's is not, and is a second output.
+    """
 
-    def __init__(self, model: CLIPTextModel):
+    outputs: tuple[str, ...] = ("encoder_hidden_states",)
+
+    def __init__(self, model: CLIPTextModel, *, clip_skip: int = 0):
         super().__init__()
         self.model = model
+        self.clip_skip = clip_skip
+        if clip_skip:
+            self.outputs = (*self.outputs, _UNSKIPPED)
 
-    def forward(self, input_ids: Tensor) -> tuple[Tensor]:
-        return (self.model(input_ids, return_dict=False)[0],)
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, ...]:
+        if not self.clip_skip:
+            return (self.model(input_ids, return_dict=False)[0],)
+        encoded = self.model(input_ids, output_hidden_states=True)
+        state = encoded.hidden_states[-(self.clip_skip + 1)]
+        norm = getattr(self.model, "text_model", self.model).final_layer_norm  # older versions of transformers nest it
+        return norm(state), encoded.last_hidden_state
 
 
 class TwoTextEncoders(nn.Module):
     """input_ids, input_ids_2 [N, S] int64 -> encoder_hidden_states [N, S, D1 + D2], text_embeds [N, P], as SDXL has it.
 
     The hidden states are those before the last layer, side by side; the second encoder also gives its projected
-    pooled state.
+    pooled state. With `clip_skip` they are those so many layers earlier; see `TextEncoder`.
     """
 
-    outputs = ("encoder_hidden_states", "text_embeds")
+    outputs: tuple[str, ...] = ("encoder_hidden_states", "text_embeds")
 
-    def __init__(self, first: CLIPTextModel, second: CLIPTextModelWithProjection):
+    def __init__(self, first: CLIPTextModel, second: CLIPTextModelWithProjection, *, clip_skip: int = 0):
         super().__init__()
         self.first = first
         self.second = second
+        self.clip_skip = clip_skip
+        if clip_skip:
+            self.outputs = (*self.outputs, _UNSKIPPED)
 
-    def forward(self, input_ids: Tensor, input_ids_2: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, input_ids: Tensor, input_ids_2: Tensor) -> tuple[Tensor, ...]:
         first = self.first(input_ids, output_hidden_states=True)
         second = self.second(input_ids_2, output_hidden_states=True)
-        return torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1), second.text_embeds
+
+        def states(skipped: int) -> Tensor:
+            return torch.cat([each.hidden_states[-(skipped + 2)] for each in (first, second)], dim=-1)
+
+        encodings = states(self.clip_skip), second.text_embeds
+        return (*encodings, states(0)) if self.clip_skip else encodings
 
 
 class Decoder(nn.Module):

@@ -28,6 +28,7 @@ class Family:
         steps_offset: what its pipeline takes whatever a scheduler's configuration says.
         zero_uncond: whether no prompt is encoded as zeros, where `model_index.json` does not say.
         told_size: whether its denoiser is told the size of the image.
+        layers_left_out: how many of a text encoder's last layers its pipeline never uses.
         denoiser: the folder of its denoiser.
         derivatives: the kinds of derivative that its denoiser has: without a downsampling, none can end there.
         build: `build(transformer, (C, h, w), (S, D))` makes of a transformer what is traced, for latents and text
@@ -50,6 +51,7 @@ class Family:
     steps_offset: int | None
     zero_uncond: bool
     told_size: bool
+    layers_left_out: int = 0
     denoiser: str = "unet"
     derivatives: tuple[Derivative, ...] = DERIVATIVES
     build: Callable[[Any, tuple[int, int, int], tuple[int, int]], FlowDenoiser] | None = None

@@ -41,4 +41,5 @@ STABLE_DIFFUSION_XL = Family(
     steps_offset=None,
     zero_uncond=True,
     told_size=True,
+    layers_left_out=1,
 )

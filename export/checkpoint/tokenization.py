@@ -6,6 +6,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
+from memscan.export.checkpoint.embedding import concepts
 from memscan.scanner import graph_names
 from memscan.scanner.bundle_parts import Text, Tokenization
 from memscan.scanner.errors import ExportError
@@ -36,12 +37,13 @@ def write_tokenizers(checkpoint: Checkpoint, folder: Path) -> Text:
                 eos_token_id=int(tokenizer.eos_token_id),
                 bos_token_id=None if part in family.behind else int(tokenizer.bos_token_id),
                 position=Text(tuple(rules)).length if part in family.behind else 0,
+                concepts=concepts(tokenizer),
             )
         )
     lengths = [rule.max_length for rule in rules if not rule.position]
     if len(set(lengths)) > 1:
         raise ExportError(f"{checkpoint.path}: its tokenizers differ in length: {', '.join(map(str, lengths))}")
-    return Text(tuple(rules), zero_uncond=checkpoint.zero_uncond())
+    return Text(tuple(rules), zero_uncond=checkpoint.zero_uncond(), clip_skip=checkpoint.clip_skip)
 
 
 def check_same_tokenizers(model: Checkpoint, baseline: Checkpoint) -> None:

@@ -38,10 +38,6 @@ def find_weights(folder: Path, stem: str) -> WeightFiles:
     Raises:
         ExportError: there are none, only pickles, several sets that may differ, or a shard is missing.
     """
-    if (folder / "adapter_config.json").exists():
-        raise ExportError(
-            f"{folder} holds an adapter (adapter_config.json) beside its weights: merge it into them and save again"
-        )
     plain = (f"{stem}.safetensors", f"{stem}.safetensors.index.json")
     found = _sets(folder, stem)
     chosen = [name for name in plain if name in found] or found

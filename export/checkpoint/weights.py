@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
+from memscan.export.checkpoint.loaded_adapters import BASE, CONFIG, FACTOR, LoadedUpdate, read_loaded
+from memscan.export.checkpoint.tensor_headers import Tensor, headers
 from memscan.export.checkpoint.weight_files import WeightFiles, named
-from memscan.scanner.errors import ExportError, first_line
+from memscan.scanner.errors import ExportError
 
 _LEGACY_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """diffusers' names of attention before 0.15, of autoencoders above all; diffusers converts them too."""
@@ -23,40 +25,35 @@ _IGNORED = ("text_model.embeddings.position_ids", "embeddings.position_ids")
 _TIED = {"encoder.embed_tokens.weight": "shared.weight"}
 """T5's table of embeddings, which its class has twice and which files hold under either name, or both."""
 
-_ADAPTED = (".base_layer.", ".lora_A.", ".lora_B.", ".lora.up.", ".lora.down.", ".lora_layer.")
-
-
-class Tensor(NamedTuple):
-    """Where a tensor lies: its file and its name there."""
-
-    file: Path
-    key: str
-    shape: tuple[int, ...]
-    dtype: str
+_ADAPTED = (".lora.up.", ".lora.down.", ".lora_layer.", ".lora_magnitude_vector.", ".lora_embedding_A.")
+"""Adapters that are loaded in a way that memscan does not fuse: of diffusers before peft, DoRA, of embeddings."""
 
 
 class Weights(NamedTuple):
-    """The tensors of a part by the names that its class gives them, and a remark about wrappers, or ""."""
+    """The tensors of a part by the names that its class gives them, what is added to them, and a remark, or ""."""
 
     places: dict[str, Tensor]
+    updates: dict[str, LoadedUpdate]
     remark: str
 
 
-def match_weights(part: str, files: WeightFiles, expected: Mapping[str, torch.Tensor]) -> Weights:
-    """Find every tensor of a part in its files, and nothing else, from their headers alone.
+def match_weights(folder: Path, files: WeightFiles, expected: Mapping[str, torch.Tensor]) -> Weights:
+    """Find every tensor of the part in `folder` in its files, and nothing else, from their headers alone.
 
     Args:
         expected: the state of the class built from the configuration, on whatever device.
 
     Raises:
-        ExportError: tensors are missing, unexpected, of another shape or of integers, adapters are loaded, or a file
-            cannot be read.
+        ExportError: tensors are missing, unexpected, of another shape or of integers, adapters are loaded that cannot
+            be added, or a file cannot be read.
     """
     expected = {name: tensor for name, tensor in expected.items() if name not in _TIED}
     places: dict[str, Tensor] = {}
+    factors: dict[str, Tensor] = {}
     wrapped = set()
-    where = f"{part} ({files.name})"
-    for tensor in _headers(files):
+    loaded = ""
+    where = f"{folder} ({files.name})"
+    for tensor in headers(files.files):
         name = tensor.key
         if any(sign in name for sign in _ADAPTED):
             raise ExportError(
@@ -66,6 +63,11 @@ def match_weights(part: str, files: WeightFiles, expected: Mapping[str, torch.Te
         if name not in expected:
             name, wrappers = _unwrapped(name)
             wrapped |= wrappers
+            if FACTOR.fullmatch(name):
+                factors[name], loaded = tensor, loaded or name
+                continue
+            if BASE in name:
+                name, loaded = name.replace(BASE, "."), loaded or name
             name = _renamed(name, expected)
         name = _TIED.get(name, name) if _TIED.get(name) in expected else name
         if name in places and {tensor.key, places[name].key} & _TIED.keys():
@@ -75,9 +77,15 @@ def match_weights(part: str, files: WeightFiles, expected: Mapping[str, torch.Te
         if name not in expected and name in _IGNORED:
             continue
         places[name] = tensor
+    remarks = [f"stripped {' and '.join(sorted(wrapped))} from the names of weights"] if wrapped else []
+    updates: dict[str, LoadedUpdate] = {}
+    if loaded:
+        updates, remark = read_loaded(where, folder, factors, places, loaded)
+        remarks.append(remark)
+    elif (folder / CONFIG).exists():
+        raise ExportError(f"{folder} holds an adapter ({CONFIG}) beside its weights: merge it into them and save again")
     _require_match(where, places, expected)
-    remark = f"{part}: stripped {' and '.join(sorted(wrapped))} from the names of weights" if wrapped else ""
-    return Weights(places, remark)
+    return Weights(places, updates, f"{folder}: {'; '.join(remarks)}" if remarks else "")
 
 
 def require_finite(part: str, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
@@ -98,21 +106,19 @@ def read_tensors(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
     """The tensors in float32, one after the other by name; the files are mapped, not copied, where they are float32."""
     with ExitStack() as stack:
         opened: dict[Path, Any] = {}
-        for name, place in sorted(weights.places.items()):
+
+        def read(place: Tensor) -> torch.Tensor:
             if place.file not in opened:
                 opened[place.file] = stack.enter_context(safe_open(place.file, "pt"))
-            yield name, opened[place.file].get_tensor(place.key).to(torch.float32)
+            tensor: torch.Tensor = opened[place.file].get_tensor(place.key).to(torch.float32)
+            return tensor
 
-
-def _headers(files: WeightFiles) -> Iterator[Tensor]:
-    for file in files.files:
-        try:
-            with safe_open(file, "pt") as opened:
-                for key in sorted(opened.keys()):
-                    piece = opened.get_slice(key)
-                    yield Tensor(file, key, tuple(piece.get_shape()), piece.get_dtype())
-        except (OSError, SafetensorError) as error:
-            raise ExportError(f"{file} cannot be loaded: {first_line(error)}; download it again") from error
+        for name, place in sorted(weights.places.items()):
+            tensor, update = read(place), weights.updates.get(name)
+            if update is not None:
+                product = read(update.up).flatten(1) @ read(update.down).flatten(1)
+                tensor = tensor + (update.factor * product).reshape(tensor.shape)
+            yield name, tensor
 
 
 def _unwrapped(name: str) -> tuple[str, set[str]]:
@@ -122,6 +128,9 @@ def _unwrapped(name: str) -> tuple[str, set[str]]:
     if "_orig_mod" in steps:
         wrappers.add("_orig_mod.")
         steps = [step for step in steps if step != "_orig_mod"]
+    if steps[:2] == ["base_model", "model"]:
+        wrappers.add("base_model.model.")
+        del steps[:2]
     while steps[0] == "module" and len(steps) > 1:
         wrappers.add("module.")
         del steps[0]

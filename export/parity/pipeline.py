@@ -40,6 +40,10 @@ def own_pipeline(checkpoint: Checkpoint, parts: Mapping[str, Any]) -> DiffusionP
     }
     pipeline: DiffusionPipeline = pipeline_class(**{name: given[name] for name in taken if name in given})
     pipeline.set_progress_bar_config(disable=True)
+    encoder = given[checkpoint.text_encoders[0]]
+    if checkpoint.clip_skip and not hasattr(encoder, "text_model"):
+        # Where diffusers looks for the last norm; transformers has taken this level of names away.
+        object.__setattr__(encoder, "text_model", encoder)
     return pipeline
 
 

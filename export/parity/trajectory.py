@@ -101,7 +101,7 @@ def draw_reference(
     if precision == "bf16":
         return Reference(name, drawing, None, NO_BFLOAT16)
     try:
-        drawn = _drawn_by(own_pipeline(checkpoint, parts), drawing)
+        drawn = _drawn_by(own_pipeline(checkpoint, parts), drawing, checkpoint.clip_skip)
     except Exception as error:  # whatever a pipeline makes of a checkpoint that it was not written for
         if is_out_of_memory(error):
             raise
@@ -165,7 +165,7 @@ def _measurement(bundle: Bundle, drawing: Drawing) -> Measurement:
     )
 
 
-def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing) -> Drawn:
+def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, clip_skip: int) -> Drawn:
     ends: list[torch.Tensor] = []
 
     def keep(pipeline: Any, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -177,6 +177,7 @@ def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing) -> Drawn:
         num_inference_steps=drawing.num_inference_steps,
         guidance_scale=drawing.guidance_scale,
         generator=torch.Generator("cpu").manual_seed(drawing.seed),
+        clip_skip=clip_skip or None,
         callback_on_step_end=keep,
         output_type="pt",
     ).images

@@ -25,6 +25,14 @@ from memscan.scanner.errors import UsageError
     help="Adapters of low rank, in safetensors under kohya's or diffusers' names, added to the weights; may be given "
     "several times.",
 )
+@click.option(
+    "--embedding",
+    "embeddings",
+    multiple=True,
+    metavar="FILE[:TOKEN]",
+    help="Textual inversion, in safetensors, whose token prompts may then use; may be given several times.  [default "
+    "TOKEN: the file's own, or its name]",
+)
 @click.option("--baseline-without-lora", is_flag=True, help="The checkpoint without the --lora files is the baseline.")
 @click.option(
     "--config",
@@ -35,6 +43,15 @@ from memscan.scanner.errors import UsageError
     "--vae",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of a VAE, or of a checkpoint that has one, in place of the model's.",
+)
+@click.option(
+    "--clip-skip",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Leave the last N layers of the text encoders out for prompts, as in diffusers; what other programs call a "
+    "clip skip of 2 is 1 here.",
 )
 @click.option(
     "--allow-unpinned",
@@ -74,9 +91,11 @@ def command(
     out: Path,
     baseline: str | None,
     loras: tuple[str, ...],
+    embeddings: tuple[str, ...],
     baseline_without_lora: bool,
     config: Path | None,
     vae: Path | None,
+    clip_skip: int,
     allow_unpinned: bool,
     tangents: int,
     precision: Literal["fp32", "fp16", "bf16"],
@@ -103,7 +122,9 @@ def command(
             from memscan.export.assemble import ExportOptions, export_bundle
             from memscan.export.certificate.prompts import PROMPTS
             from memscan.export.checkpoint.checkpoint import find_baseline, find_checkpoint
+            from memscan.export.checkpoint.clip_skip import with_clip_skip
             from memscan.export.checkpoint.target import require_free
+            from memscan.export.checkpoint.textual_inversions import read_embeddings, with_embeddings
     except (ImportError, OSError) as error:  # OSError: a library that they load is missing
         from memscan.scanner.runtimes.failures import import_failure
 
@@ -122,9 +143,12 @@ def command(
         raise UsageError("--model-id: expected a name in one line")
     with quiet_libraries():
         base = find_checkpoint(model, config=config, vae=vae, allow_unpinned=allow_unpinned)
+        concepts = read_embeddings(base, embeddings)
+        base = with_embeddings(with_clip_skip(base, clip_skip), concepts)
         less_trained = dataclasses.replace(base, remarks=()) if baseline_without_lora else None
         if baseline is not None:
             less_trained = find_baseline(baseline, base, allow_unpinned=allow_unpinned)
+            less_trained = with_embeddings(with_clip_skip(less_trained, clip_skip), concepts)
         checkpoint = base.with_adapters(loras)
         export_bundle(
             checkpoint if model_id is None else dataclasses.replace(checkpoint, id=model_id),

@@ -18,8 +18,8 @@ def command(out: Path, max_age: float) -> int:
     \b
     memscan health results --max-age 10m
 
-    Made for HEALTHCHECK and liveness probes. A run says how far it is whenever work advances, within a batch too; give
-    more time than loading the model and one step of the sampler take.
+    Made for HEALTHCHECK and liveness probes. A run says every 15 seconds when its work last advanced, within a batch
+    too; give more time than that, and than loading the model and one step of the sampler take.
     """
     from memscan.scanner.health.alive import health
 

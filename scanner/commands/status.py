@@ -90,9 +90,9 @@ def _lines(out: str, status: "Status", quiet: tuple[str, ...] | None) -> list[st
 def _share(pulse: "Pulse", quiet: tuple[str, ...] | None) -> str:
     state = "silent" if pulse.share in (quiet or ()) else pulse.state
     return printable(
-        f"{pulse.share:<10} {state:<8} {pulse.finished:,} of {pulse.share_images:,} images, "
+        f"{pulse.share:<10} {state:<8} {int(pulse.finished):,} of {pulse.share_images:,} images, "
         f"{pulse.failed:,} with errors, {pulse.rate:.3g}/s by process {pulse.process} of {pulse.host}, "
-        f"{_age(pulse.written)}"
+        f"{_age(pulse.written)}{'' if pulse.error is None else f': {pulse.error}'}"
     )
 
 

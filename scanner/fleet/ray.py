@@ -160,7 +160,7 @@ class _Schedule:
         with contextlib.suppress(OSError):
             for pulse in read_pulses(store_at(self._out)):
                 if pulse.share in busy and pulse.state == "working":
-                    now += Tally(pulse.finished - pulse.failed, pulse.failed)
+                    now += Tally(int(pulse.finished) - pulse.failed, pulse.failed)
         if now.images <= said.images:
             return said
         advance(now.images - said.images, max(now.error - said.error, 0))

@@ -1,1 +1,1 @@
-"""How a run fares, for those who watch it: heartbeat, metrics, and what an installation lacks."""
+"""How a run fares, for those who watch it: whether it is alive, metrics, and what an installation lacks."""

@@ -40,6 +40,7 @@ def facts(bundle: Bundle, *, verified: bool) -> Facts:
             "id": bundle.model_id,
             "digest": bundle.model_digest,
             "adapters": [dataclasses.asdict(adapter) for adapter in bundle.adapters],
+            "embeddings": [dataclasses.asdict(embedding) for embedding in bundle.embeddings],
         },
         "baseline": _baseline(bundle),
         "family": _FAMILIES.get(len(bundle.text.tokenizers), "unknown"),

@@ -31,6 +31,8 @@ def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
     yield "model", [f"{brief(facts['model']['id'])}, digest {_short(facts['model']['digest'])}"]
     if adapters := facts["model"]["adapters"]:
         yield "adapters", [f"{brief(one['file'], 60)} x {one['scale']:g}" for one in adapters]
+    if embeddings := facts["model"]["embeddings"]:
+        yield "embeddings", [f"{brief(one['token'], 60)} of {brief(one['file'], 60)}" for one in embeddings]
     yield "baseline", [_baseline(facts["baseline"])]
     yield "family", [f"{facts['family']}, predicting {predicts}"]
     yield "latents", [f"{channels} x {rows} x {columns}, of images of {height} x {width} pixels"]
@@ -72,8 +74,9 @@ def _text(said: Facts) -> str:
     files = listed((rule["file"] for rule in rules), len(rules))
     encoders = "1 text encoder" if len(rules) == 1 else f"{len(rules)} text encoders"
     none = "zeros" if said["zero_uncond"] else brief(repr(said["uncond_prompt"]), 40)
+    skipped = f"; clip skip {said['clip_skip']}" if said["clip_skip"] else ""
     lengths = list(dict.fromkeys(str(rule["max_length"]) for rule in rules))
-    return f"{encoders} of {' and '.join(lengths)} tokens ({files}); no prompt is {none}"
+    return f"{encoders} of {' and '.join(lengths)} tokens ({files}); no prompt is {none}{skipped}"
 
 
 def _graphs(facts: Facts) -> Iterator[str]:

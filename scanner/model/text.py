@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.bundle_parts import Tokenization
 from memscan.scanner.errors import BundleError, RowError, first_line
+from memscan.scanner.graph_names import is_uncond, uncond
+from memscan.scanner.model.words import Words, spells_by_words
 from memscan.scanner.records import parse_json
 from memscan.scanner.terminal import brief
 
@@ -58,7 +60,7 @@ class Tokenizer:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._tokenizers = [(_load(bundle.file(rule.file)), rule) for rule in bundle.text.tokenizers]
+        self._tokenizers = [(*_load(bundle.file(rule.file)), rule) for rule in bundle.text.tokenizers]
 
     def __call__(self, prompt: str) -> Tokens:
         """Tokenise, cut and pad one prompt.
@@ -90,9 +92,10 @@ class Tokenizer:
         distinct = list(dict.fromkeys(prompts))
         truncated = np.zeros(len(distinct), np.bool_)
         ids = []
-        for tokenizer, rule in self._tokenizers:
+        for tokenizer, words, rule in self._tokenizers:
             with _panics_caught():
-                spelled = [encoding.ids for encoding in tokenizer.encode_batch_fast(distinct)]
+                written = [_written(prompt, tokenizer, rule) for prompt in distinct] if rule.concepts else distinct
+                spelled = _spelled(written, tokenizer, words)
             ids.append(_fitted(spelled, rule))
             truncated |= [len(each) > rule.max_length for each in spelled]
         found = {
@@ -100,6 +103,24 @@ class Tokenizer:
             for prompt, is_cut, *of_prompt in zip(distinct, truncated, *ids, strict=True)
         }
         return [found[prompt] for prompt in prompts]
+
+
+def _spelled(prompts: Sequence[str], tokenizer: tokenizers.Tokenizer, words: Words | None) -> list[list[int]]:
+    by_words = [None if words is None else words.spell(prompt) for prompt in prompts]
+    rest = [prompt for prompt, ids in zip(prompts, by_words, strict=True) if ids is None]
+    whole = iter(tokenizer.encode_batch_fast(rest))
+    return [next(whole).ids if ids is None else ids for ids in by_words]
+
+
+def _written(prompt: str, tokenizer: tokenizers.Tokenizer, rule: Tokenization) -> str:
+    """The prompt with its concepts of several vectors written out: those that the tokenizer finds in it, wherever their
+    very letters stand."""
+    mentioned = [concept for concept in rule.concepts if concept.token in prompt]
+    found = set(tokenizer.encode(prompt).tokens) if mentioned else set()
+    for concept in mentioned:
+        if concept.token in found:
+            prompt = prompt.replace(concept.token, concept.written)
+    return prompt
 
 
 def _fitted(spelled: Sequence[list[int]], rule: Tokenization) -> NDArray[np.int64]:
@@ -114,19 +135,20 @@ def _fitted(spelled: Sequence[list[int]], rule: Tokenization) -> NDArray[np.int6
     return ids
 
 
-def _load(file: Path) -> tokenizers.Tokenizer:
+def _load(file: Path) -> tuple[tokenizers.Tokenizer, Words | None]:
     try:
         content = file.read_bytes()
-        parse_json(content)  # bounds the nesting, which the library follows with its stack
+        record = parse_json(content)  # bounds the nesting, which the library follows with its stack
         with _panics_caught():
             tokenizer = tokenizers.Tokenizer.from_buffer(content)
             tokenizer.no_truncation()
             tokenizer.no_padding()
+            words = Words(tokenizer) if spells_by_words(record, tokenizer) else None
     except OSError:
         raise
     except Exception as error:  # the library raises no narrower class
         raise BundleError(f"{file} cannot be read ({brief(first_line(error))}): export the model again") from error
-    return tokenizer
+    return tokenizer, words
 
 
 @contextlib.contextmanager
@@ -149,6 +171,7 @@ class PromptEncoder:
         self._second_encoder = bundle.baseline_has_text_encoder
         self._remembered: collections.OrderedDict[bytes, Encoded] = collections.OrderedDict()
         self._bytes = 0
+        self._unconditional: Conditioning | None = None
 
     def __call__(self, tokens: Tokens) -> Encoded:
         """The encodings of one prompt."""
@@ -165,20 +188,30 @@ class PromptEncoder:
 
     def unconditional(self, tokenizer: Tokenizer) -> Conditioning:
         """What the denoiser takes for no prompt."""
-        encoding = self(tokenizer(self._text.uncond_prompt)).cond
+        tokens = tokenizer(self._text.uncond_prompt)
         if self._text.zero_uncond:
-            return {name: np.zeros_like(values) for name, values in encoding.items()}
-        return encoding
+            return {name: np.zeros_like(values) for name, values in self(tokens).cond.items()}
+        if not self._text.clip_skip:
+            return self(tokens).cond
+        if self._unconditional is None:
+            outputs = self._outputs(tokens)
+            self._unconditional = {name: outputs.get(uncond(name), outputs[name]) for name in _of_prompt(outputs)}
+        return self._unconditional
 
     def _encode(self, tokens: Tokens) -> Encoded:
-        ids = [encoder_ids[None] for encoder_ids in tokens.ids]
-        cond = _single(self._graphs.encode_text(ids))
-        baseline = _single(self._graphs.encode_text(ids, baseline=True)) if self._second_encoder else cond
+        cond = _of_prompt(self._outputs(tokens))
+        baseline = _of_prompt(self._outputs(tokens, baseline=True)) if self._second_encoder else cond
         return Encoded(cond, baseline)
 
+    def _outputs(self, tokens: Tokens, *, baseline: bool = False) -> Conditioning:
+        """All that the text encoders' graph gives of one prompt, without a batch axis."""
+        ids = [encoder_ids[None] for encoder_ids in tokens.ids]
+        outputs = self._graphs.encode_text(ids, baseline=baseline)
+        return {name: values[0] for name, values in outputs.items()}
 
-def _single(batch: Conditioning) -> Conditioning:
-    return {name: values[0] for name, values in batch.items()}
+
+def _of_prompt(outputs: Conditioning) -> Conditioning:
+    return {name: values for name, values in outputs.items() if not is_uncond(name)}
 
 
 def _size(encoded: Encoded) -> int:

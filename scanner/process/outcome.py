@@ -22,14 +22,20 @@ _BATCHED = ("run", "build", "calibrate")
 
 
 def outcome(error: BaseException, command: str) -> tuple[str, int]:
-    """The line, without "memscan: ", and the exit code."""
+    """The line, without "memscan: ", and the exit code; the trace of a bug is written."""
+    line, code = foretold(error, command)
+    return (f"error: {_bug_report(error)}", BUG) if code == BUG else (line, code)
+
+
+def foretold(error: BaseException, command: str) -> tuple[str, int]:
+    """What `outcome` will say, for a record that is made before; of a bug, without the file that it writes."""
     rest = "the same command continues" if command in _CONTINUED else "the same command begins anew"
     if isinstance(error, KeyboardInterrupt):
         return f"stopped; {rest}", 130
     if isinstance(error, Terminated):
         return f"terminated; {rest}", 143
     known = _known(error, command)
-    return (f"error: {known}", known.exit_code) if known else (f"error: {_bug_report(error)}", BUG)
+    return (f"error: {known}", known.exit_code) if known else (f"error: {_bug(error)}", BUG)
 
 
 def _known(error: BaseException, command: str) -> MemscanError | None:
@@ -49,8 +55,11 @@ def _known(error: BaseException, command: str) -> MemscanError | None:
     return None
 
 
+def _bug(error: BaseException) -> str:
+    return f"this is a bug of memscan, please report it: {type(error).__name__}: {first_line(error)}"
+
+
 def _bug_report(error: BaseException) -> str:
-    what = f"{type(error).__name__}: {first_line(error)}"
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="memscan-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
@@ -58,5 +67,5 @@ def _bug_report(error: BaseException) -> str:
             stream.write(f"memscan {version('memscan')}, Python {sys.version}, {platform.platform()}\n\n")
             stream.writelines(traceback.format_exception(error))
     except OSError as failed:
-        return f"this is a bug of memscan, please report it: {what} (its trace could not be written: {failed})"
-    return f"this is a bug of memscan, please report it with the file {stream.name}: {what}"
+        return f"{_bug(error)} (its trace could not be written: {failed})"
+    return _bug(error).replace("report it:", f"report it with the file {stream.name}:", 1)

@@ -4,10 +4,9 @@ results/part-00000.parquet ...           the results; `results/_SUCCESS`, empty,
 maps/part-00000.parquet ...              full maps, if asked for
 images/00000/{row:08d}-{seed}.png ...    sampled images, if asked for: a folder for each part, so none grows large
 _memscan/run.json                        the record of the run
-_memscan/heartbeat-0-of-1.json           how far a share is, and since when
 _memscan/summary.json                    what came out, how fast, and by what
 _memscan/lock-0-of-1, tmp/0-of-1/        lock and temporary files of a share
-_memscan/shares/0-of-1.json              how far the share is, by its worker
+_memscan/shares/0-of-1.json              the pulse of a share: how far it is, by its worker
 _memscan/probe-...                       for seconds, in an object store: does it keep the first of two?
 _memscan/damaged/                        what was set aside, since it is torn or no result names it
 """
@@ -18,7 +17,6 @@ RESULTS, MAPS, IMAGES = "results/", "maps/", "images/"
 SUCCESS = "results/_SUCCESS"
 RECORD = "_memscan/run.json"
 SUMMARY = "_memscan/summary.json"
-HEARTBEATS = "_memscan/heartbeat-"
 DAMAGED = "_memscan/damaged/"
 PULSES = "_memscan/shares/"
 PROBE = "_memscan/probe-"
@@ -79,16 +77,11 @@ def lock(share: str) -> str:
     return f"_memscan/lock-{share}"
 
 
-def heartbeat(share: str) -> str:
-    """The heartbeat of a share, by its name."""
-    return f"{HEARTBEATS}{share}.json"
-
-
 def scratch(share: str) -> str:
     """The folder of a share's temporary files."""
     return f"_memscan/tmp/{share}/"
 
 
 def pulse(share: str) -> str:
-    """What the worker of a share says of it."""
+    """The pulse of a share, by its name."""
     return f"{PULSES}{share}.json"

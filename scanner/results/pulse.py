@@ -1,7 +1,8 @@
-"""What a worker says now and then of its share of a run, for whoever asks how far the run is.
+"""What the worker of a share says of it now and then: how far it is, and how it ended.
 
-Nothing is decided by it: a worker that dies says no more, and clocks of several machines differ. The results themselves
-say what is done.
+For `memscan status`, which may ask from anywhere, and for `memscan health`, which asks whether work goes on: a worker
+that hangs still says where it is, but `advanced` grows old. Nothing of a run is decided by it: a worker that is killed
+says no more, and clocks of several machines differ. The results themselves say what is done.
 """
 
 import dataclasses
@@ -13,16 +14,19 @@ from memscan.scanner.records import RecordError, check_range, parse_json, read_r
 from memscan.scanner.results import layout
 from memscan.scanner.results.store import Store
 
-State = Literal["working", "done", "stopped"]
+State = Literal["working", "done", "stopped", "failed"]
+"""Stopped by a signal, or failed by an error: both end the process, and the same command does the rest."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pulse:
-    """Of a worker's last sign of life.
+    """A worker's last sign of life.
 
     `parts` and `images` are those of the whole run, `share_images` those of the share; of these `finished` are there,
-    `failed` among them with errors. `scanned` were scanned by this process in `seconds`, by its own steady clock.
-    `beats` counts the signs of this process, and `written` is its date by the worker's clock, in UTC (ISO 8601).
+    fractions of a batch among them, `failed` of them with errors. `scanned` were scanned by this process in `seconds`,
+    by its own steady clock. `beats` counts the signs of this process. By the worker's clock, `written` is the date of
+    this one in UTC (ISO 8601), and `advanced` is when work last advanced, in seconds since 1970. Of a process that was
+    stopped or failed, `error` is its last line, and `exit_code` its code.
     """
 
     share: str
@@ -32,17 +36,21 @@ class Pulse:
     parts: int
     images: int
     share_images: int
-    finished: int
+    finished: float
     failed: int
-    scanned: int
+    scanned: float
     seconds: float
     beats: int
     written: str
+    advanced: float
+    error: str | None = None
+    exit_code: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("process", "parts", "images", "share_images", "finished", "failed", "scanned", "beats"):
             check_range(name, getattr(self, name), 0, 2**63 - 1)
-        check_range("seconds", self.seconds, 0.0, 1e12)
+        for name in ("seconds", "advanced"):
+            check_range(name, getattr(self, name), 0.0, 1e12)
 
     @property
     def rate(self) -> float:
@@ -52,8 +60,7 @@ class Pulse:
 
 def write_pulse(store: Store, pulse: Pulse) -> None:
     """Write a share's pulse in place of its last one."""
-    with store.writing(layout.pulse(pulse.share)) as stream:
-        stream.write(json.dumps(dataclasses.asdict(pulse)).encode())
+    store.publish(layout.pulse(pulse.share), json.dumps(dataclasses.asdict(pulse), indent=1).encode())
 
 
 def read_pulses(store: Store) -> Iterator[Pulse]:

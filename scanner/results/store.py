@@ -173,6 +173,7 @@ class LocalStore:
         temporary = self._temporary(self.path / name)
         try:
             temporary.write_bytes(content)
+            _make_folder((self.path / name).parent)
             os.replace(temporary, self.path / name)  # noqa: PTH105 - not one of the renames that a commit is made of
         finally:
             temporary.unlink(missing_ok=True)

@@ -1,4 +1,7 @@
-"""Says now and then how far a share is, from a thread of its own: also while a batch takes an hour."""
+"""Writes the pulse of a share now and then, from a thread of its own: also while a batch takes an hour.
+
+A disk that refuses a pulse stops no work: what does not pass will stop the results too, and is said there.
+"""
 
 import contextlib
 import dataclasses
@@ -6,81 +9,142 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
+from memscan.scanner.health.openmetrics import openmetrics
+from memscan.scanner.notes import warn
+from memscan.scanner.process.outcome import foretold
+from memscan.scanner.process.signals import Terminated
 from memscan.scanner.results.pulse import Pulse, State, write_pulse
 from memscan.scanner.results.store import Store
 
 PERIOD = 15.0
 """Seconds between two pulses."""
 
-Beat = Callable[[int, int], None]
-"""Counts images as done, and those that failed."""
+
+class PulseWriter:
+    """Counts what a worker has done of its share, and says so.
+
+    Args:
+        pulse: where it begins.
+        metrics: a file for OpenMetrics, if one is wanted; `labels` are those of its samples.
+        clock: steady, in seconds; `now` is the time, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        pulse: Pulse,
+        *,
+        metrics: Path | None = None,
+        labels: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._pulse = store, pulse
+        self._metrics, self._labels = metrics, labels
+        self._clock, self._now = clock, now
+        self._began = clock()
+        self._lock = threading.Lock()
+        self._refused = False
+
+    @property
+    def pulse(self) -> Pulse:
+        """The last one that was written, with what was counted since."""
+        return self._pulse
+
+    def advance(self, count: float, errors: int) -> None:
+        """Count images, or fractions of them, as done, and those that failed."""
+        with self._lock:
+            last = self._pulse
+            self._pulse = dataclasses.replace(
+                last,
+                finished=round(last.finished + count, 6),
+                scanned=round(last.scanned + count, 6),
+                failed=last.failed + errors,
+                advanced=round(self._now(), 3),
+            )
+
+    def write(self, state: State = "working", error: str | None = None, exit_code: int | None = None) -> None:
+        """Write a pulse, in place of the last one."""
+        with self._lock:
+            said = self._pulse = dataclasses.replace(
+                self._pulse,
+                state=state,
+                seconds=round(self._clock() - self._began, 3),
+                beats=self._pulse.beats + 1,
+                written=datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="seconds"),
+                error=error,
+                exit_code=exit_code,
+            )
+        try:
+            write_pulse(self._store, said)
+            if self._metrics is not None:
+                _replace(self._metrics, openmetrics(said, self._labels))
+        except OSError as refused:
+            if not self._refused:
+                warn(f"the pulse or its metrics cannot be written, and the scan goes on: {refused}")
+            self._refused = True
 
 
 @contextlib.contextmanager
-def pulsing(
-    store: Store,
-    share: str,
-    *,
-    parts: int,
-    images: int,
-    share_images: int,
-    found: int,
-    failed: int,
-    period: float = PERIOD,
-    clock: Callable[[], float] = time.monotonic,
-) -> Iterator[Beat]:
-    """Write a share's pulse while the block runs, and once more when it ends; see `Pulse` for its numbers.
+def pulsing(writer: PulseWriter, period: float = PERIOD) -> Iterator[None]:
+    """Write pulses while the block runs, and one more when it ends, be it by an error."""
+    ended = threading.Event()
+
+    def go_on() -> None:
+        while not ended.wait(period):
+            writer.write()
+
+    writer.write()
+    thread = threading.Thread(target=go_on, name="pulse", daemon=True)
+    thread.start()
+    try:
+        yield
+    except BaseException as error:
+        ended.set()
+        thread.join()
+        writer.write(
+            "stopped" if isinstance(error, KeyboardInterrupt | Terminated) else "failed", *foretold(error, "run")
+        )
+        raise
+    ended.set()
+    thread.join()
+    writer.write("done")
+
+
+def first_pulse(share: str, *, parts: int, images: int, share_images: int, found: int, failed: int) -> Pulse:
+    """Where a worker begins; see `Pulse` for its numbers.
 
     Args:
         parts, images: of the whole run.
         found: images of the share that an earlier process has finished; `failed` of them have errors.
-
-    Raises:
-        OSError: the first or the last pulse cannot be written.
     """
-    began = clock()
-    now = Pulse(
-        share, socket.gethostname(), os.getpid(), "working", parts, images, share_images, found, failed, 0, 0.0, 0, ""
+    return Pulse(
+        share,
+        socket.gethostname(),
+        os.getpid(),
+        "working",
+        parts,
+        images,
+        share_images,
+        found,
+        failed,
+        scanned=0,
+        seconds=0.0,
+        beats=0,
+        written="",
+        advanced=round(time.time(), 3),
     )
-    lock, ended = threading.Lock(), threading.Event()
 
-    def beat(state: State) -> None:
-        nonlocal now
-        with lock:
-            date = datetime.now(UTC).isoformat(timespec="seconds")
-            now = dataclasses.replace(now, state=state, seconds=clock() - began, beats=now.beats + 1, written=date)
-            said = now
-        write_pulse(store, said)
 
-    def advance(count: int, errors: int) -> None:
-        nonlocal now
-        with lock:
-            now = dataclasses.replace(
-                now,
-                finished=now.finished + count,
-                scanned=now.scanned + count,
-                failed=now.failed + errors,
-            )
-
-    def go_on() -> None:
-        with contextlib.suppress(OSError):  # what does not pass will stop the results too, and is said there
-            while not ended.wait(period):
-                beat("working")
-
-    beat("working")
-    thread = threading.Thread(target=go_on, name="pulse", daemon=True)
-    thread.start()
+def _replace(file: Path, text: str) -> None:
+    """Whoever collects the files of the folder by their endings does not see it while it is written."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        yield advance
-    except BaseException:
-        ended.set()
-        thread.join()
-        with contextlib.suppress(OSError):  # the first error is the one to be said
-            beat("stopped")
-        raise
-    ended.set()
-    thread.join()
-    beat("done")
+        temporary.write_text(text, "utf-8")
+        os.replace(temporary, file)  # noqa: PTH105 - not one of the renames that a commit is made of
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -6,16 +6,13 @@ Whatever dies when, the same call does the rest, and nothing twice.
 import contextlib
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import pyarrow as pa
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.errors import TooManyErrors
-from memscan.scanner.health.heart import Heart
+from memscan.scanner.errors import MemscanError, TooManyErrors
 from memscan.scanner.input.manifest import Census
 from memscan.scanner.model.graphs import Graphs, open_graphs
 from memscan.scanner.notes import Note
@@ -28,6 +25,7 @@ from memscan.scanner.results.run_record import RunRecord, adopt_record, held_rec
 from memscan.scanner.results.store_at import store_at
 from memscan.scanner.results.stray_maps import drop_stray_maps
 from memscan.scanner.results.tally import Tally
+from memscan.scanner.results.torn import Torn
 from memscan.scanner.run.batches import batches
 from memscan.scanner.run.complete import complete
 from memscan.scanner.run.cut import Bounds, Survey, survey
@@ -36,11 +34,11 @@ from memscan.scanner.run.job import Job
 from memscan.scanner.run.manifest_rows import ManifestRows
 from memscan.scanner.run.part import ScannedBatch, Work, write_parts
 from memscan.scanner.run.progress import Advance, show_progress
-from memscan.scanner.run.pulse import Beat, pulsing
+from memscan.scanner.run.pulse import PulseWriter, first_pulse, pulsing
 from memscan.scanner.run.scan import Scan
 from memscan.scanner.run.share import claimed
 from memscan.scanner.run.stages import Behind, made_ahead
-from memscan.scanner.run.summary import NOTHING, Performed, by_records, write_summary
+from memscan.scanner.run.summary import Opened, by_records, write_summary
 from memscan.scanner.run.ticks import Ticks
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
@@ -141,36 +139,49 @@ def run(
         stays = {n: part for n, part in findings.whole.items() if not (job.retry_errors and part.tally.error)}
         left = {number: extent for number, extent in extents.items() if number not in stays}
         found = sum((part.tally for part in stays.values()), Tally())
-        missing = 0
+        missing = scanned = 0
+        writer, opened = _pulse_writer(job, folder, wanted, extents, found), Opened()
         if left or findings.torn or not folder.complete:
             folder.unmark_complete()
             _tidy(job, folder, findings, warn)
             work = Work(job, folder, schema, left, {n: findings.parts[n] for n in left if n in findings.parts})
-            with pulsing(folder.store, job.share.name, **_counts(wanted, extents, found)) as beat:
-                total, performed = _scan(work, found, note, progress, opener, beat)
-            missing = complete(folder, wanted, extents, record.fingerprint.encode(), job.measurement)
+            try:
+                with pulsing(writer):
+                    total, scanned = _scan(work, found, note, progress, opener, writer, opened)
+                    missing = complete(folder, wanted, extents, record.fingerprint.encode(), job.measurement)
+            except BaseException:
+                with contextlib.suppress(OSError, MemscanError, Torn):  # the first error is the one to be said
+                    write_summary(folder, job, wanted, writer.pulse, opened.graphs)
+                raise
+            write_summary(folder, job, wanted, writer.pulse, opened.graphs)
         else:
-            total, performed = found, NOTHING
-        if performed.images or not folder.summarized:
-            write_summary(folder, job, wanted, performed)
+            total = found
+            if not folder.summarized:
+                with pulsing(writer):
+                    pass
+                write_summary(folder, job, wanted, writer.pulse, None)
     if missing:
         note(f"share {job.share.name} is done; {missing} of {len(wanted.parts)} parts are left to the other shares")
-    return Summary(total, total.images - performed.images, complete=not missing)
+    return Summary(total, total.images - scanned, complete=not missing)
 
 
 def _bounds(record: RunRecord) -> Bounds:
     return Bounds(record.part_rows, record.part_images)
 
 
-def _counts(wanted: Survey, extents: Mapping[int, Extent], found: Tally) -> dict[str, Any]:
-    """How much there is in the run and in a share, and what of it is done."""
-    return {
-        "parts": len(wanted.parts),
-        "images": wanted.census.images,
-        "share_images": sum(extent.images for extent in extents.values()),
-        "found": found.images,
-        "failed": found.error,
-    }
+def _pulse_writer(
+    job: Job, folder: OutputFolder, wanted: Survey, extents: Mapping[int, Extent], found: Tally
+) -> PulseWriter:
+    pulse = first_pulse(
+        job.share.name,
+        parts=len(wanted.parts),
+        images=wanted.census.images,
+        share_images=sum(extent.images for extent in extents.values()),
+        found=found.images,
+        failed=found.error,
+    )
+    labels = {"run": job.record.fingerprint[:12], "model": job.bundle.model_id}
+    return PulseWriter(folder.store, pulse, metrics=job.openmetrics, labels=labels)
 
 
 def _find(
@@ -203,15 +214,16 @@ def _tidy(job: Job, folder: OutputFolder, findings: Findings, warn: Note) -> Non
 
 
 def _scan(
-    work: Work, found: Tally, note: Note, progress: Progress, opener: Opener, beat: Beat
-) -> tuple[Tally, Performed]:
+    work: Work, found: Tally, note: Note, progress: Progress, opener: Opener, writer: PulseWriter, opened: Opened
+) -> tuple[Tally, int]:
     """Scan in this thread, while another reads and prepares the next batch and a third writes the ones before.
 
     Args:
-        beat: is told of every batch, besides `progress`.
+        writer: is told of progress, besides `progress`.
+        opened: takes in the graphs.
 
     Returns:
-        The fate of all images, with those that were `found`; and what was done for it.
+        The fate of all images, with those that were `found`; and how many were scanned for it.
     """
     job, left, parts = work.job, work.images_left(), list(work.extents.items())
     images = found.images + sum(extent.images for _, extent in parts)
@@ -221,18 +233,15 @@ def _scan(
     if not left:
         untouched = batches(job.manifest, parts, _unprepared, BatchCeiling(1, note), work.wanted)
         total = found + write_parts(work, (ScannedBatch(batch, ()) for batch in untouched))
-        _heart(job, work.folder, images, images, found.error).end()
-        return total, NOTHING
-    began = time.monotonic()
-    heart = _heart(job, work.folder, images, images - left, found.error)
+        return total, 0
     with progress(images, images - left) as show:
         show(0, found.error)
 
         def advance(count: float, errors: int) -> None:
             show(count, errors)
-            heart.advance(count, errors)
+            writer.advance(count, errors)
 
-        graphs = opener(job.bundle, job.execution, note)
+        graphs = opened.graphs = opener(job.bundle, job.execution, note)
         if graphs.remark:
             note(graphs.remark)
         ceiling = BatchCeiling(job.execution.batch_size or graphs.usual_batch, note)
@@ -241,23 +250,16 @@ def _scan(
         graphs.called = ticks.tick
         todo = batches(job.manifest, parts, scan.prepare, ceiling, work.wanted)
         counted = found
-        with contextlib.closing(made_ahead(todo)) as ready, Behind(functools.partial(write_parts, work)) as writer:
+        with contextlib.closing(made_ahead(todo)) as ready, Behind(functools.partial(write_parts, work)) as behind:
             for batch in ready:
                 ticks.begin(len(batch.prepared))
                 scanned = scan(batch)
-                writer.put(scanned)
+                behind.put(scanned)
                 ticks.end(batch.images, scanned.fates.error)
-                beat(batch.images, scanned.fates.error)
                 counted += scanned.fates
                 _stop_at_too_many(job, counted)
-            total = found + writer.finish()
-        heart.end()
-        return total, Performed(left, time.monotonic() - began, graphs.device, dict(graphs.loaded))
-
-
-def _heart(job: Job, folder: OutputFolder, images: int, done: int, failed: int) -> Heart:
-    labels = {"run": job.record.fingerprint[:12], "model": job.bundle.model_id}
-    return Heart(folder.store, job.share.name, images, done, failed, metrics=job.openmetrics, labels=labels)
+            total = found + behind.finish()
+        return total, left
 
 
 def _unprepared(samples: Sequence[Sample]) -> tuple[Rejected, ...]:

@@ -1,18 +1,20 @@
-"""The summary of a run, for those who run it every night: what came out, how fast, and by what."""
+"""The summary of a run, for those who run it every night: what came out, how it ended, how fast, and by what."""
 
+import dataclasses
 import functools
 import json
 import platform
 from collections import Counter
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
+from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.results import layout
 from memscan.scanner.results.at_once import in_order
 from memscan.scanner.results.error_kinds import count_kinds
 from memscan.scanner.results.finished import part_record
 from memscan.scanner.results.folder import OutputFolder
+from memscan.scanner.results.pulse import Pulse
 from memscan.scanner.results.tally import Tally
 from memscan.scanner.results.torn import parquet
 from memscan.scanner.run.cut import Survey
@@ -32,29 +34,29 @@ _PACKAGES = (
 )
 
 
-class Performed(NamedTuple):
-    """What one process did: images that it scanned, in how many seconds, and by what each graph ran."""
+@dataclasses.dataclass
+class Opened:
+    """The graphs that a process runs, once they are open."""
 
-    images: int
-    seconds: float
-    device: str | None
-    graphs: Mapping[str, str]
+    graphs: Graphs | None = None
 
 
-NOTHING = Performed(0, 0.0, None, {})
-
-
-def write_summary(folder: OutputFolder, job: Job, wanted: Survey, performed: Performed) -> None:
+def write_summary(folder: OutputFolder, job: Job, wanted: Survey, pulse: Pulse, graphs: Graphs | None) -> None:
     """Write the summary of all parts that are there, of this share or of others, and of what this process did.
+
+    Args:
+        pulse: the last one of the process; it says how it ended.
 
     Raises:
         OSError: it cannot be written, or a part not read.
     """
     total, failed = by_records(folder, job.record.fingerprint, len(wanted.parts))
     errors = sum((count_kinds(_errors(folder, number)) for number in failed), Counter[str]())
-    now = datetime.now(UTC)
+    scanned, now = int(pulse.scanned), datetime.now(UTC)
     record = {
         "complete": folder.complete,
+        "state": pulse.state,
+        "error": None if pulse.error is None else {"line": pulse.error, "exit_code": pulse.exit_code},
         "run_id": job.record.fingerprint,
         "model": {"id": job.bundle.model_id, "digest": job.bundle.model_digest, "bundle": job.bundle.digest},
         "rows": wanted.census.rows,
@@ -67,14 +69,14 @@ def write_summary(folder: OutputFolder, job: Job, wanted: Survey, performed: Per
         "errors": dict(errors.most_common()),
         "last_process": {
             "share": job.share.name,
-            "began": _text(now - timedelta(seconds=performed.seconds)),
+            "began": _text(now - timedelta(seconds=pulse.seconds)),
             "ended": _text(now),
-            "seconds": round(performed.seconds, 3),
-            "images": performed.images,
-            "images_per_second": round(performed.images / performed.seconds, 6) if performed.seconds else None,
+            "seconds": round(pulse.seconds, 3),
+            "images": scanned,
+            "images_per_second": round(scanned / pulse.seconds, 6) if pulse.seconds else None,
             "engine": job.execution.engine,
-            "device": performed.device,
-            "graphs": dict(performed.graphs),
+            "device": None if graphs is None else graphs.device,
+            "graphs": {} if graphs is None else dict(graphs.loaded),
         },
         "versions": _versions(),
     }

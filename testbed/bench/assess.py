@@ -11,7 +11,7 @@ from testbed.bench.combination import combined
 from testbed.bench.heldout import Judged, Variant, judged
 from testbed.bench.measured import Measured, measured, pooled
 from testbed.bench.model import Model
-from testbed.bench.report import best_columns, draw, markdown
+from testbed.bench.report import DRAWN, best_columns, draw, markdown
 from testbed.bench.response import Figure, figures, lines, telling_lines, write
 from testbed.bench.scans import MEASURED, measuring_scan
 
@@ -86,4 +86,4 @@ def assess(models: Sequence[Model], out: Path, labels: Sequence[str], metrics: S
     write_judged(verdict, out.with_name(f"{out.name}-heldout.csv"))
     print(f"\nheld-out captions of {len(models)} training{'s' * (len(models) > 1)}\n")
     print("\n".join(markdown(verdict)))
-    draw(found, list(best_columns(verdict).values()), timesteps[0], out.with_name(f"{out.name}.png"))
+    draw(found, list(best_columns(verdict).values())[:DRAWN], timesteps[0], out.with_name(f"{out.name}.png"))

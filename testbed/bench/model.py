@@ -26,7 +26,11 @@ class Model(Protocol):
 
     @property
     def strength_seeds(self) -> tuple[int, ...]:
-        """How many images of a prompt say how strongly it is memorized; the first few are measured."""
+        """Those of the images of a prompt that say how strongly it is memorized."""
+
+    @property
+    def measured_seeds(self) -> tuple[int, ...]:
+        """Those of them that are measured."""
 
     @property
     def own_baseline(self) -> str:

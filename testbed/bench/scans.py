@@ -14,7 +14,7 @@ from memscan.export.assemble import ExportOptions
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.metrics.catalogue import MAPS, METRICS
 from memscan.scanner.results.reader import Results
-from testbed.bench.model import MEASURED_SEEDS, Model
+from testbed.bench.model import Model
 from testbed.scanning import export, scan
 
 FREE = ("guidance_norm", "guidance_first", "ds_uncond")
@@ -59,7 +59,7 @@ def strength_scan(model: Model, seeds: tuple[int, ...] | None = None) -> Results
 
 
 def measuring_scan(model: Model, baseline: str, metrics: tuple[str, ...] = MEASURED) -> Results:
-    """Every one of `metrics` of all prompts and MEASURED_SEEDS at the model's timesteps, scanned once.
+    """Every one of `metrics` of all prompts and the measured seeds at the model's timesteps, scanned once.
 
     Raises:
         ResumeRefused: there is a scan of other metrics, as an older catalogue had them: move it away.
@@ -67,7 +67,7 @@ def measuring_scan(model: Model, baseline: str, metrics: tuple[str, ...] = MEASU
     differences = all(METRICS[name].needs_baseline for name in metrics)
     derivative = model.sampling.derivative
     what = f"measured+{baseline}" + "+differences" * differences + f"+{derivative}" * (derivative != "exact")
-    return _scan(model, baseline, what, MEASURED_SEEDS, metrics)
+    return _scan(model, baseline, f"{what}+{len(model.measured_seeds)}", model.measured_seeds, metrics)
 
 
 def _scan(model: Model, baseline: str, what: str, seeds: tuple[int, ...], metrics: tuple[str, ...]) -> Results:

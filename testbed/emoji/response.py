@@ -9,7 +9,7 @@ from pathlib import Path
 
 from memscan.scanner.settings import DERIVATIVES
 from testbed.bench.assess import assess
-from testbed.bench.model import SAMPLING
+from testbed.bench.model import MEASURED_SEEDS, SAMPLING
 from testbed.bench.scans import MEASURED
 from testbed.emoji.scans import Model
 
@@ -21,9 +21,11 @@ def main() -> None:
     parser.add_argument("--baselines", nargs="+", default=["25%", "10%", "50%"], help="checkpoints to choose from")
     parser.add_argument("--metrics", nargs="+", default=MEASURED, help="to measure")
     parser.add_argument("--derivative", choices=DERIVATIVES, default="exact", help="that maps are made by")
+    parser.add_argument("--images", type=int, default=len(MEASURED_SEEDS), help="of each prompt, to be measured")
     arguments = parser.parse_args()
     sampling = dataclasses.replace(SAMPLING, derivative=arguments.derivative)
-    models = [dataclasses.replace(Model(arguments.work, seed), sampling=sampling) for seed in arguments.seed]
+    seeds = MEASURED_SEEDS[: arguments.images]
+    models = [Model(arguments.work, seed, sampling, measured_seeds=seeds) for seed in arguments.seed]
     assess(models, arguments.work / "response", arguments.baselines, tuple(arguments.metrics))
 
 

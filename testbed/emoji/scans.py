@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.run.request import Request
-from testbed.bench.model import SAMPLING, STRENGTH_SEEDS
+from testbed.bench.model import MEASURED_SEEDS, SAMPLING, STRENGTH_SEEDS
 from testbed.bench.scans import exported
 from testbed.emoji.artwork import Artwork, load
 from testbed.emoji.captions import SEED, commons, graded
@@ -29,6 +29,7 @@ class Model:
     seed: int
     sampling: Request = SAMPLING
     strength_seeds: tuple[int, ...] = STRENGTH_SEEDS[:16]
+    measured_seeds: tuple[int, ...] = MEASURED_SEEDS
 
     @cached_property
     def artwork(self) -> Artwork:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from memscan.scanner.settings import DERIVATIVES
 from testbed.bench.assess import assess
-from testbed.bench.model import SAMPLING
+from testbed.bench.model import MEASURED_SEEDS, SAMPLING
 from testbed.bench.scans import MEASURED
 from testbed.graded.scans import Model
 from testbed.graded.train import DROPOUTS
@@ -26,12 +26,12 @@ def main() -> None:
     parser.add_argument("--baselines", nargs="+", default=["start", "10%", "25%", "50%"], help="to choose from")
     parser.add_argument("--metrics", nargs="+", default=MEASURED, help="to measure")
     parser.add_argument("--derivative", choices=DERIVATIVES, default="exact", help="that maps are made by")
+    parser.add_argument("--images", type=int, default=len(MEASURED_SEEDS), help="of each prompt, to be measured")
     arguments = parser.parse_args()
     sampling = dataclasses.replace(SAMPLING, derivative=arguments.derivative)
-    models = [
-        dataclasses.replace(Model.trained(arguments.work, seed, arguments.dropout), sampling=sampling)
-        for seed in arguments.seed
-    ]
+    trained = [Model.trained(arguments.work, seed, arguments.dropout) for seed in arguments.seed]
+    seeds = MEASURED_SEEDS[: arguments.images]
+    models = [dataclasses.replace(model, sampling=sampling, measured_seeds=seeds) for model in trained]
     out = arguments.work / f"response-drop{arguments.dropout}"
     assess(models, out, arguments.baselines, tuple(arguments.metrics))
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.run.request import Request
-from testbed.bench.model import SAMPLING, STRENGTH_SEEDS
+from testbed.bench.model import MEASURED_SEEDS, SAMPLING, STRENGTH_SEEDS
 from testbed.bench.scans import exported
 from testbed.dataset import masks
 from testbed.graded.captions import graded
@@ -26,6 +26,7 @@ class Model:
     seed: int
     sampling: Request = SAMPLING
     strength_seeds: tuple[int, ...] = STRENGTH_SEEDS
+    measured_seeds: tuple[int, ...] = MEASURED_SEEDS
     own_baseline: str = START_NAME
 
     @classmethod

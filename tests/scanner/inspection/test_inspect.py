@@ -37,7 +37,7 @@ def line(heading: str, text: str) -> str:
 def test_json_has_the_values_of_the_analytic_bundle(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = facts(analytic, capsys=capsys)
     assert found["digest"] == hashlib.sha256((analytic / "bundle.json").read_bytes()).hexdigest()
-    assert found["model"] == {"id": "analytic", "digest": "0" * 64, "adapters": []}
+    assert found["model"] == {"id": "analytic", "digest": "0" * 64, "adapters": [], "embeddings": []}
     assert found["baseline"] == {"id": "analytic-early", "digest": "0" * 64, "own_text_encoder": False}
     assert (found["latents"], found["images"]) == ([4, 8, 8], [32, 32])
     assert found["family"] == "Stable Diffusion 1.x or 2.x"

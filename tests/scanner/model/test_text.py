@@ -208,3 +208,24 @@ def test_the_unconditional_prompt_is_encoded_or_is_zeros_as_the_bundle_says(bund
     encode = PromptEncoder(dataclasses.replace(bundle, text=text), CountingEncoder())
     assert not encode.unconditional(tokens)["encoder_hidden_states"].any()
     np.testing.assert_array_equal(encode(tokens("")).cond["encoder_hidden_states"], empty)
+
+
+class SkippingEncoder(CountingEncoder):
+    """Encodes no prompt to its ids, and prompts to theirs plus a half."""
+
+    def encode_text(self, input_ids: Sequence[NDArray[np.int64]], *, baseline: bool = False) -> Conditioning:
+        states = super().encode_text(input_ids, baseline=baseline)["encoder_hidden_states"]
+        return {"encoder_hidden_states": states + np.float32(0.5), "uncond_encoder_hidden_states": states}
+
+
+def test_no_prompt_has_its_own_encoding_where_layers_are_skipped(bundle: Bundle) -> None:
+    """As in diffusers; the empty prompt as a prompt skips them, and no encoding of a prompt has an output too many."""
+    tokens, engine = Tokenizer(bundle), SkippingEncoder()
+    encode = PromptEncoder(dataclasses.replace(bundle, text=dataclasses.replace(bundle.text, clip_skip=1)), engine)
+    none = encode.unconditional(tokens)
+    assert encode.unconditional(tokens) is none and len(engine.calls) == 1
+    assert none.keys() == encode(tokens("")).cond.keys() == {"encoder_hidden_states"}
+    assert none["encoder_hidden_states"][:, 0].tolist() == [BOS, EOS] + [PAD] * 6
+    np.testing.assert_array_equal(
+        encode(tokens("")).cond["encoder_hidden_states"], none["encoder_hidden_states"] + np.float32(0.5)
+    )

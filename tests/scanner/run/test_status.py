@@ -14,10 +14,10 @@ from memscan.scanner.results.pulse import Pulse, read_pulses, write_pulse
 from memscan.scanner.results.status import Status, read_status, silent
 from memscan.scanner.results.store import LocalStore
 from memscan.scanner.results.tally import Tally
-from memscan.scanner.run.pulse import pulsing
+from memscan.scanner.run.pulse import PulseWriter, first_pulse, pulsing
 from tests.scanner.run.small_run import ROWS, command, write_manifest
 
-PULSE = Pulse("0-of-2", "here", 7, "working", 40, 1000, 500, 120, 3, 100, 50.0, 4, "2026-01-02T03:04:05+00:00")
+PULSE = Pulse("0-of-2", "here", 7, "working", 40, 1000, 500, 120, 3, 100, 50.0, 4, "2026-01-02T03:04:05+00:00", 9.0)
 
 
 def asked(out: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -109,18 +109,19 @@ def test_worker_says_so_while_it_works_and_when_it_stops(tmp_path: Path) -> None
     store, heard = LocalStore(tmp_path), threading.Event()
 
     class Listening(LocalStore):
-        def writing(self, name: str) -> Any:
+        def publish(self, name: str, content: bytes) -> None:
             if heard_so_far():
                 heard.set()
-            return super().writing(name)
+            super().publish(name, content)
 
     def heard_so_far() -> bool:
         return any(pulse.finished == 12 for pulse in read_pulses(store))
 
     def work() -> None:
-        counts = {"parts": 3, "images": 30, "share_images": 20, "found": 10, "failed": 1}
-        with pulsing(Listening(tmp_path), "0-of-1", **counts, period=0.001) as beat:
-            beat(2, 1)
+        first = first_pulse("0-of-1", parts=3, images=30, share_images=20, found=10, failed=1)
+        writer = PulseWriter(Listening(tmp_path), first, labels={})
+        with pulsing(writer, period=0.001):
+            writer.advance(2, 1)
             assert heard.wait(60)
             raise KeyboardInterrupt
 

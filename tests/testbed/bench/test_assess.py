@@ -34,7 +34,7 @@ class Tiny:
         self.sampling = Request(
             sampler="ddim", num_inference_steps=10, guidance_scale=1.5, timesteps=(201, 101), derivative="exact"
         )
-        self.strength_seeds = MEASURED_SEEDS
+        self.strength_seeds = self.measured_seeds = MEASURED_SEEDS
         self.own_baseline = "early"
         self.baselines = {"10%": "early", "50%": "later"}
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.paper import figure as figures
+from testbed import plots as figures
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_figure_is_a_palette_png_below_the_limit(tmp_path: Path) -> None:
