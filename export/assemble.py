@@ -42,6 +42,7 @@ from memscan.scanner.bundle import Calibration, Defaults, Gives, bundle_record, 
 from memscan.scanner.bundle_parts import Dtype, Dtypes, Text
 from memscan.scanner.errors import ExportError
 from memscan.scanner.metrics.probes import default_probes
+from memscan.scanner.sampling.samplers import samplers_for
 from memscan.scanner.settings import Derivative
 
 PAPER_DEFAULTS = Defaults(
@@ -242,7 +243,9 @@ class _Assembly:
 
     def _draw_reference(self, parts: dict[str, Any]) -> None:
         prompt = " ".join([PROMPTS[0], *(embedding.token for embedding in self.model.embeddings)])
-        drawing = Drawing(prompt, steps_for(parts[self.model.family.denoiser]), self.options.defaults.guidance_scale)
+        sampler = samplers_for(self.model.schedule())[0]
+        guidance_scale = self.options.defaults.guidance_scale
+        drawing = Drawing(prompt, steps_for(parts[self.model.family.denoiser]), guidance_scale, sampler=sampler)
         self.report(f"drawn by diffusers and, at the end, by the bundle: {drawing}")
         self.reference = draw_reference(self.model, parts, drawing, self.options.precision)
 

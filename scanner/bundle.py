@@ -16,37 +16,47 @@
     baseline/           measuring graphs and weights.bin of the less-trained checkpoint; its text encoder if it differs
 
 Inputs and outputs of all graphs but token ids are float32, and they predict eps whatever the checkpoint predicted. A
-denoiser's graphs take a noise level as timestep, alpha and sigma, [N] each: which levels there are is the scanner's to
-know. The digest of a bundle is that of its `bundle.json`, which holds the digests of all other files.
+denoiser's graphs take a noise level as timestep, alpha and sigma, [N] each, x_t = alpha x_0 + sigma noise: which levels
+there are is the scanner's to know (`schedules.py`), and `timestep` is what the denoiser is told. The step makes the
+denoised estimate d of what the network itself predicts, without a division by alpha but for eps, and the update
+
+    x' = a x + b eps + c d_previous + d d
+
+takes it as it is, so that a path of v or of flow matching may begin at pure noise, alpha = 0. The digest of a bundle is
+that of its `bundle.json`, which holds the digests of all other files.
 """
 
 import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from memscan.scanner import graph_names
 from memscan.scanner.bundle_files import check_file, check_tensors
 from memscan.scanner.bundle_parts import (
-    MOST_TIMESTEPS,
     AddedAdapter,
     AddedEmbedding,
     Certificate,
     Dtypes,
-    Schedule,
     Text,
     check_digest,
     check_map,
 )
 from memscan.scanner.errors import BundleError
 from memscan.scanner.records import RecordError, check_range, parse_json, read_record, shown
+from memscan.scanner.schedules import MOST_TIMESTEPS, FlowSchedule, Schedule
 from memscan.scanner.settings import DERIVATIVES, Derivative, Probes, Sampler
 from memscan.scanner.terminal import listed
 
-FORMAT_VERSION = 5
-READ_VERSIONS = (4, 5)
-"""Format 4 is format 5 without `observe.onnx` and `condition.onnx`."""
+FORMAT_VERSION = 6
+READ_VERSIONS = (4, 5, 6)
+"""Format 5 is format 6 without the input `d` of `step.onnx` and with one kind of schedule, format 4 is format 5 without
+`observe.onnx` and `condition.onnx`."""
+
+Prediction = Literal["epsilon", "v_prediction", "flow_prediction"]
+"""What a checkpoint was trained to predict; see `memscan.export.checkpoint.prediction`."""
+PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
 
 Quantity = Literal[
     "eps",
@@ -142,9 +152,10 @@ class Bundle:
 
     path: Path
     digest: str
+    format_version: int
     model_id: str
     model_digest: str
-    prediction_type: str
+    prediction_type: Prediction
     latent_shape: tuple[int, int, int]
     image_size: tuple[int, int]
     schedule: Schedule
@@ -171,6 +182,11 @@ class Bundle:
     def derivatives(self) -> tuple[Derivative, ...]:
         """The kinds of derivative that there are, cheapest first."""
         return tuple(kind for kind in DERIVATIVES if kind in self.passes)
+
+    @property
+    def steps_by_denoised(self) -> bool:
+        """Whether the update of a guided step may take the denoised estimate that it computes."""
+        return self.format_version >= 6
 
     @property
     def condition_passes(self) -> float:
@@ -209,7 +225,7 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
         value = parse_json(raw)
         version = value.get("format_version") if isinstance(value, dict) else None
         if version not in READ_VERSIONS or isinstance(version, bool):
-            found = f"bundle format {shown(version)}, this memscan reads {' and '.join(map(str, READ_VERSIONS))}"
+            found = f"bundle format {shown(version)}, this memscan reads {READ_VERSIONS[0]} to {FORMAT_VERSION}"
             raise BundleError(f"{path} has {found}: export the model again")
         record = read_record(_Record, value)
     except RecordError as error:
@@ -228,7 +244,7 @@ def file_digest(path: Path) -> str:
 def bundle_record(
     *,
     model: dict[str, Any],
-    prediction_type: str,
+    prediction_type: Prediction,
     latent_shape: tuple[int, int, int],
     image_size: tuple[int, int],
     schedule: Schedule,
@@ -295,7 +311,7 @@ class _Record:
     format_version: int
     model: _Checkpoint
     baseline: _Baseline | None
-    prediction_type: Literal["epsilon", "v_prediction"]
+    prediction_type: Prediction
     latent_shape: tuple[int, int, int]
     image_size: tuple[int, int]
     dtypes: Dtypes
@@ -318,17 +334,37 @@ class _Record:
             if outer % inner:
                 raise ValueError(f"image_size[{axis}] is {outer}, no multiple of the latent's {inner}")
         check_range("tangents_per_call", self.tangents_per_call, 1, _MOST_TANGENTS)
-        last = self.schedule.num_train_timesteps - 1
-        check_range("defaults.num_inference_steps", self.defaults.num_inference_steps, 1, last + 1)
+        last = self.schedule.last_timestep
+        check_range(
+            "defaults.num_inference_steps",
+            self.defaults.num_inference_steps,
+            1,
+            self.schedule.num_train_timesteps,
+        )
         if not self.defaults.timesteps:
             raise ValueError("the list of defaults.timesteps is empty")
         for timestep in self.defaults.timesteps:
             check_range("a timestep of defaults.timesteps", timestep, 0, last)
         for index, calibration in enumerate(self.calibrations):
             check_range(f"calibrations[{index}].timestep", calibration.timestep, 0, last)
+        self._check_pure_noise()
         self._check_derivatives(last)
         for name, digest in self.files.items():
             check_digest(f"the digest of {shown(name)}", digest)
+
+    def _check_pure_noise(self) -> None:
+        """Where a path begins at pure noise, the step must give an estimate there."""
+        if isinstance(self.schedule, FlowSchedule):
+            begins, able = "flow matching", ("flow_prediction",)
+        elif self.schedule.alphas_cumprod[-1] == 0:
+            begins, able = "zero terminal SNR", ("v_prediction",)
+        else:
+            return
+        if self.prediction_type not in able or self.format_version < 6:
+            raise ValueError(
+                f"a schedule of {begins} with {self.prediction_type} in format {self.format_version}: pure noise has no"
+                " denoised estimate there"
+            )
 
     def _check_derivatives(self, last: int) -> None:
         if "exact" not in self.passes:

@@ -1,16 +1,14 @@
-"""What a bundle says of its model, part by part: noise schedule, text, number formats, and how well cheaper derivatives
-agree with the exact one; each within its ranges."""
+"""What a bundle says of its model, part by part: text, number formats, and how well cheaper derivatives agree with the
+exact one; each within its ranges. Noise schedules have `schedules.py`."""
 
 import dataclasses
-import itertools
 import re
 from typing import Literal
 
 from memscan.scanner.records import check_range, shown
+from memscan.scanner.schedules import MOST_TIMESTEPS
 from memscan.scanner.settings import Derivative
 
-MOST_TIMESTEPS = 100_000
-_SPACINGS = ("leading", "linspace", "trailing")
 MAPS = (
     "dh_uncond",
     "dh_base",
@@ -28,35 +26,6 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 _MOST_PROMPTS = 2**53
 _LONGEST_TEXT, _LARGEST_TOKEN = 1 << 16, 2**31 - 1
 _MOST_LAYERS = 1 << 10
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """The noise schedule and how sampling steps are spaced, with diffusers' names.
-
-    `alphas_cumprod` has one value for each of the `num_train_timesteps` training timesteps.
-    """
-
-    num_train_timesteps: int
-    alphas_cumprod: tuple[float, ...]
-    steps_offset: int
-    set_alpha_to_one: bool
-    timestep_spacing: str
-
-    def __post_init__(self) -> None:
-        count = self.num_train_timesteps
-        check_range("num_train_timesteps", count, 1, MOST_TIMESTEPS)
-        check_range("steps_offset", self.steps_offset, 0, count - 1)
-        if self.timestep_spacing not in _SPACINGS:
-            raise ValueError(f"timestep_spacing is {shown(self.timestep_spacing)}, not one of {', '.join(_SPACINGS)}")
-        if len(self.alphas_cumprod) != count:
-            raise ValueError(f"alphas_cumprod has {len(self.alphas_cumprod)} values for {count} training timesteps")
-        for index, alpha in enumerate(self.alphas_cumprod):
-            if not (0 < alpha < 1 or (alpha == 0 and index == count - 1)):  # zero terminal SNR: samplers say so
-                raise ValueError(f"alphas_cumprod[{index}] is {alpha}, not between 0 and 1")
-        for index, (before, after) in enumerate(itertools.pairwise(self.alphas_cumprod)):
-            if after > before:
-                raise ValueError(f"alphas_cumprod[{index + 1}] is {after}, more than {before} before it")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,7 +45,8 @@ def parse_json(text: bytes) -> Any:
 
 def read_record(kind: type[Record], value: Any, where: str = "") -> Record:
     """`value` as the dataclass `kind`, whose fields may be numbers, texts, Literals, tuples, dictionaries by text,
-    unions with None, and other such dataclasses. Fields with a default may be missing; no others may be there.
+    unions with None, other such dataclasses, and unions of those that a field `kind` tells apart, whose default is its
+    own. Fields with a default may be missing; no others may be there.
 
     Args:
         where: the path of `value` in its record, for the message.
@@ -99,8 +100,17 @@ def _read(hint: Any, value: Any, where: str) -> Any:
 def _read_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in choices:
         return None
-    (choice,) = [one for one in choices if one is not type(None)]
-    return _read(choice, value, where)
+    kinds = [one for one in choices if one is not type(None)]
+    return _read(kinds[0] if len(kinds) == 1 else _of_kind(kinds, value, where), value, where)
+
+
+def _of_kind(choices: list[Any], value: Any, where: str) -> Any:
+    """Which of several dataclasses the field `kind` of a value says that it is; the first, if it says nothing."""
+    if not isinstance(value, Mapping) or "kind" not in value:
+        return choices[0]
+    kinds = {choice.kind: choice for choice in choices}
+    kind = _read(Literal[tuple(kinds)], value["kind"], _join(where, "kind"))
+    return kinds[kind]
 
 
 def _read_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

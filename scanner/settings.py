@@ -12,7 +12,7 @@ from typing import Any, Literal
 ProbeKind = Literal["hadamard", "lattice", "rademacher"]
 """How the probes tell coordinates apart; see `memscan.scanner.metrics.probes`."""
 Stream = Literal["cpu", "cuda"]
-Sampler = Literal["ddim", "dpmsolver++"]
+Sampler = Literal["ddim", "dpmsolver++", "euler"]
 Engine = Literal["onnxruntime", "tensorrt", "tensorrt-rtx", "torch"]
 """What runs graphs, as users name it; a runtime is our way of using one."""
 Provider = Literal["auto", "cpu", "cuda"]

@@ -22,9 +22,10 @@ from memscan.scanner.bundle import (
     file_digest,
     open_bundle,
 )
-from memscan.scanner.bundle_parts import Certificate, Dtypes, Schedule, Text, Tokenization
+from memscan.scanner.bundle_parts import Certificate, Dtypes, Text, Tokenization
 from memscan.scanner.graph_names import CONDITION, OBSERVE, measure, of_baseline
-from memscan.scanner.settings import Derivative, Probes
+from memscan.scanner.schedules import DdpmSchedule, Schedule
+from memscan.scanner.settings import Derivative, Probes, Sampler
 from tests.analytic_model import (
     FEATURE_NAMES,
     FEATURES,
@@ -67,6 +68,9 @@ def write_analytic_bundle(
     calibrated: bool = True,
     derivative: Derivative = "exact",
     certificate: Certificate | None = None,
+    schedule: Schedule | None = None,
+    prediction_type: str = "epsilon",
+    sampler: Sampler = "ddim",
 ) -> Bundle:
     """Write the bundle to the new folder `path` and open it.
 
@@ -76,11 +80,14 @@ def write_analytic_bundle(
         timesteps: default timesteps of a scan, each one of the sampler's.
         calibrated: record `threshold` as calibrated for dh_uncond at each default timestep and the default settings.
         derivative: the default one, and that of the calibrations; the bundle has exact and shallow.
+        schedule: None for Stable Diffusion's.
+        prediction_type: what the step says that it predicts: only where that is not eps may alpha be 0.
+        sampler: the default one.
     """
     path.mkdir(parents=True)
-    schedule = _schedule()
+    schedule = schedule or ddpm_schedule()
     probes = probes or Probes()
-    defaults = Defaults(num_inference_steps, 2.5, timesteps, probes, "dh_uncond", derivative=derivative)
+    defaults = Defaults(num_inference_steps, 2.5, timesteps, probes, "dh_uncond", sampler, derivative)
     calibrations = tuple(
         Calibration(
             "dh_uncond",
@@ -89,14 +96,15 @@ def write_analytic_bundle(
             num_inference_steps,
             defaults.guidance_scale,
             probes,
-            derivative=derivative,
+            sampler,
+            derivative,
         )
         for timestep in timesteps
     )
     model = analytic_model()
     graphs = {
         "text_encoder.onnx": _text_encoder(model),
-        "step.onnx": _step(model),
+        "step.onnx": _step(model, prediction_type),
         **{measure(kind): _measure(model, tangents_per_call, slope) for kind, slope in SLOPES.items()},
         OBSERVE: _observe(),
         CONDITION: _condition(model),
@@ -118,7 +126,7 @@ def write_analytic_bundle(
     checkpoint = {"id": "analytic", "revision": None, "digest": "0" * 64}
     record = bundle_record(
         model=checkpoint,
-        prediction_type="epsilon",
+        prediction_type=prediction_type,
         latent_shape=LATENT,
         image_size=IMAGE,
         schedule=schedule,
@@ -137,10 +145,10 @@ def write_analytic_bundle(
     return open_bundle(path)
 
 
-def _schedule() -> Schedule:
+def ddpm_schedule() -> DdpmSchedule:
     """Stable Diffusion's: scaled-linear betas, 1000 training timesteps, leading spacing."""
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
-    return Schedule(1000, tuple(np.cumprod(1 - betas).tolist()), 1, False, "leading")
+    return DdpmSchedule(1000, tuple(np.cumprod(1 - betas).tolist()), 1, False, "leading")
 
 
 def _tokenizer() -> Tokenizer:
@@ -190,8 +198,8 @@ class _Graph:
         alpha, sigma = (self.add("Reshape", name, shape) for name in ("alpha", "sigma"))
         return alpha, sigma
 
-    def denoiser(self, model: Analytic, hidden_states: str, alpha: str, sigma: str) -> tuple[str, str, str]:
-        """eps, d eps / d sample and alpha^2 s^2, each [N, C, h, w]."""
+    def denoiser(self, model: Analytic, hidden_states: str, alpha: str, sigma: str) -> tuple[str, str, str, str]:
+        """eps, d eps / d sample, alpha^2 s^2 and the denoised estimate, each [N, C, h, w]."""
         features = self.add("ReduceSum", hidden_states, self.constant([1], np.int64), keepdims=0)
         flat = len(FEATURE_NAMES), -1
         shape = self.constant([-1, *LATENT], np.int64)
@@ -200,10 +208,13 @@ class _Graph:
             "Add", self.add("Reshape", direction, shape), self.constant(model.base_log_variance[None])
         )
         mean = self.add("Reshape", self.add("MatMul", features, self.constant(model.means.reshape(flat))), shape)
-        signal = self.add("Mul", self.add("Mul", alpha, alpha), self.add("Exp", log_variance))
-        jacobian = self.add("Div", sigma, self.add("Add", signal, self.add("Mul", sigma, sigma)))
+        share = self.add("Mul", alpha, self.add("Exp", log_variance))
+        signal = self.add("Mul", alpha, share)
+        total = self.add("Add", signal, self.add("Mul", sigma, sigma))
+        jacobian = self.add("Div", sigma, total)
         centred = self.add("Sub", "sample", self.add("Mul", alpha, mean))
-        return self.add("Mul", jacobian, centred), jacobian, signal
+        denoised = self.add("Add", mean, self.add("Mul", self.add("Div", share, total), centred))
+        return self.add("Mul", jacobian, centred), jacobian, signal, denoised
 
 
 def _states() -> list[str | int]:
@@ -229,17 +240,22 @@ def _text_encoder(model: Analytic) -> onnx.ModelProto:
     return graph.finish({"input_ids": ["N", MAX_LENGTH]}, {"encoder_hidden_states": _states()})
 
 
-def _step(model: Analytic) -> onnx.ModelProto:
+def _step(model: Analytic, prediction_type: str) -> onnx.ModelProto:
     graph = _Graph()
     alpha, sigma = graph.noise_level()
-    eps_c, *_ = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
-    eps_0, *_ = graph.denoiser(model, "uncond_encoder_hidden_states", alpha, sigma)
+    eps_c, _, _, denoised_c = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
+    eps_0, _, _, denoised_0 = graph.denoiser(model, "uncond_encoder_hidden_states", alpha, sigma)
     graph.add("Identity", eps_c, output="eps")
     graph.add("Identity", eps_0, output="uncond_eps")
     eps = graph.add("Add", eps_0, graph.add("Mul", "guidance_scale", graph.add("Sub", eps_c, eps_0)))
-    noiseless = graph.add("Sub", "sample", graph.add("Mul", sigma, eps))
-    graph.add("Div", noiseless, alpha, output="denoised")
+    if prediction_type == "epsilon":
+        noiseless = graph.add("Sub", "sample", graph.add("Mul", sigma, eps))
+        graph.add("Div", noiseless, alpha, output="denoised")
+    else:
+        guided = graph.add("Mul", "guidance_scale", graph.add("Sub", denoised_c, denoised_0))
+        graph.add("Add", denoised_0, guided, output="denoised")
     terms = [graph.add("Mul", "a", "sample"), graph.add("Mul", "b", eps), graph.add("Mul", "c", "previous_denoised")]
+    terms.append(graph.add("Mul", "d", "denoised"))
     graph.add("Sum", *terms, output="next_sample")
     latents: list[str | int] = ["N", *LATENT]
     inputs: dict[str, list[str | int]] = {
@@ -248,7 +264,7 @@ def _step(model: Analytic) -> onnx.ModelProto:
         "encoder_hidden_states": _states(),
         "uncond_encoder_hidden_states": _states(),
         "previous_denoised": latents,
-        **{scalar: [] for scalar in ("guidance_scale", "a", "b", "c")},
+        **{scalar: [] for scalar in ("guidance_scale", "a", "b", "c", "d")},
     }
     return graph.finish(inputs, dict.fromkeys(("next_sample", "denoised", "eps", "uncond_eps"), latents))
 
@@ -256,7 +272,7 @@ def _step(model: Analytic) -> onnx.ModelProto:
 def _measure(model: Analytic, tangents_per_call: int, slope: float) -> onnx.ModelProto:
     graph = _Graph()
     alpha, sigma = graph.noise_level()
-    eps, jacobian, _ = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
+    eps, jacobian, *_ = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
     graph.add("Identity", eps, output="eps")
     tangents_dot = graph.add("Mul", graph.add("Mul", jacobian, graph.constant(slope)), "tangents")
     products = graph.add("Mul", "tangents", tangents_dot)
@@ -302,7 +318,7 @@ def _condition(model: Analytic) -> onnx.ModelProto:
     """
     graph = _Graph()
     alpha, sigma = graph.noise_level()
-    eps, jacobian, signal = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
+    eps, jacobian, signal, _ = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
     graph.add("Identity", eps, output="eps")
     direction = graph.add("Sub", "encoder_hidden_states", "uncond_encoder_hidden_states")
     features = graph.add("ReduceSum", direction, graph.constant([1], np.int64), keepdims=0)

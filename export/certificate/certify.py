@@ -1,7 +1,8 @@
 """The certificate of a bundle: its cheaper derivatives beside the exact one, on images that the model itself makes.
 
 Unlike a figure of another model, it is measured on the very bundle that is to be scanned, with the scan that the user
-will run. Ten steps of DPM-Solver++ lead to every default timestep itself, whatever sampler the bundle recommends.
+will run. Ten steps of DPM-Solver++, or of Euler for flow matching, lead to every default timestep itself, whatever
+sampler the bundle recommends.
 """
 
 import hashlib
@@ -23,7 +24,8 @@ from memscan.scanner.results.reader import Key, Results, open_results
 from memscan.scanner.run.job import make_job
 from memscan.scanner.run.request import Request
 from memscan.scanner.run.runner import run
-from memscan.scanner.settings import Derivative, Execution
+from memscan.scanner.sampling.samplers import samplers_for
+from memscan.scanner.settings import Derivative, Execution, Sampler
 from memscan.scanner.terminal import listed
 
 STEPS = 10
@@ -90,7 +92,7 @@ def _passes(bundle: Bundle, kinds: Sequence[Derivative], maps: Sequence[str], im
 def _scan(bundle: Bundle, prompts: Sequence[str], maps: Sequence[str], derivative: Derivative) -> Results:
     request = Request(
         timesteps=bundle.defaults.timesteps,
-        sampler="dpmsolver++",
+        sampler=_sampler(bundle),
         num_inference_steps=STEPS,
         metrics=tuple(maps),
         derivative=derivative,
@@ -100,6 +102,11 @@ def _scan(bundle: Bundle, prompts: Sequence[str], maps: Sequence[str], derivativ
     job = make_job(prompt_manifest(tuple(prompts)), bundle, request, Execution(), kept.name, warn=_unheard)
     run(job, note=_unheard, warn=_unheard)
     return open_results(job.out, kept=kept)
+
+
+def _sampler(bundle: Bundle) -> Sampler:
+    """One whose steps can move to the timesteps that are measured."""
+    return "dpmsolver++" if "dpmsolver++" in samplers_for(bundle.schedule) else "euler"
 
 
 def _unheard(line: str) -> None:

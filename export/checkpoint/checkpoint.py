@@ -27,15 +27,18 @@ from memscan.export.checkpoint.embedding import ROWS, Embedding, add_tokens
 from memscan.export.checkpoint.families import family_of, read_denoiser
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.files import read_json, require_whole
+from memscan.export.checkpoint.flow_schedule import read_flow_schedule
 from memscan.export.checkpoint.hub import locate
 from memscan.export.checkpoint.module_names import adapter_names
+from memscan.export.checkpoint.prediction import known_prediction
 from memscan.export.checkpoint.schedule import read_schedule, read_scheduler, scheduler_file
 from memscan.export.checkpoint.single_file import SingleFile, configurations
 from memscan.export.checkpoint.sizes import latent_size, size_remark
 from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
 from memscan.export.checkpoint.weights import Weights, match_weights, read_tensors, require_finite
-from memscan.scanner.bundle import Schedule, file_digest
+from memscan.scanner.bundle import Prediction, file_digest
 from memscan.scanner.errors import ExportError, first_line
+from memscan.scanner.schedules import Schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,26 +163,31 @@ class Checkpoint:
         """Whether the pipeline takes zeros for the encoding of no prompt: SDXL does unless it says otherwise."""
         return self.family.zero_uncond and bool(read_index(self.path).get("force_zeros_for_empty_prompt", True))
 
-    def prediction_type(self) -> str:
-        """What the denoiser predicts: "epsilon" or "v_prediction".
+    def prediction_type(self) -> Prediction:
+        """What the denoiser predicts: "epsilon", "v_prediction" or "flow_prediction".
 
         Raises:
             ExportError: it predicts something else.
         """
-        return str(read_scheduler(self.path, read_index(self.path))["prediction_type"])
+        return known_prediction(str(read_scheduler(self.path, read_index(self.path))["prediction_type"]))
 
     def schedule(self) -> Schedule:
-        """The noise schedule of the checkpoint's scheduler configuration, as a pipeline's DDIM scheduler has it.
+        """The noise schedule of the checkpoint's scheduler configuration, as a pipeline's scheduler has it.
 
         A Stable Diffusion 1.x or 2.x pipeline overrides a `steps_offset` other than 1; so does memscan. Like a
-        pipeline's, its samples are never clipped.
+        pipeline's, its samples are never clipped. Shifts that depend on the size of the image are those of
+        `latent_shape`.
 
         Raises:
-            ExportError: the schedule ends at zero signal, where eps says nothing about the image.
+            ExportError: there is none that can be exported.
         """
-        return read_schedule(
-            scheduler_file(self.path), read_scheduler(self.path, read_index(self.path)), self.family.steps_offset
-        )
+        file, config = scheduler_file(self.path), read_scheduler(self.path, read_index(self.path))
+        if config["prediction_type"] != "flow_prediction":
+            return read_schedule(file, config, self.family.steps_offset)
+        _, height, width = self.latent_shape()
+        patch = self.family.patch
+        tokens = (height // patch) * (width // patch)
+        return read_flow_schedule(file, config, tokens=tokens, pipeline_sigmas=self.family.pipeline_sigmas)
 
     def weight_files(self, part: str) -> WeightFiles:
         """The files that hold the weights of a part.

@@ -16,6 +16,8 @@ def with_clip_skip(checkpoint: Checkpoint, layers: int) -> Checkpoint:
     if not layers:
         return checkpoint
     for part in filter(checkpoint.has, checkpoint.text_encoders):
+        if checkpoint.config(part).get("model_type") == "t5":
+            continue
         most = int(checkpoint.config(part).get("num_hidden_layers", 12)) - checkpoint.family.layers_left_out
         if layers > most:
             raise ExportError(f"{checkpoint.folder(part)} has layers for a clip skip of {most} at most, not {layers}")

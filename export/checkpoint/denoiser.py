@@ -1,14 +1,13 @@
 """The denoiser that every graph speaks: noise prediction eps, whatever the checkpoint was trained to predict.
 
-A model with v-prediction is converted inside the graph, eps = alpha v + sigma x_t (Salimans and Ho, arXiv 2202.00512,
-with x_t = alpha x_0 + sigma noise and v = alpha noise - sigma x_0), so that derivatives pass through the conversion and
-no later part of memscan needs to know the prediction type.
+What the network predicts is converted inside the graph (`prediction.py`), so that derivatives pass through the
+conversion and no later part of memscan needs to know the prediction type.
 """
 
 import torch
 from diffusers import UNet2DConditionModel
 
-from memscan.scanner.errors import ExportError
+from memscan.export.checkpoint.prediction import known_prediction, to_eps
 
 _SIZES = 6
 """Original height and width, top and left of the crop, target height and width."""
@@ -19,7 +18,7 @@ class EpsDenoiser(torch.nn.Module):
 
     Args:
         unet: the checkpoint's denoiser, in evaluation mode.
-        prediction_type: what `unet` predicts, "epsilon" or "v_prediction".
+        prediction_type: what `unet` predicts, "epsilon", "v_prediction" or "flow_prediction".
         image_size: (H, W), for Stable Diffusion XL only: its denoiser is told that the image is of this size, was so
             before, and was not cropped.
 
@@ -36,10 +35,8 @@ class EpsDenoiser(torch.nn.Module):
         image_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        if prediction_type not in ("epsilon", "v_prediction"):
-            raise ExportError(f"prediction type {prediction_type!r} is not supported: need epsilon or v_prediction")
         self.unet = unet
-        self.prediction_type = prediction_type
+        self.prediction_type = known_prediction(prediction_type)
         self.pooled_width = None if image_size is None else _pooled_width(unet)
         sizes = torch.tensor([[*image_size, 0, 0, *image_size]] if image_size else [[]], dtype=torch.float32)
         self.register_buffer("time_ids", sizes, persistent=False)
@@ -63,6 +60,23 @@ class EpsDenoiser(torch.nn.Module):
         }
         return shapes if self.pooled_width is None else {**shapes, "text_embeds": (batch, self.pooled_width)}
 
+    def predict(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        alpha: torch.Tensor,
+        sigma: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        text_embeds: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """What the network itself predicts, `[N, C, h, w]`; the arguments are those of `forward`."""
+        added = {}
+        if text_embeds is not None:
+            sizes = self.time_ids.expand(sample.shape[0], -1)
+            added = {"added_cond_kwargs": {"text_embeds": text_embeds, "time_ids": sizes}}
+        prediction: torch.Tensor = self.unet(sample, timestep, encoder_hidden_states, return_dict=False, **added)[0]
+        return prediction
+
     def forward(
         self,
         sample: torch.Tensor,
@@ -84,14 +98,8 @@ class EpsDenoiser(torch.nn.Module):
         Returns:
             eps, `[N, C, h, w]`.
         """
-        added = {}
-        if text_embeds is not None:
-            sizes = self.time_ids.expand(sample.shape[0], -1)
-            added = {"added_cond_kwargs": {"text_embeds": text_embeds, "time_ids": sizes}}
-        prediction: torch.Tensor = self.unet(sample, timestep, encoder_hidden_states, return_dict=False, **added)[0]
-        if self.prediction_type == "epsilon":
-            return prediction
-        return alpha[:, None, None, None] * prediction + sigma[:, None, None, None] * sample
+        prediction = self.predict(sample, timestep, alpha, sigma, encoder_hidden_states, text_embeds)
+        return to_eps(self.prediction_type, prediction, sample, alpha, sigma)
 
 
 def _pooled_width(unet: UNet2DConditionModel) -> int:

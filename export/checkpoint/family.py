@@ -28,6 +28,8 @@ class Family:
         steps_offset: what its pipeline takes whatever a scheduler's configuration says.
         zero_uncond: whether no prompt is encoded as zeros, where `model_index.json` does not say.
         told_size: whether its denoiser is told the size of the image.
+        pipeline_sigmas: whether its pipeline itself spaces the steps of flow matching; see `read_flow_schedule`.
+        patch: side of an image token in latent cells, where noise levels depend on the number of tokens.
         layers_left_out: how many of a text encoder's last layers its pipeline never uses.
         denoiser: the folder of its denoiser.
         derivatives: the kinds of derivative that its denoiser has: without a downsampling, none can end there.
@@ -51,6 +53,8 @@ class Family:
     steps_offset: int | None
     zero_uncond: bool
     told_size: bool
+    pipeline_sigmas: bool = False
+    patch: int = 2
     layers_left_out: int = 0
     denoiser: str = "unet"
     derivatives: tuple[Derivative, ...] = DERIVATIVES

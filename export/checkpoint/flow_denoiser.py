@@ -7,6 +7,9 @@ h = sigma diag(d eps / d x) = s (1 + (1 - s) diag(d v / d x)).
 
 import torch
 
+from memscan.export.checkpoint.prediction import to_eps
+from memscan.scanner.bundle import Prediction
+
 
 class FlowDenoiser(torch.nn.Module):
     """A transformer as one function (sample, noise level, text) -> eps.
@@ -17,7 +20,7 @@ class FlowDenoiser(torch.nn.Module):
         pooled_width: P, of the pooled text embedding.
     """
 
-    prediction_type = "flow_prediction"
+    prediction_type: Prediction = "flow_prediction"
 
     def __init__(self, network: torch.nn.Module, pooled_width: int) -> None:
         super().__init__()
@@ -78,4 +81,4 @@ class FlowDenoiser(torch.nn.Module):
             eps, `[N, C, h, w]`.
         """
         v = self.predict(sample, timestep, alpha, sigma, encoder_hidden_states, text_embeds)
-        return sample + alpha[:, None, None, None] * v
+        return to_eps(self.prediction_type, v, sample, alpha, sigma)

@@ -7,10 +7,17 @@ from typing import Any
 from diffusers import DDIMScheduler
 
 from memscan.export.checkpoint.configuration.keys import check_keys
-from memscan.export.checkpoint.configuration.scheduler import CLASSES, MIN_TIMESTEPS, SCHEDULER
+from memscan.export.checkpoint.configuration.scheduler import (
+    CLASSES,
+    FLOW,
+    FLOW_CLASS,
+    FLOW_SCHEDULER,
+    MIN_TIMESTEPS,
+    SCHEDULER,
+)
 from memscan.export.checkpoint.files import read_json
-from memscan.scanner.bundle import Schedule
 from memscan.scanner.errors import ExportError, first_line
+from memscan.scanner.schedules import DdpmSchedule
 
 
 def scheduler_file(path: Path) -> Path:
@@ -23,14 +30,15 @@ def scheduler_file(path: Path) -> Path:
 def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:
     """The checked configuration of the scheduler of the checkpoint at `path`.
 
-    What it leaves out of the training noise is as its class has it, which another class may have otherwise.
+    What it leaves out of the training noise is as its class has it, which another class may have otherwise. Flow
+    matching's has a `prediction_type`, "flow_prediction", which its file never names.
 
     Args:
         index: `model_index.json`, which names the class that a pipeline builds; {} if there is none.
 
     Raises:
-        ExportError: the class is none that memscan knows to add noise as DDPM does, or a key has a meaning that cannot
-            be exported.
+        ExportError: the class is none that memscan knows to add noise as DDPM or flow matching do, or a key has a
+            meaning that cannot be exported.
     """
     file = scheduler_file(path)
     config = read_json(file)
@@ -38,15 +46,20 @@ def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:
     entry = index.get("scheduler")
     named = entry[1] if isinstance(entry, list) and len(entry) == 2 else written
     for name in (named, written):
-        if not isinstance(name, str) or name not in CLASSES:
+        if not isinstance(name, str) or name not in (*CLASSES, FLOW_CLASS):
             raise ExportError(
                 f"{path / 'scheduler'} is a {name}, which memscan cannot export; it exports models trained with"
-                f" DDPM's noise, whose scheduler is one of {', '.join(CLASSES)}"
+                f" DDPM's noise, whose scheduler is one of {', '.join(CLASSES)}, and by flow matching, whose is a"
+                f" {FLOW_CLASS}"
             )
-    if config.get("rescale_betas_zero_snr"):
-        raise ExportError(f"{path / 'scheduler'} has zero terminal SNR, which memscan cannot export")
-    check_keys(file, config, SCHEDULER)
-    config = {**CLASSES[str(named)], **config}
+    if (named == FLOW_CLASS) != (written == FLOW_CLASS):
+        raise ExportError(f"{path / 'model_index.json'} names a {named}, but {file} is of a {written}")
+    if named == FLOW_CLASS:
+        check_keys(file, config, FLOW_SCHEDULER)
+        config = {**FLOW, **config, "prediction_type": "flow_prediction"}
+    else:
+        check_keys(file, config, SCHEDULER)
+        config = {**CLASSES[str(named)], **config}
     timesteps = config["num_train_timesteps"]
     if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < MIN_TIMESTEPS:
         raise ExportError(
@@ -56,7 +69,7 @@ def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def read_schedule(file: Path, config: dict[str, Any], steps_offset: int | None) -> Schedule:
+def read_schedule(file: Path, config: dict[str, Any], steps_offset: int | None) -> DdpmSchedule:
     """The noise schedule, as a pipeline's DDIM scheduler has it; its samples are never clipped.
 
     Args:
@@ -64,7 +77,8 @@ def read_schedule(file: Path, config: dict[str, Any], steps_offset: int | None) 
         steps_offset: what the family's pipeline takes whatever the configuration says.
 
     Raises:
-        ExportError: the betas are no schedule, or it ends at zero signal, where eps says nothing about the image.
+        ExportError: the betas are no schedule, or it begins at pure noise (zero terminal SNR), of which only a
+            prediction of v makes an image.
     """
     try:
         scheduler = DDIMScheduler.from_config({**config, "_class_name": "DDIMScheduler"})
@@ -74,11 +88,14 @@ def read_schedule(file: Path, config: dict[str, Any], steps_offset: int | None) 
     timesteps = int(scheduler.config.num_train_timesteps)
     if len(levels) != timesteps:
         raise ExportError(f"{file} has {len(levels)} trained_betas for {timesteps} training timesteps")
-    if min(levels) <= 0:
-        raise ExportError(f"{file.parent} has zero terminal SNR, which memscan cannot export")
-    if not all(1 > before > after for before, after in itertools.pairwise(levels)):
+    if levels[-1] == 0 and config["prediction_type"] != "v_prediction":
+        raise ExportError(
+            f"{file.parent} has zero terminal SNR and predicts {config['prediction_type']}, which says nothing of the"
+            " image at pure noise; memscan exports zero terminal SNR with v_prediction"
+        )
+    if levels[-1] < 0 or not all(1 > before > after for before, after in itertools.pairwise(levels)):
         raise ExportError(f"{file} gives no noise schedule: its noise does not grow with the timestep")
-    return Schedule(
+    return DdpmSchedule(
         num_train_timesteps=timesteps,
         alphas_cumprod=tuple(levels),
         steps_offset=int(scheduler.config.steps_offset) if steps_offset is None else steps_offset,

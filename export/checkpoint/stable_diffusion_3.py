@@ -54,6 +54,7 @@ STABLE_DIFFUSION_3 = Family(
     steps_offset=None,
     zero_uncond=False,
     told_size=False,
+    layers_left_out=1,
     denoiser="transformer",
     derivatives=("frozen", "exact"),
     build=_denoiser,

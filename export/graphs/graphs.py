@@ -64,11 +64,12 @@ def denoiser_graphs(
     if precision in HALF_TYPES:
         denoiser = traced.clone()
         HalfPrecision(HALF_TYPES[precision])(denoiser)
+    predictor = _eps_alone(denoiser)
     whole: dict[str, ir.Model | None] = {
-        measure(kind): measure_graph(denoiser, tangents, cut) for kind, cut in CUTS.items() if kind in kinds
+        measure(kind): measure_graph(predictor, tangents, cut) for kind, cut in CUTS.items() if kind in kinds
     }
     if guided:
-        whole |= {OBSERVE: observe_graph(denoiser) if observed else None, CONDITION: condition_graph(denoiser)}
+        whole |= {OBSERVE: observe_graph(predictor) if observed else None, CONDITION: condition_graph(predictor)}
     graphs: dict[str, ir.Model] = {}
     for name, model in whole.items():
         if model is None:
@@ -88,3 +89,12 @@ def denoiser_graphs(
         if SliceAttention()(variant).modified:
             graphs[sliced(STEP)] = guided_step(variant)
     return graphs
+
+
+def _eps_alone(denoiser: ir.Model) -> ir.Model:
+    """The denoiser without what eps was made of, which a guided step alone wants."""
+    if len(denoiser.graph.outputs) == 1:
+        return denoiser
+    alone = denoiser.clone()
+    del alone.graph.outputs[1:]
+    return alone

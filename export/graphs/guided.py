@@ -2,11 +2,15 @@
 
     eps = eps_0 + g (eps_c - eps_0)               classifier-free guidance
     d   = (x - sigma eps) / alpha                 the denoised estimate, returned for the next step
-    x'  = a x + b eps + c d_prev                  a linear solver update
+          alpha x - sigma v                       of v_prediction, v guided likewise
+          x - sigma v                             of flow_prediction
+    x'  = a x + b eps + c d_prev + d d            a linear solver update
 
-The coefficients a, b, c are inputs: DDIM has c = 0, multistep DPM-Solver++ 2M uses d_prev. Attention, group
-normalization and RMS normalization are written out in operators that every engine has.
+The coefficients a, b, c, d are inputs: DDIM and Euler have a = c = 0, multistep DPM-Solver++ 2M uses d_prev. Attention,
+group normalization and RMS normalization are written out in operators that every engine has.
 """
+
+from collections.abc import Callable
 
 import onnx_ir as ir
 
@@ -19,7 +23,7 @@ from memscan.scanner.graph_names import LEVEL
 from memscan.scanner.graph_names import uncond as uncond_name
 
 _FLOAT = ir.DataType.FLOAT
-_SCALARS = ("guidance_scale", "a", "b", "c")
+_SCALARS = ("guidance_scale", "a", "b", "c", "d")
 
 
 def guided_step(denoiser: ir.Model) -> ir.Model:
@@ -27,11 +31,12 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
 
     Args:
         denoiser: inputs sample [N, C, h, w], timestep, alpha and sigma [N], and encodings of the prompt [N, ...];
-            output eps. It is left as it is.
+            output eps, and a second one, named by its type, of a network that predicts something else. It is left as
+            it is.
 
     Returns:
         A model with the denoiser's inputs, the encodings of no prompt under the same names behind `uncond_`,
-        previous_denoised [N, C, h, w] and the scalars guidance_scale, a, b, c; outputs next_sample, denoised, eps
+        previous_denoised [N, C, h, w] and the scalars guidance_scale, a, b, c, d; outputs next_sample, denoised, eps
         (eps_c, given the prompt) and uncond_eps (eps_0), each [N, C, h, w].
     """
     model = denoiser.clone()
@@ -63,22 +68,54 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
             ir.convenience.replace_all_uses_with(inner[name], doubled)
     graph.inputs[:] = [sample, *level.values(), *cond.values(), *uncond.values(), previous_denoised, *scalars.values()]
 
-    (both,) = graph.outputs
+    both, *predicted = graph.outputs
+    kind = str(predicted[0].name) if predicted else "epsilon"
     with emitter.scope("step"):
         op = emitter.op
         alpha, sigma = (op("Unsqueeze", level[name], emitter.ints(1, 2, 3)) for name in ("alpha", "sigma"))
         eps_uncond, eps_cond = emitter.ops("Split", both, outputs=2, shape=latent_shape, axis=0, num_outputs=2)
-        eps = op("Add", eps_uncond, op("Mul", op("Sub", eps_cond, eps_uncond), scalars["guidance_scale"]))
-        denoised = op("Div", op("Sub", sample, op("Mul", sigma, eps)), alpha)
+        eps = _guided(emitter, eps_uncond, eps_cond, scalars["guidance_scale"])
+        prediction = eps
+        if predicted:
+            halves_of = emitter.ops("Split", predicted[0], outputs=2, shape=latent_shape, axis=0, num_outputs=2)
+            prediction = _guided(emitter, *halves_of, scalars["guidance_scale"])
+        denoised = _DENOISED[kind](emitter, sample, prediction, alpha, sigma)
         update = op("Add", op("Mul", scalars["a"], sample), op("Mul", scalars["b"], eps))
-        next_sample = op("Add", update, op("Mul", scalars["c"], previous_denoised))
+        update = op("Add", update, op("Mul", scalars["c"], previous_denoised))
+        next_sample = op("Add", update, op("Mul", scalars["d"], denoised))
     both.name = "eps_twice"
+    for value in predicted:
+        value.name = f"{kind}_twice"
     outputs = {"next_sample": next_sample, "denoised": denoised, "eps": eps_cond, "uncond_eps": eps_uncond}
     for name, output in outputs.items():
         output.name, output.dtype, output.shape = name, _FLOAT, ir.Shape(latent_shape)
     graph.outputs[:] = list(outputs.values())
     graph.name = "guided_step"
     return model
+
+
+def _guided(emitter: Emitter, uncond: ir.Value, cond: ir.Value, scale: ir.Value) -> ir.Value:
+    return emitter.op("Add", uncond, emitter.op("Mul", emitter.op("Sub", cond, uncond), scale))
+
+
+def _of_eps(emitter: Emitter, x: ir.Value, eps: ir.Value, alpha: ir.Value, sigma: ir.Value) -> ir.Value:
+    return emitter.op("Div", emitter.op("Sub", x, emitter.op("Mul", sigma, eps)), alpha)
+
+
+def _of_v(emitter: Emitter, x: ir.Value, v: ir.Value, alpha: ir.Value, sigma: ir.Value) -> ir.Value:
+    return emitter.op("Sub", emitter.op("Mul", alpha, x), emitter.op("Mul", sigma, v))
+
+
+def _of_flow(emitter: Emitter, x: ir.Value, v: ir.Value, alpha: ir.Value, sigma: ir.Value) -> ir.Value:
+    return emitter.op("Sub", x, emitter.op("Mul", sigma, v))
+
+
+_DENOISED: dict[str, Callable[[Emitter, ir.Value, ir.Value, ir.Value, ir.Value], ir.Value]] = {
+    "epsilon": _of_eps,
+    "v_prediction": _of_v,
+    "flow_prediction": _of_flow,
+}
+"""The denoised estimate, of x, the prediction and alpha and sigma [N, 1, 1, 1]."""
 
 
 def _outer_shape(value: ir.Value) -> list[int | str]:

@@ -3,6 +3,8 @@
 Opset 23, because there attention and group normalization are single nodes, which the derivative rules want whole.
 """
 
+from typing import Any
+
 import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
@@ -11,6 +13,7 @@ from torch import Tensor
 from memscan.export.checkpoint.components import Component
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
+from memscan.export.checkpoint.prediction import to_eps
 from memscan.export.nodes.conditions import require_shapes
 from memscan.export.passes.permuting_einsum import TransposePermutingEinsum
 from memscan.export.passes.split_projections import SplitProjections
@@ -25,6 +28,8 @@ OPSET = 23
 INPUTS = ("sample", *LEVEL, "encoder_hidden_states")
 """Of every denoiser; Stable Diffusion XL's and transformers also take text_embeds."""
 OUTPUT = "eps"
+_INNER = "denoiser"
+"""What torch puts before the names of weights, where the denoiser is a part of what is traced."""
 
 
 def trace_denoiser(
@@ -43,7 +48,8 @@ def trace_denoiser(
     Returns:
         A model with inputs sample `[N, C, h, w]`, timestep, alpha and sigma `[N]`, encoder_hidden_states `[N, S, D]`
         and, of Stable Diffusion XL and transformers, text_embeds `[N, P]`, and output eps `[N, C, h, w]`; every value
-        has a shape and a dtype. A model that predicts eps does not read alpha and sigma.
+        has a shape and a dtype. A model that predicts eps does not read alpha and sigma; any other has a second output,
+        what it predicts, `[N, C, h, w]`, under the name of the prediction type.
 
     Raises:
         ExportError: the model cannot be traced, or a value has no static shape.
@@ -55,9 +61,12 @@ def trace_denoiser(
     }
     # diffusers copies upsampling inputs from a batch of 64 on: a branch of the tracing only, the graph takes any N.
     dynamic = {name: {0: torch.export.Dim("N", max=63)} for name in example}
+    is_eps = denoiser.prediction_type == "epsilon"
+    module = denoiser if is_eps else _WithPrediction(denoiser)
     try:
         with quiet_libraries(), torch.no_grad():
-            exported = torch.export.export(denoiser, (), example, dynamic_shapes=dynamic, strict=False)
+            shapes = dynamic if is_eps else {"inputs": dynamic}
+            exported = torch.export.export(module, (), example, dynamic_shapes=shapes, strict=False)
             program = torch.onnx.export(
                 exported,
                 dynamo=True,
@@ -65,10 +74,12 @@ def trace_denoiser(
                 verbose=False,
                 opset_version=OPSET,
                 input_names=tuple(example),
-                output_names=(OUTPUT,),
-                dynamic_shapes=dynamic,
+                output_names=(OUTPUT,) if is_eps else (OUTPUT, denoiser.prediction_type),
+                dynamic_shapes=shapes,
             )
             assert program is not None
+            for weight in tuple(program.model.graph.initializers.values()):
+                weight.name = str(weight.name).removeprefix(f"{_INNER}.")
             ViewTransposedWeights()(program.model)
             weights = list(program.model.graph.initializers.values())
             program.optimize()
@@ -83,6 +94,20 @@ def trace_denoiser(
     SplitProjections()(model)
     TransposePermutingEinsum()(model)
     return model
+
+
+class _WithPrediction(torch.nn.Module):
+    """A denoiser that also says what its eps was made of."""
+
+    def __init__(self, denoiser: EpsDenoiser) -> None:
+        super().__init__()
+        self.add_module(_INNER, denoiser)
+
+    def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+        denoiser: Any = getattr(self, _INNER)
+        prediction = denoiser.predict(**inputs)
+        level = (inputs[name] for name in ("sample", "alpha", "sigma"))
+        return to_eps(denoiser.prediction_type, prediction, *level), prediction
 
 
 def trace_component(module: Component, example: dict[str, Tensor]) -> ir.Model:

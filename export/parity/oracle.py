@@ -15,6 +15,7 @@ from memscan.export.autodiff.cut import CUTS, Cut
 from memscan.export.checkpoint.components import Component
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
+from memscan.export.checkpoint.prediction import to_denoised, to_eps
 from memscan.export.parity.detached import detached
 from memscan.export.parity.detached_transformer import detached_transformer
 from memscan.export.parity.observed import observed
@@ -23,7 +24,7 @@ from memscan.scanner import graph_names
 Arrays = dict[str, NDArray]
 
 _GUIDANCE = 3.0
-_COEFFICIENTS = {"a": 1.1, "b": -0.3, "c": 0.2}
+_COEFFICIENTS = {"a": 1.1, "b": -0.3, "c": 0.2, "d": 0.4}
 _LEVELS = {"timestep": (401.0, 21.5), "alpha": (0.6, 0.96), "sigma": (0.8, 0.28)}
 """Of the images of a batch; a timestep between two is one, too."""
 _LARGE = 10**8
@@ -116,11 +117,16 @@ class DenoiserOracle:
         generator = torch.Generator().manual_seed(2)
         _, uncond = self._texts(generator)
         previous = torch.randn(sample.shape, generator=generator)
+        kind = self._denoiser.prediction_type
+        level = sample, self._inputs["alpha"], self._inputs["sigma"]
         with torch.no_grad():
-            eps_uncond, eps_cond = self._predict(**uncond), self._predict()
-        eps = eps_uncond + _GUIDANCE * (eps_cond - eps_uncond)
-        alpha, sigma = (self._inputs[name][:, None, None, None] for name in ("alpha", "sigma"))
-        update = _COEFFICIENTS["a"] * sample + _COEFFICIENTS["b"] * eps + _COEFFICIENTS["c"] * previous
+            predicted = [self._denoiser.predict(**{**self._inputs, **text}) for text in (uncond, {})]
+        eps_uncond, eps_cond = (to_eps(kind, each, *level) for each in predicted)
+        without, given = predicted
+        guided = without + _GUIDANCE * (given - without)
+        eps, denoised = to_eps(kind, guided, *level), to_denoised(kind, guided, *level)
+        scale = _COEFFICIENTS
+        update = scale["a"] * sample + scale["b"] * eps + scale["c"] * previous + scale["d"] * denoised
         feed = {
             **self._inputs,
             **{graph_names.uncond(name): value for name, value in uncond.items()},
@@ -129,7 +135,6 @@ class DenoiserOracle:
         scalars = {
             name: np.array(value, np.float32) for name, value in {"guidance_scale": _GUIDANCE, **_COEFFICIENTS}.items()
         }
-        denoised = (sample - sigma * eps) / alpha
         expected = {"next_sample": update, "denoised": denoised, "eps": eps_cond, "uncond_eps": eps_uncond}
         return Case({**_arrays(feed), **scalars}, _arrays(expected))
 

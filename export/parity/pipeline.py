@@ -1,4 +1,5 @@
-"""A checkpoint's own pipeline in diffusers, made of parts that are loaded already, with DDIM in place of its scheduler.
+"""A checkpoint's own pipeline in diffusers, made of parts that are loaded already, with DDIM in place of its scheduler,
+unless that is flow matching's.
 
 What memscan made of the configurations does not go into it: tokenizing, guidance, sizes, noise levels and the scaling
 of latents are what the pipeline itself reads there.
@@ -9,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import diffusers
-from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers import DDIMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.checks import read_index
-from memscan.export.checkpoint.configuration.scheduler import TRAINING
+from memscan.export.checkpoint.configuration.scheduler import FLOW_CLASS, TRAINING
 from memscan.export.checkpoint.files import read_json
 from memscan.export.checkpoint.schedule import read_scheduler, scheduler_file
 
@@ -36,7 +37,7 @@ def own_pipeline(checkpoint: Checkpoint, parts: Mapping[str, Any]) -> DiffusionP
         **said,
         **parts,
         **{folder: checkpoint.tokenizer(folder) for folder in checkpoint.family.tokenizers},
-        "scheduler": _ddim(checkpoint, index),
+        "scheduler": _scheduler(checkpoint, index),
     }
     pipeline: DiffusionPipeline = pipeline_class(**{name: given[name] for name in taken if name in given})
     pipeline.set_progress_bar_config(disable=True)
@@ -47,9 +48,12 @@ def own_pipeline(checkpoint: Checkpoint, parts: Mapping[str, Any]) -> DiffusionP
     return pipeline
 
 
-def _ddim(checkpoint: Checkpoint, index: dict[str, Any]) -> DDIMScheduler:
-    """DDIM over the noise of the checkpoint's scheduler, with the spacing that DDIM takes from its configuration."""
+def _scheduler(checkpoint: Checkpoint, index: dict[str, Any]) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
+    """DDIM over the noise of the checkpoint's scheduler, with the spacing that DDIM takes from its configuration; or
+    flow matching's own."""
     config = read_scheduler(checkpoint.path, index)
+    if config["_class_name"] == FLOW_CLASS:
+        return FlowMatchEulerDiscreteScheduler.from_config(read_json(scheduler_file(checkpoint.path)))
     entry = index.get("scheduler") or (None, config["_class_name"])
     try:
         own = getattr(diffusers, entry[1]).from_config(read_json(scheduler_file(checkpoint.path))).config

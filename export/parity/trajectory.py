@@ -32,7 +32,7 @@ from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
 from memscan.scanner.scanning.scanner import Scanner
-from memscan.scanner.settings import Execution, Measurement, Step
+from memscan.scanner.settings import Execution, Measurement, Sampler, Step
 
 Array = NDArray[np.float32]
 
@@ -49,16 +49,17 @@ _LARGE = 10**8
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """What is drawn, and in how many steps of DDIM."""
+    """What is drawn, and in how many steps of which sampler."""
 
     prompt: str
     num_inference_steps: int
     guidance_scale: float
     seed: int = 0
+    sampler: Sampler = "ddim"
 
     def __str__(self) -> str:
         return (
-            f"{self.prompt!r}, seed {self.seed}, {self.num_inference_steps} steps of DDIM at guidance "
+            f"{self.prompt!r}, seed {self.seed}, {self.num_inference_steps} steps of {self.sampler} at guidance "
             f"{self.guidance_scale:g}"
         )
 
@@ -162,6 +163,7 @@ def _measurement(bundle: Bundle, drawing: Drawing) -> Measurement:
         mask_map="ds_uncond",
         score_name="ds_uncond_mean",
         save_images=True,
+        sampler=drawing.sampler,
     )
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from memscan.scanner.bundle_parts import Schedule
 from memscan.scanner.calibration.order_statistics import limit, needed
 from memscan.scanner.calibration.power import power
 from memscan.scanner.calibration.record import AtTimestep, CalibrationRecord, MapLimit, ScoreLimit
@@ -17,6 +16,7 @@ from memscan.scanner.results.reader import Results
 from memscan.scanner.results.schema import SCORE_COLUMNS, SHARE
 from memscan.scanner.samples import Key
 from memscan.scanner.sampling.schedule import Level, noise_level
+from memscan.scanner.schedules import Schedule
 from memscan.scanner.terminal import listed
 
 

@@ -323,7 +323,7 @@ def _parsed(raw: bytes, file: Path, bundle: Bundle) -> CalibrationRecord:
             raise RecordError(f"calibration format {shown(version)}, this memscan reads {FORMAT_VERSION}")
         record = read_record(CalibrationRecord, value)
         for index, level in enumerate(record.levels):
-            check_range(f"levels[{index}].timestep", level.timestep, 0, bundle.schedule.num_train_timesteps - 1)
+            check_range(f"levels[{index}].timestep", level.timestep, 0, bundle.schedule.last_timestep)
     except ValueError as error:
         raise UsageError(f"{file} is no calibration ({error}): {how}") from error
     if record.bundle != bundle.digest:

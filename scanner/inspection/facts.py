@@ -75,15 +75,10 @@ def _baseline(bundle: Bundle) -> Facts | None:
 
 def _schedule(bundle: Bundle) -> Facts:
     schedule = bundle.schedule
-    first, last = (noise_level(schedule, timestep) for timestep in (0, schedule.num_train_timesteps - 1))
-    return {
-        "num_train_timesteps": schedule.num_train_timesteps,
-        "alpha": [first.alpha, last.alpha],
-        "sigma": [first.sigma, last.sigma],
-        "timestep_spacing": schedule.timestep_spacing,
-        "steps_offset": schedule.steps_offset,
-        "set_alpha_to_one": schedule.set_alpha_to_one,
-    }
+    first, last = (noise_level(schedule, timestep) for timestep in (0, schedule.last_timestep))
+    said = dataclasses.asdict(schedule)
+    said.pop("alphas_cumprod", None)
+    return {**said, "alpha": [first.alpha, last.alpha], "sigma": [first.sigma, last.sigma]}
 
 
 def _calibrated(bundle: Bundle) -> tuple[Calibrated | None, str]:

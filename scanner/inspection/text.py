@@ -20,10 +20,17 @@ def text(facts: Facts) -> str:
     )
 
 
+_PREDICTIONS = {
+    "epsilon": "eps",
+    "v_prediction": "v, converted to eps",
+    "flow_prediction": "noise less image, converted to eps",
+}
+
+
 def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
     channels, rows, columns = facts["latents"]
     height, width = facts["images"]
-    predicts = {"epsilon": "eps", "v_prediction": "v, converted to eps"}[facts["prediction_type"]]
+    predicts = _PREDICTIONS[facts["prediction_type"]]
     dtypes = facts["dtypes"]
     yield "bundle", [brief(facts["path"], 100), f"digest {facts['digest']}"]
     checked = "compared with their digests" if facts["verified"] else "digests not compared: --verify does"
@@ -57,11 +64,20 @@ def _baseline(baseline: Facts | None) -> str:
 
 def _schedule(schedule: Facts) -> str:
     alpha, sigma = (f"{name} {first:.4g} to {last:.4g}" for name, (first, last) in _levels(schedule))
+    return f"{schedule['num_train_timesteps']} timesteps, {alpha}, {sigma}; {_SPACINGS[schedule['kind']](schedule)}"
+
+
+def _ddpm_spacing(schedule: Facts) -> str:
     ends = "without noise" if schedule["set_alpha_to_one"] else "at timestep 0"
-    return (
-        f"{schedule['num_train_timesteps']} timesteps, {alpha}, {sigma}; {schedule['timestep_spacing']} "
-        f"+ {schedule['steps_offset']}, ends {ends}"
-    )
+    return f"{schedule['timestep_spacing']} + {schedule['steps_offset']}, ends {ends}"
+
+
+def _flow_spacing(schedule: Facts) -> str:
+    last = "one step's" if schedule["sigma_min"] is None else f"{schedule['sigma_min']:.4g}"
+    return f"flow matching, shift {schedule['shift']:.4g} of equal distances from 1 to {last}"
+
+
+_SPACINGS = {"ddpm": _ddpm_spacing, "flow_matching": _flow_spacing}
 
 
 def _levels(schedule: Facts) -> Iterator[tuple[str, tuple[float, float]]]:

@@ -92,7 +92,12 @@ class Graphs:
             sample, previous_denoised: [N, C, h, w].
             cond, uncond: text encodings, values [N, ...] by the name of the denoiser's input.
         """
-        scalars = {"guidance_scale": guidance_scale, "a": step.a, "b": step.b, "c": step.c}
+        scalars = {"guidance_scale": guidance_scale}
+        if self._bundle.steps_by_denoised:
+            scalars["d"] = step.d
+        else:
+            step = step.of_eps()
+        scalars |= {"a": step.a, "b": step.b, "c": step.c}
         inputs = {
             "sample": sample,
             **self._level(step.level, sample),

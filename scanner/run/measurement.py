@@ -18,7 +18,7 @@ from memscan.scanner.run.choice import FREE_MAP, choose
 from memscan.scanner.run.derivative import choose_derivative
 from memscan.scanner.run.request import Request
 from memscan.scanner.samples import MeasuredStep
-from memscan.scanner.sampling.samplers import DEFAULT_STEPS, moves, sampler_timesteps
+from memscan.scanner.sampling.samplers import DEFAULT_STEPS, moves, sampler_steps, sampler_timesteps
 from memscan.scanner.sampling.schedule import noise_level
 from memscan.scanner.settings import Measurement, Move, Probes, Reference, Sampler, Screen, Step
 
@@ -120,12 +120,13 @@ def matching_calibrations(bundle: Bundle, measurement: Measurement) -> list[Cali
 def measured_steps(bundle: Bundle, measurement: Measurement) -> tuple[MeasuredStep, ...]:
     """The measured steps with their noise levels and thresholds, in order."""
     timesteps = _timesteps(bundle, measurement)
+    taken = sampler_steps(bundle.schedule, measurement.sampler, measurement.num_inference_steps, measurement.moved)
     calibrations = matching_calibrations(bundle, measurement)
     return tuple(
         MeasuredStep(
             step.index,
             timesteps[step.index],
-            noise_level(bundle.schedule, timesteps[step.index]).sigma,
+            taken[step.index].level.sigma,
             step.threshold,
             step.calibrated,
             measurement.derivative,
@@ -196,7 +197,14 @@ def _steps(
     else:
         wanted, notes = _nearest(timesteps, wanted)
     steps = {*request.steps, *(timesteps.index(timestep) for timestep in wanted)}
+    for step in steps:
+        _check_signal(bundle, timesteps[step])
     return tuple(sorted(steps)), moved, notes
+
+
+def _check_signal(bundle: Bundle, timestep: int) -> None:
+    if noise_level(bundle.schedule, timestep).alpha == 0:
+        raise UsageError(f"timestep {timestep} is pure noise, whose curvature says nothing of an image: choose another")
 
 
 def _check_own(timesteps: tuple[int, ...], wanted: tuple[int, ...]) -> None:

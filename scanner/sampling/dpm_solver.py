@@ -4,7 +4,6 @@ These are `DPMSolverMultistepScheduler`'s: dpmsolver++, order 2, midpoint, no Ka
 lambda = log(alpha / sigma), h = lambda' - lambda, h_previous = lambda - lambda_previous, w = h / (2 h_previous):
 
     x' = (sigma' / sigma) x + g ((1 + w) d - w d_previous),  g = alpha' - alpha sigma' / sigma
-    d = (x - sigma eps) / alpha   =>   a = sigma' / sigma + g (1 + w) / alpha,  b = -g (1 + w) sigma / alpha,  c = -g w
 
 The first step and the last, which ends at x' = d, are of first order: w = 0. The formula holds for any spacing.
 """
@@ -14,45 +13,38 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.bundle import Schedule
 from memscan.scanner.errors import UsageError
-from memscan.scanner.sampling.schedule import CLEAN, Level, SolverStep, Spacing, spaced_timesteps, step_level
+from memscan.scanner.sampling.schedule import CLEAN, Level, SolverStep, signal_level
+from memscan.scanner.sampling.spacing import Spacing, spaced, trailing
+from memscan.scanner.schedules import DdpmSchedule
 
 
 def _leading(train: int, count: int, offset: int) -> NDArray[np.float64]:
     return np.arange(count, 0, -1, dtype=np.float64) * (train // (count + 1)) + offset
 
 
-def _trailing(train: int, count: int, offset: int) -> NDArray[np.float64]:
-    return np.round(np.arange(train, 0, -train / count)) - 1
-
-
 def _linspace(train: int, count: int, offset: int) -> NDArray[np.float64]:
     return np.linspace(0, train - 1, count + 1).round()[:0:-1]
 
 
-_SPACINGS: dict[str, Spacing] = {"leading": _leading, "trailing": _trailing, "linspace": _linspace}
+_SPACINGS: dict[str, Spacing] = {"leading": _leading, "trailing": trailing, "linspace": _linspace}
 
 
-def dpm_timesteps(schedule: Schedule, num_inference_steps: int) -> tuple[int, ...]:
+def dpm_timesteps(schedule: DdpmSchedule, num_inference_steps: int) -> tuple[int, ...]:
     """The sampler's timesteps, descending; a step's index is its place in this tuple.
 
     Raises:
         UsageError: a number of steps that this schedule cannot be divided into.
     """
-    timesteps = spaced_timesteps(schedule, _SPACINGS, num_inference_steps)
+    timesteps = tuple(map(int, spaced(schedule, _SPACINGS, num_inference_steps)))
     if len(set(timesteps)) < len(timesteps):
         raise UsageError(f"{num_inference_steps} inference steps of dpmsolver++ repeat a timestep: choose fewer steps")
     return timesteps
 
 
-def dpm_steps(schedule: Schedule, timesteps: tuple[int, ...]) -> tuple[SolverStep, ...]:
-    """The sampler's steps at `timesteps`, any that descend, in the order in which they are taken.
-
-    Raises:
-        UsageError: a schedule that begins at pure noise, where eps does not determine x_0.
-    """
-    levels = [step_level(schedule, timestep) for timestep in timesteps]
+def dpm_steps(schedule: DdpmSchedule, timesteps: tuple[int, ...]) -> tuple[SolverStep, ...]:
+    """The sampler's steps at `timesteps`, any that descend, in the order in which they are taken."""
+    levels = [signal_level(schedule, timestep) for timestep in timesteps]
     steps = []
     for i, here in enumerate(levels):
         last = i == len(levels) - 1
@@ -62,8 +54,7 @@ def dpm_steps(schedule: Schedule, timesteps: tuple[int, ...]) -> tuple[SolverSte
             w = (_log_snr(after) - _log_snr(here)) / (2 * (_log_snr(here) - _log_snr(levels[i - 1])))
         shrink = after.sigma / here.sigma
         g = after.alpha - here.alpha * shrink
-        a, b = shrink + g * (1 + w) / here.alpha, -g * (1 + w) * here.sigma / here.alpha
-        steps.append(SolverStep(here, a, b, -g * w))
+        steps.append(SolverStep(here, a=shrink, b=0.0, c=-g * w, d=g * (1 + w)))
     return tuple(steps)
 
 

@@ -1,21 +1,35 @@
-"""The samplers by name, and where on their way they can be measured.
+"""The samplers by name, the schedules that they suit, and where on their way they can be measured.
 
-DDIM is measured at its own timesteps alone. DPM-Solver++'s formula holds for any spacing, so a timestep that is asked
-for takes the place of the nearest of the sampler's own: with few steps, too, an image can be measured at the noise
-level that a threshold was calibrated at. Such a `Move` is part of the measurement: the trajectory changes a little.
+DDIM is measured at its own timesteps alone. The formulas of the others hold for any spacing, so a timestep that is
+asked for takes the place of the nearest of the sampler's own: with few steps, too, an image can be measured at the
+noise level that a threshold was calibrated at. Such a `Move` is part of the measurement: the trajectory changes a
+little. A step that lies between two timesteps is known by the nearest one.
 """
 
 from collections.abc import Iterable, Sequence
 
-from memscan.scanner.bundle import Schedule
 from memscan.scanner.errors import UsageError
 from memscan.scanner.sampling.ddim import ddim_steps, ddim_timesteps
 from memscan.scanner.sampling.dpm_solver import dpm_steps, dpm_timesteps
+from memscan.scanner.sampling.euler import euler_scale, euler_steps, euler_timesteps
 from memscan.scanner.sampling.schedule import SolverStep
+from memscan.scanner.schedules import DdpmSchedule, FlowSchedule, Schedule
 from memscan.scanner.settings import Move, Sampler
 
-DEFAULT_STEPS: dict[Sampler, int] = {"ddim": 50, "dpmsolver++": 20}
+DEFAULT_STEPS: dict[Sampler, int] = {"ddim": 50, "dpmsolver++": 20, "euler": 28}
 """Inference steps of a sampler where neither the user nor the bundle names a number."""
+
+_SUITED: dict[type[Schedule], tuple[Sampler, ...]] = {
+    DdpmSchedule: ("ddim", "dpmsolver++", "euler"),
+    FlowSchedule: ("euler",),
+}
+
+_TITLES = {"ddpm": "DDPM's noise", "flow_matching": "flow matching"}
+
+
+def samplers_for(schedule: Schedule) -> tuple[Sampler, ...]:
+    """The samplers that there are for a schedule; the first is the usual one."""
+    return _SUITED[type(schedule)]
 
 
 def sampler_timesteps(
@@ -27,19 +41,13 @@ def sampler_timesteps(
         moved: (index, timestep) of the steps that `moves` has moved.
 
     Raises:
-        UsageError: an unknown sampler, a move of DDIM's, or a number of steps that the schedule cannot be divided into.
+        UsageError: an unknown sampler, or one that does not suit the schedule, a move of DDIM's, or a number of steps
+            that the schedule cannot be divided into.
     """
-    match sampler:
-        case "ddim" if moved:
-            raise UsageError(f"ddim cannot be measured at timestep {', '.join(str(timestep) for _, timestep in moved)}")
-        case "ddim":
-            own = ddim_timesteps(schedule, num_inference_steps)
-        case "dpmsolver++":
-            own = dpm_timesteps(schedule, num_inference_steps)
-        case unknown:
-            raise UsageError(f"no sampler is called {unknown!r}: expected one of {', '.join(DEFAULT_STEPS)}")
-    elsewhere = dict(moved)
-    return tuple(elsewhere.get(index, timestep) for index, timestep in enumerate(own))
+    timesteps = tuple(map(round, _positions(schedule, sampler, num_inference_steps, moved)))
+    if sampler == "euler" and len(set(timesteps)) < len(timesteps):
+        raise UsageError(f"{num_inference_steps} inference steps of euler repeat a timestep: choose fewer steps")
+    return timesteps
 
 
 def sampler_steps(
@@ -48,10 +56,43 @@ def sampler_steps(
     """The steps of a run, in the order in which they are taken.
 
     Raises:
-        UsageError: as `sampler_timesteps`; or a schedule that begins at pure noise.
+        UsageError: as `sampler_timesteps`.
     """
-    timesteps = sampler_timesteps(schedule, sampler, num_inference_steps, moved)
-    return ddim_steps(schedule, timesteps) if sampler == "ddim" else dpm_steps(schedule, timesteps)
+    positions = _positions(schedule, sampler, num_inference_steps, moved)
+    if sampler == "euler":
+        return euler_steps(schedule, positions)
+    assert isinstance(schedule, DdpmSchedule)
+    whole = tuple(map(int, positions))
+    return ddim_steps(schedule, whole) if sampler == "ddim" else dpm_steps(schedule, whole)
+
+
+def starting_scale(schedule: Schedule, sampler: Sampler, first: SolverStep) -> float:
+    """What the initial noise is multiplied by, as diffusers does, before the first step."""
+    return euler_scale(schedule, first.level) if sampler == "euler" else 1.0
+
+
+def _positions(
+    schedule: Schedule, sampler: Sampler, num_inference_steps: int, moved: Sequence[Move]
+) -> tuple[float, ...]:
+    """The timesteps of a run, whole or between two, descending."""
+    if sampler not in DEFAULT_STEPS:
+        raise UsageError(f"no sampler is called {sampler!r}: expected one of {', '.join(DEFAULT_STEPS)}")
+    if sampler not in samplers_for(schedule):
+        raise UsageError(
+            f"{sampler} does not sample a model of {_TITLES[schedule.kind]}: choose "
+            f"{' or '.join(samplers_for(schedule))}"
+        )
+    if sampler == "ddim" and moved:
+        raise UsageError(f"ddim cannot be measured at timestep {', '.join(str(timestep) for _, timestep in moved)}")
+    own: tuple[float, ...]
+    if sampler == "euler":
+        own = euler_timesteps(schedule, num_inference_steps)
+    else:
+        assert isinstance(schedule, DdpmSchedule)
+        timesteps = ddim_timesteps if sampler == "ddim" else dpm_timesteps
+        own = timesteps(schedule, num_inference_steps)
+    elsewhere = dict(moved)
+    return tuple(elsewhere.get(index, timestep) for index, timestep in enumerate(own))
 
 
 def moves(timesteps: tuple[int, ...], wanted: Iterable[int], schedule: Schedule) -> tuple[Move, ...]:
@@ -68,8 +109,8 @@ def moves(timesteps: tuple[int, ...], wanted: Iterable[int], schedule: Schedule)
     """
     found: dict[int, int] = {}
     for timestep in dict.fromkeys(wanted):
-        if not 0 <= timestep < schedule.num_train_timesteps:
-            raise UsageError(f"timestep {timestep}: the model has 0 to {schedule.num_train_timesteps - 1}")
+        if not 0 <= timestep <= schedule.last_timestep:
+            raise UsageError(f"timestep {timestep}: the model has 0 to {schedule.last_timestep}")
         index = min(range(len(timesteps)), key=lambda i: abs(timesteps[i] - timestep))
         if index in found:
             raise UsageError(

@@ -1,19 +1,22 @@
-"""Noise levels, and what every sampler is made of: steps that are linear in x, eps and the previous denoised estimate.
+"""Noise levels, and what every sampler is made of: steps that are linear in x, eps and denoised estimates.
 
-Eps- and v-prediction share this form, since every graph gives eps. Numbers of a schedule are float64.
+Whatever a model predicts, its graphs give eps and the denoised estimate, so that nothing here divides by alpha and a
+path may begin at pure noise. Numbers of a schedule are float64.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.bundle import Schedule
-from memscan.scanner.errors import UsageError
+from memscan.scanner.schedules import DdpmSchedule, FlowSchedule, Schedule
 
 Latents = NDArray[np.float32]
+
+_LEAST_SIGNAL = 2.0**-24
+"""alpha^2 that diffusers gives pure noise where a sampler divides by alpha."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,66 +34,72 @@ CLEAN = Level(0, 1.0, 0.0)
 
 @dataclasses.dataclass(frozen=True)
 class SolverStep:
-    """One step of a sampler, x' = a x + b eps + c d_previous, from x at `level`."""
+    """One step of a sampler, x' = a x + b eps + c d_previous + d d, from x at `level`, with the estimate d of x_0."""
 
     level: Level
     a: float
     b: float
     c: float = 0.0
+    d: float = 0.0
+
+    def of_eps(self) -> "SolverStep":
+        """The same step without its d, by d = (x - sigma eps) / alpha; there must be a signal."""
+        if self.d == 0:
+            return self
+        share = self.d / self.level.alpha
+        return SolverStep(self.level, self.a + share, self.b - share * self.level.sigma, self.c)
 
     def take(
         self, x: Latents, eps: Latents, uncond_eps: Latents, previous_denoised: Latents, guidance_scale: float
     ) -> tuple[Latents, Latents]:
-        """x' and the guided denoised estimate, by the operations of a bundle's guided step, all in float32.
+        """x' and the guided denoised estimate, made of eps alone, all in float32; there must be a signal.
 
         Args:
             x: [N, C, h, w] at `level`, like all others.
             eps, uncond_eps: given the prompt and given none.
             previous_denoised: the estimate of the step before; zeros where there is none.
         """
-        numbers = (guidance_scale, self.level.alpha, self.level.sigma, self.a, self.b, self.c)
+        step = self.of_eps()
+        numbers = (guidance_scale, step.level.alpha, step.level.sigma, step.a, step.b, step.c)
         g, alpha, sigma, a, b, c = np.array(numbers, np.float32)
         guided = uncond_eps + (eps - uncond_eps) * g
         denoised: Latents = (x - sigma * guided) / alpha
         return a * x + b * guided + c * previous_denoised, denoised
 
 
-Spacing = Callable[[int, int, int], NDArray[np.float64]]
-"""Training timesteps, sampling steps and the schedule's offset -> timesteps, descending."""
+def first_order(here: Level, after: Level) -> SolverStep:
+    """x' = alpha' d + sigma' eps: the noise and the image of x, mixed anew; DDIM's step and Euler's."""
+    return SolverStep(here, a=0.0, b=after.sigma, d=after.alpha)
 
 
-def noise_level(schedule: Schedule, timestep: int) -> Level:
-    """The noise level of a training timestep: the one place where a schedule's table is read."""
-    alpha_cumprod = schedule.alphas_cumprod[timestep]
-    return Level(timestep, math.sqrt(alpha_cumprod), math.sqrt(1 - alpha_cumprod))
+def noise_level(schedule: Schedule, timestep: float) -> Level:
+    """The noise level of a timestep: the one place where a schedule is read.
 
-
-def step_level(schedule: Schedule, timestep: int) -> Level:
-    """`noise_level` where a step begins.
-
-    Raises:
-        UsageError: the level is pure noise, where eps does not determine x_0.
+    Between two timesteps of a table sigma / alpha is interpolated linearly, as by diffusers' `EulerDiscreteScheduler`.
     """
-    level = noise_level(schedule, timestep)
-    if level.alpha == 0:
-        raise UsageError(f"at timestep {timestep} the model's schedule is pure noise (zero terminal SNR)")
-    return level
+    match schedule:
+        case DdpmSchedule():
+            return _of_table(schedule.alphas_cumprod, timestep)
+        case FlowSchedule():
+            sigma = timestep / schedule.num_train_timesteps
+            return Level(timestep, 1 - sigma, sigma)
+        case unknown:
+            assert_never(unknown)
 
 
-def spaced_timesteps(schedule: Schedule, spacings: dict[str, Spacing], num_inference_steps: int) -> tuple[int, ...]:
-    """The timesteps that a sampler takes by the schedule's spacing, descending.
+def signal_level(schedule: DdpmSchedule, timestep: float) -> Level:
+    """`noise_level` for a solver in sigma / alpha: pure noise counts as the faintest signal, as in diffusers."""
+    if schedule.alphas_cumprod[-1]:
+        return _of_table(schedule.alphas_cumprod, timestep)
+    return _of_table((*schedule.alphas_cumprod[:-1], _LEAST_SIGNAL), timestep)
 
-    Raises:
-        UsageError: a number of steps that this schedule cannot be divided into.
-    """
-    train = schedule.num_train_timesteps
-    if not 1 <= num_inference_steps <= train:
-        raise UsageError(f"{num_inference_steps} inference steps: the model has 1 to {train}")
-    spaced = spacings[schedule.timestep_spacing](train, num_inference_steps, schedule.steps_offset)
-    timesteps = tuple(int(timestep) for timestep in spaced)
-    if timesteps[0] >= train or timesteps[-1] < 0:
-        raise UsageError(
-            f"{num_inference_steps} inference steps reach timestep {timesteps[0]}, the model's last is {train - 1}: "
-            "choose fewer steps"
-        )
-    return timesteps
+
+def _of_table(alphas_cumprod: tuple[float, ...], timestep: float) -> Level:
+    before, after = math.floor(timestep), math.ceil(timestep)
+    if before == after:
+        alpha_cumprod = alphas_cumprod[before]
+        return Level(timestep, math.sqrt(alpha_cumprod), math.sqrt(1 - alpha_cumprod))
+    low, high = (math.sqrt((1 - alphas_cumprod[index]) / alphas_cumprod[index]) for index in (before, after))
+    ratio = low + (timestep - before) * (high - low)
+    alpha = 1 / math.sqrt(1 + ratio**2)
+    return Level(timestep, alpha, ratio * alpha)

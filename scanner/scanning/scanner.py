@@ -19,7 +19,7 @@ from memscan.scanner.model.padding import padding_of, without_padding
 from memscan.scanner.model.text import Conditioning, Encoded, PromptEncoder
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import SAMPLED, Scanned
-from memscan.scanner.sampling.samplers import sampler_steps
+from memscan.scanner.sampling.samplers import sampler_steps, starting_scale
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
 from memscan.scanner.scanning.first_state import FirstState
 from memscan.scanner.scanning.meter import Meter, Texts
@@ -50,6 +50,8 @@ class Scanner:
         self._steps = sampler_steps(
             bundle.schedule, measurement.sampler, measurement.num_inference_steps, measurement.moved
         )
+        scale = starting_scale(bundle.schedule, measurement.sampler, self._steps[0])
+        self._starting_scale = np.float32(scale)
         self._measured = [step.index for step in measurement.steps]
         if not all(0 <= index < len(self._steps) for index in self._measured):
             raise UsageError(f"steps {self._measured}: the sampler's indices are 0 to {len(self._steps) - 1}")
@@ -97,9 +99,10 @@ class Scanner:
         texts = self._texts(batch, encoded)
         guiding = self._guiding(encoded, texts, sampled)
         noise = np.stack([item.noise for item in batch])
-        at_first = functools.partial(self._first_state.answers, noise[sampled], *guiding)
+        first = noise[sampled] * self._starting_scale
+        at_first = functools.partial(self._first_state.answers, first, *guiding)
         path = Path(self._path_metrics, self._calls, sampled, self._references, at_first)
-        source = self._source(batch, noise, guiding, sampled, path)
+        source = self._source(batch, noise, first, guiding, sampled, path)
         measured = []
         for index in self._measured:
             maps, guidance = self._meter.measure(source.at(index), self._steps[index], texts, path)
@@ -118,6 +121,7 @@ class Scanner:
         self,
         batch: Sequence[Prepared],
         noise: NDArray[np.float32],
+        first: NDArray[np.float32],
         guiding: tuple[Mapping[str, Value], Mapping[str, Value]],
         sampled: NDArray[np.bool_],
         path: Path,
@@ -128,7 +132,7 @@ class Scanner:
         trajectory = Trajectory(
             self._graphs,
             self._steps,
-            noise[sampled],
+            first,
             *guiding,
             self._measurement.applied_guidance,
             path,

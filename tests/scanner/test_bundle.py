@@ -59,9 +59,9 @@ def record(files: dict[str, str]) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize("version", [1, 2, 3, 6, True, None])
+@pytest.mark.parametrize("version", [1, 2, 3, 7, True, None])
 def test_another_format_is_refused_in_one_line(bundle: Bundle, version: object) -> None:
-    message = f"bundle format {version}, this memscan reads 4 and 5: export the model again"
+    message = f"bundle format {version}, this memscan reads 4 to 6: export the model again"
     with pytest.raises(BundleError, match=f"^[^\n]* has {re.escape(message)}$"):
         open_bundle(rewritten(bundle, format_version=version))
 

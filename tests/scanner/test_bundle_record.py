@@ -13,6 +13,7 @@ import pytest
 from memscan.scanner.bundle import open_bundle
 from memscan.scanner.bundle_parts import Agreement, Certificate
 from memscan.scanner.errors import BundleError
+from memscan.scanner.schedules import DdpmSchedule, FlowSchedule
 from tests.analytic_bundle import write_analytic_bundle
 
 Record = dict[str, Any]
@@ -100,7 +101,10 @@ AGREEMENT = ("certificate", "agreements", 1)
         (changed(DEFAULTS, "timesteps", to=[]), "the list of defaults.timesteps is empty"),
         (changed(DEFAULTS, "probes", "kind", to="walsh"), "defaults.probes.kind is 'walsh', not one of 'hadamard',"),
         (changed(DEFAULTS, "probes", "count", to=0), "defaults: probes.count is 0, not between 1 and 4096"),
-        (changed(DEFAULTS, "sampler", to="euler"), "defaults.sampler is 'euler', not one of 'ddim', 'dpmsolver++'"),
+        (
+            changed(DEFAULTS, "sampler", to="heun"),
+            "defaults.sampler is 'heun', not one of 'ddim', 'dpmsolver++', 'euler'",
+        ),
         (changed(*TOKENIZER, "pad_token_id", to=-1), "text.tokenizers[0]: pad_token_id is -1, not between 0 and"),
         (changed(*TOKENIZER, "max_length", to=0), "text.tokenizers[0]: max_length is 0, not between 1 and 65536"),
         (changed("text", "tokenizers", to=[]), "text: the list of tokenizers is empty"),
@@ -161,10 +165,47 @@ def test_what_cannot_be_is_named(folder: Path, record: Record, change: Callable[
     assert "\n" not in said
 
 
-def test_a_schedule_may_end_at_pure_noise(folder: Path, record: Record) -> None:
+def test_a_table_may_begin_at_pure_noise_where_v_is_predicted(folder: Path, record: Record) -> None:
     record["schedule"]["alphas_cumprod"][-1] = 0
+    record["prediction_type"] = "v_prediction"
     (folder / "bundle.json").write_text(json.dumps(record))
-    assert open_bundle(folder, verify=False).schedule.alphas_cumprod[-1] == 0
+    schedule = open_bundle(folder, verify=False).schedule
+    assert isinstance(schedule, DdpmSchedule)
+    assert schedule.alphas_cumprod[-1] == 0
+
+
+FLOW: Record = {"kind": "flow_matching", "num_train_timesteps": 1000, "shift": 3.0, "sigma_min": None}
+
+
+def test_flow_matching_comes_back_from_the_record(folder: Path, record: Record) -> None:
+    record |= {"schedule": FLOW, "prediction_type": "flow_prediction"}
+    record["defaults"]["sampler"] = "euler"
+    (folder / "bundle.json").write_text(json.dumps(record))
+    assert open_bundle(folder, verify=False).schedule == FlowSchedule(1000, 3.0, None)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "prediction_type", "version", "message"),
+    [
+        (FLOW, "epsilon", 6, "a schedule of flow matching with epsilon in format 6: pure noise has no denoised"),
+        (FLOW, "flow_prediction", 5, "a schedule of flow matching with flow_prediction in format 5"),
+        ({"alphas_cumprod": 0}, "epsilon", 6, "a schedule of zero terminal SNR with epsilon in format 6"),
+        ({"alphas_cumprod": 0}, "v_prediction", 5, "a schedule of zero terminal SNR with v_prediction in format 5"),
+        (FLOW | {"shift": 0}, "flow_prediction", 6, "schedule: shift is 0.0, not between 0.0001 and 10000.0"),
+        (FLOW | {"sigma_min": 1.0}, "flow_prediction", 6, "schedule: sigma_min is 1.0, not between 0 and 1"),
+        (FLOW | {"kind": "cosine"}, "flow_prediction", 6, "schedule.kind is 'cosine', not one of 'ddpm',"),
+        (FLOW | {"timestep_spacing": "leading"}, "flow_prediction", 6, "schedule.timestep_spacing is not known"),
+    ],
+)
+def test_a_schedule_that_cannot_be_sampled_is_named(
+    folder: Path, record: Record, schedule: Record, prediction_type: str, version: int, message: str
+) -> None:
+    if "kind" in schedule:
+        record["schedule"] = schedule
+    else:
+        record["schedule"]["alphas_cumprod"][-1] = schedule["alphas_cumprod"]
+    record |= {"prediction_type": prediction_type, "format_version": version}
+    assert message in refusal(folder, record)
 
 
 @pytest.mark.parametrize(

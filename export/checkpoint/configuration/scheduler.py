@@ -8,10 +8,18 @@ from typing import Any
 
 from memscan.export.checkpoint.configuration.keys import Keys
 
-TRAINING = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
+TRAINING = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+    "prediction_type",
+)
 """The keys of the noise that the model was trained with; an absent one means what the class says."""
 
-_DDPM = dict(zip(TRAINING, (1000, 0.0001, 0.02, "linear", None, "epsilon"), strict=True))
+_DDPM = dict(zip(TRAINING, (1000, 0.0001, 0.02, "linear", None, False, "epsilon"), strict=True))
 _KARRAS = {**_DDPM, "beta_start": 0.00085, "beta_end": 0.012}
 _CONSISTENCY = {**_KARRAS, "beta_schedule": "scaled_linear"}
 
@@ -38,6 +46,21 @@ CLASSES: dict[str, dict[str, Any]] = {
 
 Written out, for diffusers has some of them only where scipy is installed.
 """
+
+FLOW_CLASS = "FlowMatchEulerDiscreteScheduler"
+"""The class of models that were trained by flow matching, x_t = (1 - s) x_0 + s noise."""
+
+FLOW: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "shift": 1.0,
+    "use_dynamic_shifting": False,
+    "base_shift": 0.5,
+    "max_shift": 1.15,
+    "base_image_seq_len": 256,
+    "max_image_seq_len": 4096,
+    "time_shift_type": "exponential",
+}
+"""The keys of its levels; an absent one means this."""
 
 MIN_TIMESTEPS = 50
 """A scan takes 50 steps unless it is told otherwise."""
@@ -83,7 +106,6 @@ SCHEDULER = Keys(
         "beta_schedule": ("linear", "scaled_linear", "squaredcos_cap_v2"),
         "predict_epsilon": (True,),
         "prediction_type": ("epsilon", "v_prediction"),
-        "rescale_betas_zero_snr": (False, None),
         "shift_terminal": (None,),
         "thresholding": (False, None),
         "timestep_spacing": ("leading", "trailing", "linspace"),
@@ -91,5 +113,19 @@ SCHEDULER = Keys(
         "use_dynamic_shifting": (False, None),
         "use_flow_sigmas": (False, None),
         "variance_type": (None, "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"),
+    },
+)
+
+FLOW_SCHEDULER = Keys(
+    understood=FLOW,
+    harmless=frozenset({"_class_name", "_diffusers_version", "_name_or_path", "_use_default_values"}),
+    only={
+        "invert_sigmas": (False, None),
+        "shift_terminal": (None,),
+        "stochastic_sampling": (False, None),
+        "time_shift_type": ("exponential", "linear"),
+        "use_beta_sigmas": (False, None),
+        "use_exponential_sigmas": (False, None),
+        "use_karras_sigmas": (False, None),
     },
 )

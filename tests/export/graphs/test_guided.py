@@ -42,7 +42,7 @@ def test_guided_step_equals_its_formula_and_leaves_the_denoiser_alone(tmp_path: 
     states, uncond = (rng.standard_normal((3, 5, 4)).astype(np.float32) for _ in range(2))
     level = {"timestep": [1, 5.5, 9], "alpha": [0.99, 0.8, 0.3], "sigma": [0.1, 0.6, 0.7]}
     t, alpha, sigma = (np.array(level[name], np.float32)[:, None, None, None] for name in LEVEL)
-    g, a, b, c = 7.5, 1.25, -0.5, 0.125
+    g, a, b, c, d = 7.5, 1.25, -0.5, 0.125, 0.75
     session = onnxruntime.InferenceSession(tmp_path / "step.onnx", providers=["CPUExecutionProvider"])
     feed = {
         "sample": x,
@@ -54,6 +54,7 @@ def test_guided_step_equals_its_formula_and_leaves_the_denoiser_alone(tmp_path: 
         "a": np.array(a, np.float32),
         "b": np.array(b, np.float32),
         "c": np.array(c, np.float32),
+        "d": np.array(d, np.float32),
     }
     next_sample, denoised, eps_c, eps_0 = session.run(["next_sample", "denoised", "eps", "uncond_eps"], feed)
 
@@ -61,8 +62,9 @@ def test_guided_step_equals_its_formula_and_leaves_the_denoiser_alone(tmp_path: 
         return x * text.mean((1, 2))[:, None, None, None] + t * sigma + alpha
 
     eps = predict(uncond) + g * (predict(states) - predict(uncond))
-    # float32 rounding of values up to about 100
-    np.testing.assert_allclose(next_sample, a * x + b * eps + c * previous, rtol=1e-5, atol=2e-5)
-    np.testing.assert_allclose(denoised, (x - sigma * eps) / alpha, rtol=1e-5, atol=2e-5)
+    # float32 rounding of values up to about 100, three times as large where they are divided by alpha
+    image = (x - sigma * eps) / alpha
+    np.testing.assert_allclose(next_sample, a * x + b * eps + c * previous + d * image, rtol=1e-5, atol=6e-5)
+    np.testing.assert_allclose(denoised, image, rtol=1e-5, atol=6e-5)
     np.testing.assert_allclose(eps_c, predict(states), rtol=1e-5, atol=2e-5)
     np.testing.assert_allclose(eps_0, predict(uncond), rtol=1e-5, atol=2e-5)

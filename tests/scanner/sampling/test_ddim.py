@@ -2,21 +2,25 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from memscan.scanner.bundle import Schedule
 from memscan.scanner.errors import UsageError
 from memscan.scanner.sampling.ddim import ddim_steps, ddim_timesteps
 from memscan.scanner.sampling.schedule import noise_level
+from memscan.scanner.schedules import DdpmSchedule
 
 STEPS = [1, 3, 10, 30, 50, 999]
 
 
 def diffusers_scheduler(
-    spacing: str, *, set_alpha_to_one: bool = False, prediction_type: str = "epsilon", steps_offset: int = 1
+    spacing: str,
+    *,
+    set_alpha_to_one: bool = False,
+    prediction_type: str = "epsilon",
+    steps_offset: int = 1,
+    zero_snr: bool = False,
 ) -> DDIMScheduler:
     scheduler = DDIMScheduler(
         beta_start=0.00085,
@@ -27,15 +31,16 @@ def diffusers_scheduler(
         steps_offset=steps_offset,
         timestep_spacing=spacing,
         prediction_type=prediction_type,
+        rescale_betas_zero_snr=zero_snr,
     )
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.double()
     scheduler.final_alpha_cumprod = scheduler.final_alpha_cumprod.double()
     return scheduler
 
 
-def schedule_of(scheduler: DDIMScheduler) -> Schedule:
+def schedule_of(scheduler: DDIMScheduler) -> DdpmSchedule:
     config = scheduler.config
-    return Schedule(
+    return DdpmSchedule(
         num_train_timesteps=config.num_train_timesteps,
         alphas_cumprod=tuple(scheduler.alphas_cumprod.tolist()),
         steps_offset=config.steps_offset,
@@ -66,9 +71,10 @@ def test_steps_equal_diffusers(spacing: str, num_steps: int, set_alpha_to_one: b
     for step in ddim_steps(schedule, ddim_timesteps(schedule, num_steps)):
         output = torch.randn(64, dtype=torch.float64, generator=generator)
         eps = step.level.alpha * output + step.level.sigma * ours if prediction_type == "v_prediction" else output
-        ours = step.a * ours + step.b * eps
+        denoised = (ours - step.level.sigma * eps) / step.level.alpha
+        assert step.a == step.c == 0
+        ours = step.b * eps + step.d * denoised
         theirs = scheduler.step(output, step.level.timestep, theirs).prev_sample
-        assert step.c == 0
     torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
 
 
@@ -92,7 +98,20 @@ def test_offset_beyond_the_last_timestep_is_refused() -> None:
         ddim_timesteps(schedule_of(diffusers_scheduler("leading", steps_offset=1)), 1000)
 
 
-def test_zero_terminal_snr_is_refused() -> None:
-    schedule = Schedule(10, (*np.linspace(0.99, 0.1, 9), 0.0), 0, True, "trailing")
-    with pytest.raises(UsageError, match=r"^at timestep 9 the model's schedule is pure noise \(zero terminal SNR\)$"):
-        ddim_steps(schedule, ddim_timesteps(schedule, 5))
+def test_zero_terminal_snr_equals_diffusers() -> None:
+    """Of v-prediction, the only one that says something of the image at alpha = 0."""
+    scheduler = diffusers_scheduler("trailing", set_alpha_to_one=True, prediction_type="v_prediction", zero_snr=True)
+    scheduler.set_timesteps(10)
+    schedule = schedule_of(scheduler)
+    assert schedule.alphas_cumprod[-1] == 0
+    generator = torch.Generator().manual_seed(0)
+    ours = theirs = torch.randn(64, dtype=torch.float64, generator=generator)
+    steps = ddim_steps(schedule, ddim_timesteps(schedule, 10))
+    assert (steps[0].level.alpha, steps[0].level.sigma) == (0, 1)
+    for step in steps:
+        v = torch.randn(64, dtype=torch.float64, generator=generator)
+        eps = step.level.alpha * v + step.level.sigma * ours
+        denoised = step.level.alpha * ours - step.level.sigma * v
+        ours = step.b * eps + step.d * denoised
+        theirs = scheduler.step(v, int(step.level.timestep), theirs).prev_sample
+    torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)

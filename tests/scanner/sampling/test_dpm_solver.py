@@ -7,10 +7,10 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
 
-from memscan.scanner.bundle import Schedule
 from memscan.scanner.errors import UsageError
 from memscan.scanner.sampling.dpm_solver import dpm_steps, dpm_timesteps
 from memscan.scanner.sampling.schedule import SolverStep
+from memscan.scanner.schedules import DdpmSchedule
 
 SPACINGS = ["leading", "trailing", "linspace"]
 
@@ -37,10 +37,10 @@ def diffusers_scheduler(spacing: str, prediction_type: str = "epsilon") -> DPMSo
     return scheduler
 
 
-def schedule_of(scheduler: DPMSolverMultistepScheduler) -> Schedule:
+def schedule_of(scheduler: DPMSolverMultistepScheduler) -> DdpmSchedule:
     config = scheduler.config
     alphas_cumprod = tuple(scheduler.alphas_cumprod.tolist())
-    return Schedule(config.num_train_timesteps, alphas_cumprod, config.steps_offset, False, config.timestep_spacing)
+    return DdpmSchedule(config.num_train_timesteps, alphas_cumprod, config.steps_offset, False, config.timestep_spacing)
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 10, 20, 30, 50, 250])
@@ -61,7 +61,8 @@ def follow(steps: tuple[SolverStep, ...], scheduler: DPMSolverMultistepScheduler
         is_v = scheduler.config.prediction_type == "v_prediction"
         eps = step.level.alpha * output + step.level.sigma * ours if is_v else output
         denoised = (ours - step.level.sigma * eps) / step.level.alpha
-        ours = step.a * ours + step.b * eps + step.c * previous
+        ours = step.a * ours + step.c * previous + step.d * denoised
+        assert step.b == 0
         theirs = scheduler.step(output, step.level.timestep, theirs).prev_sample.double()
         # diffusers rounds the state that enters its update to float32: one step's worth, relative to what is added up.
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=2e-7 * denoised.abs().max().item())
@@ -97,15 +98,13 @@ def test_coefficients_equal_the_papers_formula() -> None:
     d = (1 + 1 / (2 * r)) * denoised - 1 / (2 * r) * previous
     expected = sigma[2] / sigma[1] * x - alpha[2] * (math.exp(-h) - 1) * d
     step = dpm_steps(schedule, (901, 651, 401, 1))[1]
-    assert step.a * x + step.b * eps + step.c * previous == pytest.approx(expected, rel=1e-13)
+    assert step.a * x + step.c * previous + step.d * denoised == pytest.approx(expected, rel=1e-13)
 
 
 def test_the_last_step_is_the_denoised_estimate() -> None:
     schedule = schedule_of(diffusers_scheduler("leading"))
     *_, last = dpm_steps(schedule, (901, 401, 1))
-    assert (last.a, last.b, last.c) == pytest.approx(
-        (1 / last.level.alpha, -last.level.sigma / last.level.alpha, 0), rel=1e-15
-    )
+    assert (last.a, last.b, last.c, last.d) == (0, 0, 0, 1)
 
 
 @pytest.mark.parametrize(("spacing", "num_steps"), [("leading", 1000), ("linspace", 1000)])
