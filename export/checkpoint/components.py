@@ -5,6 +5,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from memscan.export.checkpoint.joint_text_encoders import JointTextEncoders, PooledAndJointTextEncoders
 from memscan.scanner import graph_names
 
 _UNSKIPPED = graph_names.uncond("encoder_hidden_states")
@@ -89,4 +90,4 @@ class Encoder(nn.Module):
         return (self.vae.encode(image).latent_dist.mode() * self.vae.config.scaling_factor,)
 
 
-Component = TextEncoder | TwoTextEncoders | Decoder | Encoder
+Component = TextEncoder | TwoTextEncoders | JointTextEncoders | PooledAndJointTextEncoders | Decoder | Encoder
