@@ -95,7 +95,7 @@ def _comparable(checkpoint: Checkpoint, part: str) -> dict[str, Any]:
     """A part's configuration with one spelling for one meaning, and without what means nothing."""
     config = read_part(checkpoint.folder(part), part, checkpoint.family.parts[part])
     if part == "unet":
-        size = latent_size(config, checkpoint.family)
+        size = checkpoint.cells or latent_size(config, checkpoint.family)
         return {**config, "sample_size": size, "cross_attention_dim": text_width(checkpoint.path, config)}
     return {key: value for key, value in config.items() if key not in _LOOSE}
 

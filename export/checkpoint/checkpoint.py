@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, CLIPTokenizer, PreTrainedTokenizerBase
 from memscan.export.checkpoint.adapter import Adapter, read_adapter
 from memscan.export.checkpoint.checks import (
     given_width,
+    latent_channels,
     read_index,
     read_part,
     require_belonging,
@@ -33,7 +34,7 @@ from memscan.export.checkpoint.module_names import adapter_names
 from memscan.export.checkpoint.prediction import known_prediction
 from memscan.export.checkpoint.schedule import read_schedule, read_scheduler, scheduler_file
 from memscan.export.checkpoint.single_file import SingleFile, configurations
-from memscan.export.checkpoint.sizes import latent_size, size_remark
+from memscan.export.checkpoint.sizes import latent_size, require_drawable, size_remark
 from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
 from memscan.export.checkpoint.weights import Weights, match_weights, read_tensors, require_finite
 from memscan.scanner.bundle import Prediction, file_digest
@@ -50,7 +51,8 @@ class Checkpoint:
     `remarks` are lines that a user should see: what was chosen, assumed or mended. If `file` holds the weights,
     `path` has configurations and tokenizers alone. `vae` is the folder of another VAE than the checkpoint's.
     `clip_skip` is how many of the text encoders' last layers prompts leave out, beyond those that its pipeline always
-    does. `embeddings` are textual inversions, in the order of their tokens.
+    does. `embeddings` are textual inversions, in the order of their tokens. `cells` is (h, w) of the latents where they
+    are not as many as the configuration says.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Checkpoint:
     vae: Path | None = None
     clip_skip: int = 0
     embeddings: tuple[Embedding, ...] = ()
+    cells: tuple[int, int] | None = None
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
@@ -142,10 +145,9 @@ class Checkpoint:
         return tokenizer
 
     def latent_shape(self) -> tuple[int, int, int]:
-        """(C, h, w) of the latents, as a pipeline draws them where it is given no size."""
+        """(C, h, w) of the latents, `cells` or as many as a pipeline draws where it is given no size."""
         denoiser = self.config(self.family.denoiser)
-        channels = denoiser.get("in_channels", 4 if self.family.build is None else 16)
-        return int(channels), *latent_size(denoiser, self.family)
+        return latent_channels(self.family, denoiser), *(self.cells or latent_size(denoiser, self.family))
 
     def text_width(self) -> int:
         """The width of the text states that the denoiser is given."""
@@ -155,9 +157,24 @@ class Checkpoint:
 
     def image_size(self) -> tuple[int, int]:
         """(H, W) of the images, in pixels."""
-        pixels = 2 ** (len(self.config("vae").get("block_out_channels", (64,))) - 1)
+        pixels = self._pixels()
         _, height, width = self.latent_shape()
         return height * pixels, width * pixels
+
+    def at_size(self, height: int | None, width: int | None) -> "Checkpoint":
+        """This checkpoint for images of another size, in pixels; a side that is None is as it was.
+
+        Raises:
+            ExportError: its denoiser or its VAE cannot make such.
+        """
+        trained = self.image_size()
+        size = height or trained[0], width or trained[1]
+        if size == trained:
+            return self
+        require_drawable(size, self._pixels(), self.config(self.family.denoiser), self.family)
+        remark = f"{self.id}: images of {size[0]} x {size[1]} pixels, of a model made for {trained[0]} x {trained[1]}"
+        cells = size[0] // self._pixels(), size[1] // self._pixels()
+        return dataclasses.replace(self, cells=cells, remarks=(*self.remarks, remark))
 
     def zero_uncond(self) -> bool:
         """Whether the pipeline takes zeros for the encoding of no prompt: SDXL does unless it says otherwise."""
@@ -233,6 +250,10 @@ class Checkpoint:
     def in_file(self, part: str) -> SingleFile | None:
         """The single file, if it holds this part."""
         return None if part == "vae" and self.vae is not None else self.file
+
+    def _pixels(self) -> int:
+        """The side of the square of pixels that a cell of latents stands for."""
+        return int(2 ** (len(self.config("vae").get("block_out_channels", (64,))) - 1))
 
     def _stored(self, part: str) -> Iterable[tuple[str, torch.Tensor]]:
         file = self.in_file(part)
@@ -340,7 +361,8 @@ def find_baseline(baseline: str, model: Checkpoint, *, allow_unpinned: bool = Fa
     """
     one_file = Path(baseline).is_file() and Path(baseline).name != "model_index.json"
     config = model.path if one_file else None
-    return find_checkpoint(baseline, parts=("unet",), config=config, allow_unpinned=allow_unpinned)
+    found = find_checkpoint(baseline, parts=("unet",), config=config, allow_unpinned=allow_unpinned)
+    return dataclasses.replace(found, cells=model.cells)
 
 
 def _texts(folder: Path) -> list[Path]:

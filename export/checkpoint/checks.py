@@ -101,7 +101,7 @@ def require_belonging(path: Path, family: Family, configs: Mapping[str, Config])
             _require_joint_text(path, denoiser, encoders)
     if "vae" not in configs:
         return
-    vae, channels = configs["vae"], denoiser.get("in_channels", 4 if family.build is None else 16)
+    vae, channels = configs["vae"], latent_channels(family, denoiser)
     if vae.get("latent_channels", 4) != channels:
         raise ExportError(
             f"{path / family.denoiser} denoises {channels} channels, but the vae has {vae.get('latent_channels', 4)}:"
@@ -110,6 +110,14 @@ def require_belonging(path: Path, family: Family, configs: Mapping[str, Config])
     scale = vae.get("scaling_factor", 0.18215)
     if not isinstance(scale, (int, float)) or not (math.isfinite(scale) and scale > 0):
         raise ExportError(f"{path / 'vae' / 'config.json'} has scaling_factor {scale!r}: it must be a positive number")
+
+
+def latent_channels(family: Family, denoiser: Config) -> int:
+    """The channels of the latents that a denoiser of this configuration makes."""
+    if family.build is None:
+        return int(denoiser.get("out_channels", 4))
+    taken = keys_of(family.parts[family.denoiser].__name__).understood["in_channels"]
+    return int(denoiser.get("in_channels", taken)) // family.packed
 
 
 def given_width(encoders: Sequence[Config]) -> int:

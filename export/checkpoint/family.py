@@ -37,6 +37,7 @@ class Family:
             states of these shapes; None where the denoiser is a UNet.
         optional: the folders of text encoders that a checkpoint may lack, as its pipeline may.
         behind: the tokenizers whose text states follow behind those before, and how many tokens they have.
+        packed: how many cells of latents its pipeline packs into the channels of one.
         lacking: the folders of optional parts that this checkpoint does lack.
     """
 
@@ -61,6 +62,7 @@ class Family:
     build: Callable[[Any, tuple[int, int, int], tuple[int, int]], FlowDenoiser] | None = None
     optional: tuple[str, ...] = ()
     behind: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    packed: int = 1
     lacking: tuple[str, ...] = ()
 
     @property

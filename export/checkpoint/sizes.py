@@ -1,4 +1,4 @@
-"""The size of latents that a pipeline draws where it is given none: its denoiser's `sample_size`."""
+"""The size of latents: its denoiser's `sample_size`, as a pipeline draws them where it is given none, or another."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +29,32 @@ def latent_size(unet: Mapping[str, Any], family: Family) -> tuple[int, int]:
             f"{family.denoiser}/config.json has sample_size {size!r}: give the rows and columns of latents"
         )
     return sizes[0], sizes[1]
+
+
+def require_drawable(size: tuple[int, int], pixels: int, denoiser: Mapping[str, Any], family: Family) -> None:
+    """Check that images of a size can be encoded and denoised.
+
+    Args:
+        size: (H, W), in pixels.
+        pixels: side of the square of pixels that a cell of latents stands for.
+        denoiser: the configuration of the denoiser, a UNet, each of whose levels but the last halves the latents, or a
+            transformer, which makes one token of a square of them.
+
+    Raises:
+        ExportError: a side is no multiple of the least size, or has more tokens than the transformer knows places.
+    """
+    smaller = 1 << (len(denoiser.get("down_block_types", (None,) * 4)) - 1) if family.build is None else family.patch
+    for option, side in zip(("--height", "--width"), size, strict=True):
+        if side < 1 or side % (pixels * smaller):
+            raise ExportError(
+                f"{option} {side}: it must be a multiple of {pixels * smaller}, {pixels} pixels to a cell of latents"
+                f" times {smaller}, by which the {family.denoiser} makes them smaller"
+            )
+        most = denoiser.get("pos_embed_max_size")
+        if type(most) is int and side > pixels * smaller * most:
+            raise ExportError(
+                f"{option} {side}: it must be {pixels * smaller * most} at most: the places of its tokens"
+            )
 
 
 def size_remark(unet: Mapping[str, Any], family: Family) -> str:

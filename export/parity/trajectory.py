@@ -92,7 +92,8 @@ def steps_for(denoiser: torch.nn.Module) -> int:
 def draw_reference(
     checkpoint: Checkpoint, parts: Mapping[str, Any], drawing: Drawing, precision: Precision
 ) -> Reference:
-    """What the checkpoint's own pipeline draws, in float32 and in the size that it chooses itself.
+    """What the checkpoint's own pipeline draws, in float32, and where the checkpoint has no size, in that which it
+    chooses itself.
 
     Args:
         parts: as `own_pipeline` takes them.
@@ -102,7 +103,8 @@ def draw_reference(
     if precision == "bf16":
         return Reference(name, drawing, None, NO_BFLOAT16)
     try:
-        drawn = _drawn_by(own_pipeline(checkpoint, parts), drawing, checkpoint.clip_skip)
+        pipeline = own_pipeline(checkpoint, parts)
+        drawn = _drawn_by(pipeline, drawing, checkpoint.clip_skip, _size(checkpoint))
     except Exception as error:  # whatever a pipeline makes of a checkpoint that it was not written for
         if is_out_of_memory(error):
             raise
@@ -167,7 +169,14 @@ def _measurement(bundle: Bundle, drawing: Drawing) -> Measurement:
     )
 
 
-def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, clip_skip: int) -> Drawn:
+def _size(checkpoint: Checkpoint) -> dict[str, int]:
+    if checkpoint.cells is None:
+        return {}
+    height, width = checkpoint.image_size()
+    return {"height": height, "width": width}
+
+
+def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, clip_skip: int, size: Mapping[str, int]) -> Drawn:
     ends: list[torch.Tensor] = []
 
     def keep(pipeline: Any, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -182,5 +191,6 @@ def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, clip_skip: int) -> 
         clip_skip=clip_skip or None,
         callback_on_step_end=keep,
         output_type="pt",
+        **size,
     ).images
     return Drawn(ends[0].numpy(), image.numpy())

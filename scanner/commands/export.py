@@ -44,6 +44,8 @@ from memscan.scanner.errors import UsageError
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of a VAE, or of a checkpoint that has one, in place of the model's.",
 )
+@click.option("--height", type=click.IntRange(1), metavar="PIXELS", help="Of the images.  [default: the model's own]")
+@click.option("--width", type=click.IntRange(1), metavar="PIXELS", help="Of the images.  [default: the model's own]")
 @click.option(
     "--clip-skip",
     type=click.IntRange(min=0),
@@ -96,6 +98,8 @@ def command(
     config: Path | None,
     vae: Path | None,
     clip_skip: int,
+    height: int | None,
+    width: int | None,
     allow_unpinned: bool,
     tangents: int,
     precision: Literal["fp32", "fp16", "bf16"],
@@ -142,7 +146,7 @@ def command(
     if model_id is not None and (not model_id.strip() or not model_id.isprintable()):
         raise UsageError("--model-id: expected a name in one line")
     with quiet_libraries():
-        base = find_checkpoint(model, config=config, vae=vae, allow_unpinned=allow_unpinned)
+        base = find_checkpoint(model, config=config, vae=vae, allow_unpinned=allow_unpinned).at_size(height, width)
         concepts = read_embeddings(base, embeddings)
         base = with_embeddings(with_clip_skip(base, clip_skip), concepts)
         less_trained = dataclasses.replace(base, remarks=()) if baseline_without_lora else None
