@@ -144,6 +144,9 @@ class _Assembly:
         self.options = options
         self.folder = folder
         self.report = report
+        self.defaults = options.defaults
+        if model.family.told_guidance is not None:
+            self.defaults = dataclasses.replace(self.defaults, guidance_scale=1.0)
         self.rows: list[ParityRow] = []
         self.passes: dict[Derivative, float] = {}
         self.gives: dict[str, Gives] = {}
@@ -158,7 +161,7 @@ class _Assembly:
         parts = self._write_text_encoder(self.model, self.folder, text) | self._write_vae()
         latent_shape = self._write_denoiser(self.model, self.folder, text, beside=parts)
         baseline = self._write_baseline(text, latent_shape) if self.baseline else None
-        defaults = self.options.defaults
+        defaults = self.defaults
         if defaults.probes is None:
             defaults = dataclasses.replace(defaults, probes=default_probes(latent_shape[0]))
         defaults = at_own_timesteps(defaults, self.model.schedule())
@@ -244,7 +247,7 @@ class _Assembly:
     def _draw_reference(self, parts: dict[str, Any]) -> None:
         prompt = " ".join([PROMPTS[0], *(embedding.token for embedding in self.model.embeddings)])
         sampler = samplers_for(self.model.schedule())[0]
-        guidance_scale = self.options.defaults.guidance_scale
+        guidance_scale = self.defaults.guidance_scale
         drawing = Drawing(prompt, steps_for(parts[self.model.family.denoiser]), guidance_scale, sampler=sampler)
         self.report(f"drawn by diffusers and, at the end, by the bundle: {drawing}")
         self.reference = draw_reference(self.model, parts, drawing, self.options.precision)

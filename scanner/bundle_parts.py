@@ -50,8 +50,8 @@ class Tokenization:
 
     Too many are cut so that `eos_token_id` ends them, too few are padded on the right with `pad_token_id`;
     `bos_token_id` is None where texts have no start token. `position` is where the text states that are made of these
-    ids begin: encoders of equal positions stand side by side, others one behind the other. `concepts` are written out
-    in a prompt before it is spelled.
+    ids begin: encoders of equal positions stand side by side, others one behind the other; it is None where none are
+    made of them. `concepts` are written out in a prompt before it is spelled.
     """
 
     file: str
@@ -59,12 +59,12 @@ class Tokenization:
     pad_token_id: int
     eos_token_id: int
     bos_token_id: int | None = None
-    position: int = 0
+    position: int | None = 0
     concepts: tuple[Concept, ...] = ()
 
     def __post_init__(self) -> None:
         check_range("max_length", self.max_length, 1, _LONGEST_TEXT)
-        check_range("position", self.position, 0, _LONGEST_TEXT)
+        check_range("position", self.position or 0, 0, _LONGEST_TEXT)
         for name in ("pad_token_id", "eos_token_id", "bos_token_id"):
             check_range(name, getattr(self, name) or 0, 0, _LARGEST_TOKEN)
 
@@ -90,7 +90,8 @@ class Text:
     @property
     def length(self) -> int:
         """The positions of text states."""
-        return max(rule.position + rule.max_length for rule in self.tokenizers)
+        ends = (rule.position + rule.max_length for rule in self.tokenizers if rule.position is not None)
+        return max(ends, default=0)
 
 
 Dtype = Literal["float32", "float16", "bfloat16"]

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
-from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5Tokenizer
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, StableDiffusion3Pipeline
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5Tokenizer
 
-from tests.export.graphs.transformers import tiny_mmdit
+from tests.export.graphs.transformers import tiny_flux, tiny_mmdit
 from tests.tiny_pipeline import WORDS, clip_config, clip_tokenizer
 
 WIDTHS = 32, 16
@@ -76,3 +76,20 @@ def t5_config(tokenizer: T5Tokenizer) -> T5Config:
         feed_forward_proj="gated-gelu",
         tie_word_embeddings=False,
     )
+
+
+def save_flux(folder: Path, *, guided: bool = True, seed: int = 0) -> Path:
+    """Save a tiny FLUX.1 pipeline, guidance-distilled as dev is, or not, as schnell. Its latents are packed."""
+    torch.manual_seed(seed)
+    tokenizer, second = clip_tokenizer(folder / "vocabulary", None), t5_tokenizer()
+    shift = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15} if guided else {"shift": 1.0}
+    FluxPipeline(
+        transformer=tiny_flux(JOINT, pooled=WIDTHS[0], guided=guided),
+        scheduler=FlowMatchEulerDiscreteScheduler(**shift),
+        vae=tiny_vae(shift=0.11),
+        text_encoder=CLIPTextModel(clip_config(tokenizer, WIDTHS[0], "quick_gelu")),
+        tokenizer=tokenizer,
+        text_encoder_2=T5EncoderModel(t5_config(second)),
+        tokenizer_2=second,
+    ).save_pretrained(folder)
+    return folder

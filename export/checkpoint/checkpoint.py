@@ -328,7 +328,7 @@ def find_checkpoint(
         if part in others:
             t5 = part in family.behind
             require_tokenizer(path / part, found.tokenizer(part), configs.get(encoder), t5=t5)
-    remarks += [size_remark(denoiser, family), _without(family)]
+    remarks += [size_remark(denoiser, family), _remark(family)]
     if file is None and (path / "unet_ema").is_dir():
         remarks.append("read from unet/, as a pipeline does, and not from unet_ema/, the average over its training")
     whole = {part: found.weights(part) for part in used if found.in_file(part) is None}
@@ -348,10 +348,17 @@ def find_checkpoint(
     return dataclasses.replace(found, digest=digest.hexdigest(), remarks=said)
 
 
-def _without(family: Family) -> str:
-    """What is to be said of optional parts that there are none of, or ""."""
+def _remark(family: Family) -> str:
+    """What is to be said of what a checkpoint of this family does without, or ""."""
     lacking = [part for part in family.optional if part in family.lacking]
-    return f"without {' and '.join(lacking)}, as its pipeline runs it: zeros stand in" if lacking else ""
+    if lacking:
+        return f"without {' and '.join(lacking)}, as its pipeline runs it: zeros stand in"
+    if family.told_guidance is not None:
+        return (
+            f"{family.title} has no unconditional branch: where no prompt is asked for, the empty prompt at the same"
+            f" guidance stands in, {family.told_guidance:g} where the transformer is told any"
+        )
+    return ""
 
 
 def find_baseline(baseline: str, model: Checkpoint, *, allow_unpinned: bool = False) -> Checkpoint:

@@ -98,7 +98,7 @@ def require_belonging(path: Path, family: Family, configs: Mapping[str, Config])
         if family.build is None:
             _require_width(path, text_width(path, denoiser), encoders)
         else:
-            _require_joint_text(path, denoiser, encoders)
+            _require_joint_text(path, family, denoiser, encoders)
     if "vae" not in configs:
         return
     vae, channels = configs["vae"], latent_channels(family, denoiser)
@@ -136,16 +136,21 @@ def _require_width(path: Path, width: int, encoders: Sequence[Config]) -> None:
         )
 
 
-def _require_joint_text(path: Path, transformer: Config, encoders: Sequence[Config]) -> None:
+def _require_joint_text(path: Path, family: Family, transformer: Config, encoders: Sequence[Config]) -> None:
     """Narrower states are filled up, but not T5's, and the pooled encoding is as wide as the denoiser's."""
-    width, pooled = transformer.get("joint_attention_dim", 4096), transformer.get("pooled_projection_dim", 2048)
+    understood = keys_of(family.parts[family.denoiser].__name__).understood
+    width, pooled = (
+        int(transformer.get(key, understood[key])) for key in ("joint_attention_dim", "pooled_projection_dim")
+    )
     clip = [config for config in encoders if config.get("model_type") != "t5"]
-    given, given_pooled = given_width(encoders), sum(int(config.get("projection_dim", 512)) for config in clip)
-    if given_width(clip) > width or (len(clip) < len(encoders) and given != width):
+    given, of_clip = given_width(encoders), 0 if family.pooled else given_width(clip)
+    if of_clip > width or (len(clip) < len(encoders) and given != width):
         raise ExportError(
             f"{path / 'transformer'} attends to text of width {width}, but the text encoders give {given}: these parts"
             " do not belong together"
         )
+    projected = "hidden_size" if family.pooled else "projection_dim"
+    given_pooled = sum(int(config.get(projected, 512)) for config in clip)
     if given_pooled != pooled:
         raise ExportError(
             f"{path / 'transformer'} takes pooled text of width {pooled}, but the text encoders give {given_pooled}:"

@@ -15,6 +15,10 @@ def with_clip_skip(checkpoint: Checkpoint, layers: int) -> Checkpoint:
     """
     if not layers:
         return checkpoint
+    if checkpoint.family.pooled:
+        raise ExportError(
+            f"{checkpoint.path} is of {checkpoint.family.title}, which takes no text states of CLIP to skip"
+        )
     for part in filter(checkpoint.has, checkpoint.text_encoders):
         if checkpoint.config(part).get("model_type") == "t5":
             continue

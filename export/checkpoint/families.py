@@ -5,12 +5,13 @@ from typing import Any
 
 from memscan.export.checkpoint.checks import read_part
 from memscan.export.checkpoint.family import Family
+from memscan.export.checkpoint.flux import FLUX_1
 from memscan.export.checkpoint.stable_diffusion import STABLE_DIFFUSION
 from memscan.export.checkpoint.stable_diffusion_3 import STABLE_DIFFUSION_3
 from memscan.export.checkpoint.stable_diffusion_xl import STABLE_DIFFUSION_XL
 from memscan.scanner.errors import ExportError
 
-FAMILIES = (STABLE_DIFFUSION, STABLE_DIFFUSION_XL, STABLE_DIFFUSION_3)
+FAMILIES = (STABLE_DIFFUSION, STABLE_DIFFUSION_XL, STABLE_DIFFUSION_3, FLUX_1)
 
 
 def read_denoiser(path: Path) -> tuple[str, dict[str, Any]]:

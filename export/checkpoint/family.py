@@ -6,7 +6,7 @@ from typing import Any
 
 from memscan.export.checkpoint.components import TextEncoder, TwoTextEncoders
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
-from memscan.export.checkpoint.joint_text_encoders import JointTextEncoders
+from memscan.export.checkpoint.joint_text_encoders import JointTextEncoders, PooledAndJointTextEncoders
 from memscan.scanner.settings import DERIVATIVES, Derivative
 
 
@@ -38,6 +38,9 @@ class Family:
         optional: the folders of text encoders that a checkpoint may lack, as its pipeline may.
         behind: the tokenizers whose text states follow behind those before, and how many tokens they have.
         packed: how many cells of latents its pipeline packs into the channels of one.
+        pooled: the tokenizers whose encoder gives a pooled encoding and no text states.
+        told_guidance: the scale of guidance that a guidance-distilled denoiser is told, a constant of its graphs; its
+            pipeline has no unconditional branch and guides no further. None of all that are guided as usual.
         lacking: the folders of optional parts that this checkpoint does lack.
     """
 
@@ -48,7 +51,7 @@ class Family:
     parts: Mapping[str, type]
     text_encoders: tuple[str, ...]
     tokenizers: tuple[str, ...]
-    join: Callable[..., TextEncoder | TwoTextEncoders | JointTextEncoders]
+    join: Callable[..., TextEncoder | TwoTextEncoders | JointTextEncoders | PooledAndJointTextEncoders]
     latent_size: tuple[int, int]
     old_sizes: bool
     steps_offset: int | None
@@ -63,6 +66,8 @@ class Family:
     optional: tuple[str, ...] = ()
     behind: Mapping[str, int] = dataclasses.field(default_factory=dict)
     packed: int = 1
+    pooled: tuple[str, ...] = ()
+    told_guidance: float | None = None
     lacking: tuple[str, ...] = ()
 
     @property

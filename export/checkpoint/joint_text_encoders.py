@@ -54,12 +54,13 @@ class JointTextEncoders(nn.Module):
 
 class PooledAndJointTextEncoders(nn.Module):
     """input_ids [N, S] and input_ids_2 [N, S2], int64 -> encoder_hidden_states [N, S2, D2] and text_embeds [N, P1], as
-    FLUX.1 has them: T5's states, and CLIP's pooled state, which is not projected."""
+    FLUX.1 has them: T5's states, and CLIP's pooled state, which is not projected. There is no layer to skip."""
 
     outputs: tuple[str, ...] = ("encoder_hidden_states", "text_embeds")
 
-    def __init__(self, first: CLIPTextModel, second: T5EncoderModel) -> None:
+    def __init__(self, first: CLIPTextModel, second: T5EncoderModel, *, clip_skip: int = 0) -> None:
         super().__init__()
+        assert not clip_skip
         self.first = first
         self.second = second
 

@@ -36,11 +36,11 @@ def write_tokenizers(checkpoint: Checkpoint, folder: Path) -> Text:
                 pad_token_id=int(tokenizer.pad_token_id),
                 eos_token_id=int(tokenizer.eos_token_id),
                 bos_token_id=None if part in family.behind else int(tokenizer.bos_token_id),
-                position=Text(tuple(rules)).length if part in family.behind else 0,
+                position=None if part in family.pooled else Text(tuple(rules)).length if part in family.behind else 0,
                 concepts=concepts(tokenizer),
             )
         )
-    lengths = [rule.max_length for rule in rules if not rule.position]
+    lengths = [rule.max_length for rule in rules if rule.position == 0]
     if len(set(lengths)) > 1:
         raise ExportError(f"{checkpoint.path}: its tokenizers differ in length: {', '.join(map(str, lengths))}")
     return Text(tuple(rules), zero_uncond=checkpoint.zero_uncond(), clip_skip=checkpoint.clip_skip)

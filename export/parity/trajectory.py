@@ -104,11 +104,13 @@ def draw_reference(
         return Reference(name, drawing, None, NO_BFLOAT16)
     try:
         pipeline = own_pipeline(checkpoint, parts)
-        drawn = _drawn_by(pipeline, drawing, checkpoint.clip_skip, _size(checkpoint))
+        drawn = _drawn_by(pipeline, _as_told(drawing, checkpoint), checkpoint.clip_skip, _size(checkpoint))
     except Exception as error:  # whatever a pipeline makes of a checkpoint that it was not written for
         if is_out_of_memory(error):
             raise
         return Reference(name, drawing, None, f"diffusers cannot run it: {first_line(error)}")
+    if checkpoint.family.packed > 1:
+        drawn = drawn._replace(latents=_unpacked(drawn.latents, checkpoint.latent_shape()))
     return Reference(name, drawing, drawn, "" if precision == "fp32" else _IN_FLOAT32)
 
 
@@ -169,6 +171,19 @@ def _measurement(bundle: Bundle, drawing: Drawing) -> Measurement:
     )
 
 
+def _as_told(drawing: Drawing, checkpoint: Checkpoint) -> Drawing:
+    """The drawing as its pipeline is asked for it: a distilled denoiser is told a guidance, and not guided."""
+    told = checkpoint.family.told_guidance
+    return drawing if told is None else dataclasses.replace(drawing, guidance_scale=told)
+
+
+def _unpacked(packed: Array, latent_shape: tuple[int, int, int]) -> Array:
+    """Latents [1, h/2 * w/2, C * 4], as a pipeline that packs them has them, to [1, C, h, w]."""
+    channels, height, width = latent_shape
+    squares = packed.reshape(1, height // 2, width // 2, channels, 2, 2)
+    return squares.transpose(0, 3, 1, 4, 2, 5).reshape(1, channels, height, width)
+
+
 def _size(checkpoint: Checkpoint) -> dict[str, int]:
     if checkpoint.cells is None:
         return {}
@@ -188,9 +203,9 @@ def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, clip_skip: int, siz
         num_inference_steps=drawing.num_inference_steps,
         guidance_scale=drawing.guidance_scale,
         generator=torch.Generator("cpu").manual_seed(drawing.seed),
-        clip_skip=clip_skip or None,
         callback_on_step_end=keep,
         output_type="pt",
         **size,
+        **({"clip_skip": clip_skip} if clip_skip else {}),
     ).images
     return Drawn(ends[0].numpy(), image.numpy())

@@ -18,6 +18,8 @@ def padding_of(tokens: Tokens, text: Text) -> NDArray[np.bool_]:
     by, [S]."""
     found = np.ones(text.length, np.bool_)
     for ids, rule in zip(tokens.ids, text.tokenizers, strict=True):
+        if rule.position is None:
+            continue
         ends = np.flatnonzero(ids == rule.eos_token_id)
         behind = np.arange(len(ids)) > (ends[0] if len(ends) else len(ids))
         found[rule.position : rule.position + rule.max_length] &= behind

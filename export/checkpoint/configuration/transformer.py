@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from diffusers import SD3Transformer2DModel
+from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 
 from memscan.export.checkpoint.configuration.keys import Keys
 
@@ -29,5 +29,6 @@ def _keys(cls: type, **only: tuple[Any, ...]) -> Keys:
 
 
 TRANSFORMERS = {
+    "FluxTransformer2DModel": _keys(FluxTransformer2DModel, patch_size=(1,)),
     "SD3Transformer2DModel": _keys(SD3Transformer2DModel, qk_norm=(None, "rms_norm")),
 }

@@ -147,7 +147,7 @@ def _with_a_key_from_the_future(path: Path) -> None:
     ("spoil", "message"),
     [
         (_without_tokenizer_json, r"tokenizer_3 has spiece.model alone; memscan reads tokenizer.json: make one by tr"),
-        (_without_t5_that_is_listed, r"is not a Stable Diffusion checkpoint: it has no folder text_encoder_3/"),
+        (_without_t5_that_is_listed, r"but its transformer is one of Stable Diffusion 3, which has text_encoder, tex"),
         (_of_another_transformer, r"holds a PixArtTransformer2DModel; memscan exports checkpoints whose transfor"),
         (_with_narrow_pooling, r"takes pooled text of width 40, but the text encoders give 41: these parts do not b"),
         (_with_other_states, r"attends to text of width 64, but the text encoders give 56: these parts do not belong"),
