@@ -81,3 +81,24 @@ def test_without_t5_the_image_is_the_pipelines_too(tiny_sd3_without_t5: Path, tm
     text = json.loads((bundle / "bundle.json").read_text())["text"]
     assert [rule["position"] for rule in text["tokenizers"]] == [0, 0]
     assert isinstance(open_bundle(bundle), Bundle)
+
+
+def test_flux_is_drawn_as_by_its_pipeline(tiny_flux_export: Exported) -> None:
+    """Packed latents, a told guidance, a shift by resolution; guided no further."""
+    bundle = open_bundle(tiny_flux_export.path)
+    assert bundle.defaults.guidance_scale == 1.0
+    assert bundle.latent_shape == (4, 8, 8)
+    table = tiny_flux_export.printed[tiny_flux_export.printed.index("\npipeline ") :].splitlines()[2:4]
+    for line, output in zip(table, ("latents", "image"), strict=True):
+        name, found, error, limit, verdict = line.split()
+        assert (name, found, limit, verdict) == ("FluxPipeline", output, "1e-04", "ok")
+        assert 0 < float(error) < 2e-5
+
+
+def test_flux_is_scanned_with_the_empty_prompt_for_none(tiny_flux_export: Exported, tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    arguments = ["--model", str(tiny_flux_export.path), "--out", str(out), "--provider", "cpu", "--threads", "1"]
+    assert invoke(["run", "--prompt", "a photo of a cat", *arguments, "--num-inference-steps", "3", "--step", "2"]) == 0
+    (row,) = open_results(out).rows(["status", "dh_uncond_mean"]).to_pylist()
+    assert row["status"] == "ok"
+    assert np.isfinite(row["dh_uncond_mean"]) and row["dh_uncond_mean"] != 0

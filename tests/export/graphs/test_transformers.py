@@ -193,6 +193,19 @@ def test_latents_are_packed_and_told_as_the_pipeline_does() -> None:
     torch.testing.assert_close(found, feed["sample"] + feed["alpha"][:, None, None, None] * v, rtol=0, atol=1e-6)
 
 
+def test_flux_that_is_not_guidance_distilled_is_told_nothing() -> None:
+    """As schnell: the same images whatever the guidance."""
+    torch.manual_seed(1)
+    whole = tiny_flux(TEXT[1], guided=False)
+    feed = {name: torch.from_numpy(array) for name, array in inputs(batch=1).items() if name != "tangents"}
+    with torch.no_grad():
+        one, other = (
+            FlowDenoiser(PackedFlux(copy.deepcopy(whole), LATENT, TEXT[0], guidance), POOLED)(**feed)
+            for guidance in (1.0, 7.0)
+        )
+    assert torch.equal(one, other)
+
+
 def inputs(batch: int) -> dict[str, np.ndarray]:
     generator = torch.Generator().manual_seed(batch)
     shapes = tiny_flow_denoiser("sd3").input_shapes(batch, LATENT, TEXT)
