@@ -37,6 +37,12 @@ def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
             f"{baseline.path} is of another family, {baseline.family.title}, than {model.path},"
             f" {model.family.title}: not the same model"
         )
+    lacking = baseline.family.lacking
+    if lacking != model.family.lacking and any(baseline.has(part) for part in baseline.text_encoders):
+        raise ExportError(
+            f"{baseline.path} has the text encoders {', '.join(baseline.text_encoders)}, but {model.path}"
+            f" {', '.join(model.text_encoders)}: not the same model"
+        )
     for part, cls in model.family.parts.items():
         if baseline.has(part):
             _require_same_config(model, baseline, part, keys_of(cls.__name__))

@@ -13,6 +13,7 @@ from memscan.export.parity.trajectory import Drawing, compare_trajectory, draw_r
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.cli import invoke
+from memscan.scanner.inspection.facts import facts
 from memscan.scanner.results.reader import open_results
 from tests.conftest import Exported
 
@@ -51,6 +52,12 @@ def test_the_bundle_offers_what_a_transformer_can(tiny_sd3_export: Exported) -> 
     assert not bundle.gives("bottleneck", "prompt") and not bundle.gives("token_attention", "prompt")
     assert bundle.gives("condition_product", "prompt") == ("condition.onnx",)
     assert "no shallow derivative, and no metric of attention or bottleneck" in tiny_sd3_export.printed
+
+
+@pytest.mark.parametrize(("name", "family"), [("tiny_sd3_export", "Stable Diffusion 3"), ("tiny_flux_export", "FLUX.1")])
+def test_inspect_names_the_family(name: str, family: str, request: pytest.FixtureRequest) -> None:
+    bundle = open_bundle(request.getfixturevalue(name).path, verify=False)
+    assert facts(bundle, verified=False)["family"] == family
 
 
 def test_a_manifest_is_scanned(tiny_sd3_export: Exported, tmp_path: Path) -> None:

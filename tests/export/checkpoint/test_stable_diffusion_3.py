@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
+from safetensors.torch import load_file, save_file
 
-from memscan.export.checkpoint.checkpoint import Checkpoint, find_checkpoint
+from memscan.export.checkpoint.baseline import check_baseline
+from memscan.export.checkpoint.checkpoint import Checkpoint, find_baseline, find_checkpoint
 from memscan.export.checkpoint.mmdit import Mmdit
 from memscan.export.checkpoint.tokenization import write_tokenizers
 from memscan.scanner.errors import ExportError
@@ -101,8 +103,6 @@ def test_padding_is_told_of_each_encoders_positions(tiny_sd3_pipeline: Path, tmp
 
 
 def test_one_table_of_t5_stands_for_both_its_names(tiny_sd3_pipeline: Path, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
     copy = shutil.copytree(tiny_sd3_pipeline, tmp_path / "copy")
     file = copy / "text_encoder_3/model.safetensors"
     tensors = load_file(file)
@@ -179,3 +179,17 @@ def test_the_index_of_a_pipeline_that_draws_otherwise_is_refused(tiny_sd3_pipeli
     (copy / "model_index.json").write_text(json.dumps({**index, "_class_name": "StableDiffusion3ControlNetPipeline"}))
     with pytest.raises(ExportError, match="is of a StableDiffusion3ControlNetPipeline, which memscan cannot export"):
         find_checkpoint(str(copy))
+
+
+def test_a_baseline_without_t5_is_refused_but_a_transformer_alone_is_one(
+    tiny_sd3_pipeline: Path, tiny_sd3_without_t5: Path, tmp_path: Path
+) -> None:
+    model = find_checkpoint(str(tiny_sd3_pipeline))
+    with pytest.raises(ExportError, match="text encoders text_encoder, text_encoder_2, but .* text_encoder_3: n"):
+        check_baseline(model, find_checkpoint(str(tiny_sd3_without_t5)))
+    early = tmp_path / "early"
+    shutil.copytree(tiny_sd3_pipeline / "transformer", early / "transformer")
+    file = early / "transformer/diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    save_file({name: 2 * tensor for name, tensor in tensors.items()}, file, metadata={"format": "pt"})
+    assert check_baseline(model, find_baseline(str(early), model)) == []
