@@ -25,6 +25,7 @@ from memscan.export.checkpoint.components import Component, Decoder, Encoder
 from memscan.export.checkpoint.default_timesteps import at_own_timesteps
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
+from memscan.export.checkpoint.takes import takes_of
 from memscan.export.checkpoint.target import beside, require_free
 from memscan.export.checkpoint.tokenization import write_tokenizers
 from memscan.export.graphs.flops import forward_passes
@@ -146,7 +147,8 @@ class _Assembly:
         self.report = report
         self.defaults = options.defaults
         if model.family.told_guidance is not None:
-            self.defaults = dataclasses.replace(self.defaults, guidance_scale=1.0)
+            scale = model.family.told_guidance if takes_of(model).guidance else 1.0
+            self.defaults = dataclasses.replace(self.defaults, guidance_scale=scale)
         self.rows: list[ParityRow] = []
         self.passes: dict[Derivative, float] = {}
         self.gives: dict[str, Gives] = {}
@@ -181,6 +183,7 @@ class _Assembly:
             dtypes=Dtypes(self.options.storage, _COMPUTE[self.options.precision]),
             graphs=self.gives,
             files=_digests(self.folder),
+            takes=takes_of(self.model),
         )
         self._write_record()
         return self.rows
@@ -324,7 +327,8 @@ class _Assembly:
         if checkpoint.family.build is not None:
             return checkpoint.family.build(network, checkpoint.latent_shape(), text_shape)
         image_size = self.model.image_size() if checkpoint.family.told_size else None
-        return EpsDenoiser(network, self._prediction_type(checkpoint), image_size)
+        scored = checkpoint.family.scored
+        return EpsDenoiser(network, self._prediction_type(checkpoint), image_size, scored=scored)
 
     def _prefix(self, folder: Path) -> str:
         return "" if folder == self.folder else f"{folder.name}/"

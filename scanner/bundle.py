@@ -35,10 +35,12 @@ from typing import Any, Literal, get_args
 from memscan.scanner import graph_names
 from memscan.scanner.bundle_files import check_file, check_tensors
 from memscan.scanner.bundle_parts import (
+    NOTHING_MORE,
     AddedAdapter,
     AddedEmbedding,
     Certificate,
     Dtypes,
+    Takes,
     Text,
     check_digest,
     check_map,
@@ -173,6 +175,7 @@ class Bundle:
     files: dict[str, str]
     adapters: tuple[AddedAdapter, ...] = ()
     embeddings: tuple[AddedEmbedding, ...] = ()
+    takes: Takes = NOTHING_MORE
 
     @property
     def has_baseline(self) -> bool:
@@ -258,6 +261,7 @@ def bundle_record(
     dtypes: Dtypes,
     graphs: Mapping[str, Gives],
     files: dict[str, str],
+    takes: Takes = NOTHING_MORE,
 ) -> dict[str, Any]:
     """The content of `bundle.json`: the inverse of `open_bundle`, used by export.
 
@@ -282,6 +286,7 @@ def bundle_record(
         "defaults": dataclasses.asdict(defaults),
         "calibrations": [dataclasses.asdict(calibration) for calibration in calibrations],
         "schedule": dataclasses.asdict(schedule),
+        **({} if takes == NOTHING_MORE else {"takes": dataclasses.asdict(takes)}),
         "graphs": {name: graphs.get(name, {}) for name in files if name in whole},
         "files": files,
     }
@@ -324,6 +329,7 @@ class _Record:
     schedule: Schedule
     graphs: dict[str, Gives]
     files: dict[str, str]
+    takes: Takes = NOTHING_MORE
 
     def __post_init__(self) -> None:
         channels, *latent = self.latent_shape

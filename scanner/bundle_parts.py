@@ -24,6 +24,7 @@ MAPS = (
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 _MOST_PROMPTS = 2**53
+_MOST_CHANNELS, _LARGEST_SCALE = 1024, 1000.0
 _LONGEST_TEXT, _LARGEST_TOKEN = 1 << 16, 2**31 - 1
 _MOST_LAYERS = 1 << 10
 
@@ -92,6 +93,56 @@ class Text:
         """The positions of text states."""
         ends = (rule.position + rule.max_length for rule in self.tokenizers if rule.position is not None)
         return max(ends, default=0)
+
+
+ChannelKind = Literal["inpainting", "depth", "edit"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Channels:
+    """What the denoiser takes behind the latents: `count` channels, made of a row's pictures as `kind` says.
+
+    `scale` is what the latents of a picture are multiplied by.
+    """
+
+    kind: ChannelKind
+    count: int
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("count", self.count, 1, _MOST_CHANNELS)
+        check_range("scale", self.scale, 0.0, _LARGEST_SCALE)
+
+
+@dataclasses.dataclass(frozen=True)
+class AestheticScores:
+    """What a refiner is told of an image, in training the score of a predictor: of the prompt's and of none's."""
+
+    prompt: float
+    none: float
+
+    def __post_init__(self) -> None:
+        for name in ("prompt", "none"):
+            check_range(name, getattr(self, name), 0.0, _LARGEST_SCALE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Takes:
+    """What the denoiser takes beside latents, noise level and text.
+
+    `guidance` says that it is told the scale of guidance, and guides itself.
+    """
+
+    guidance: bool = False
+    channels: Channels | None = None
+    aesthetic_scores: AestheticScores | None = None
+
+    def sampling_guidance(self, scale: float) -> float:
+        """The scale of classifier-free guidance while sampling: 1, none of it, where the denoiser guides itself."""
+        return 1.0 if self.guidance else scale
+
+
+NOTHING_MORE = Takes()
 
 
 Dtype = Literal["float32", "float16", "bfloat16"]

@@ -21,6 +21,15 @@ BASELINE = "baseline"
 LEVEL = ("timestep", "alpha", "sigma")
 """How every denoiser's graph is given a noise level, [N] each."""
 
+GUIDANCE = "guidance"
+"""The scale of guidance, [N], of a denoiser that is told it."""
+AESTHETIC_SCORE = "aesthetic_score"
+"""What a refiner is told of the image, [N]: of the prompt's another than of none's."""
+CHANNELS = "channels"
+"""What a denoiser takes behind the latents' channels, [N, X, h, w]: of a picture or a mask, and without tangents."""
+SHARED = (*LEVEL, GUIDANCE, CHANNELS)
+"""What the prompt and no prompt are denoised with alike: all inputs but the latents and the encodings."""
+
 _GRAPH, _SLICED = ".onnx", ".sliced.onnx"
 _UNCOND = "uncond_"
 

@@ -27,8 +27,9 @@ class Sample:
     """One image to be scanned: a valid manifest row with one of its seeds.
 
     `row` is the row's index in the whole manifest. `image` holds encoded image bytes if the row brings its own image;
-    `image_given` says so even where it was not read. `carried` holds the values of the columns to be carried through.
-    `screen_score` is what it was screened by, None where it was not.
+    `image_given` says so even where it was not read. `condition_image` and `condition_mask` are encoded pictures that
+    the denoiser is shown beside the latents, None where the row brings none. `carried` holds the values of the columns
+    to be carried through. `screen_score` is what it was screened by, None where it was not.
     """
 
     row: int
@@ -39,6 +40,8 @@ class Sample:
     carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     image_given: bool = False
     screen_score: float | None = None
+    condition_image: bytes | None = None
+    condition_mask: bytes | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -356,7 +356,7 @@ def _remark(family: Family) -> str:
     if family.told_guidance is not None:
         return (
             f"{family.title} has no unconditional branch: where no prompt is asked for, the empty prompt at the same"
-            f" guidance stands in, {family.told_guidance:g} where the transformer is told any"
+            " guidance stands in"
         )
     return ""
 

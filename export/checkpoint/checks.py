@@ -159,12 +159,12 @@ def _require_joint_text(path: Path, family: Family, transformer: Config, encoder
 
 
 def text_width(path: Path, unet: Config) -> int:
-    """The width of the text states that a denoiser attends to.
+    """The width of the text states that a denoiser takes: those that it projects first, or attends to as they are.
 
     Raises:
         ExportError: its blocks attend to several, or it is no width.
     """
-    width = unet.get("cross_attention_dim", 1280)
+    width = unet.get("encoder_hid_dim") or unet.get("cross_attention_dim", 1280)
     widths = width if isinstance(width, list) else [width]
     if not widths or not all(type(each) is int and each > 0 for each in widths):
         raise ExportError(f"{path / 'unet'} has cross_attention_dim {width!r}: it must be a positive integer")

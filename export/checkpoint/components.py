@@ -36,6 +36,28 @@ class TextEncoder(nn.Module):
         return norm(state), encoded.last_hidden_state
 
 
+class PooledTextEncoder(nn.Module):
+    """input_ids [N, S] int64 -> encoder_hidden_states [N, S, D], text_embeds [N, P], as SDXL's refiner has it.
+
+    The hidden states are those before the last layer, the pooled state is the projected one; for `clip_skip` see
+    `TextEncoder`.
+    """
+
+    outputs: tuple[str, ...] = ("encoder_hidden_states", "text_embeds")
+
+    def __init__(self, model: CLIPTextModelWithProjection, *, clip_skip: int = 0):
+        super().__init__()
+        self.model = model
+        self.clip_skip = clip_skip
+        if clip_skip:
+            self.outputs = (*self.outputs, _UNSKIPPED)
+
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, ...]:
+        encoded = self.model(input_ids, output_hidden_states=True)
+        encodings = encoded.hidden_states[-(self.clip_skip + 2)], encoded.text_embeds
+        return (*encodings, encoded.hidden_states[-2]) if self.clip_skip else encodings
+
+
 class TwoTextEncoders(nn.Module):
     """input_ids, input_ids_2 [N, S] int64 -> encoder_hidden_states [N, S, D1 + D2], text_embeds [N, P], as SDXL has it.
 
@@ -90,4 +112,12 @@ class Encoder(nn.Module):
         return (self.vae.encode(image).latent_dist.mode() * self.vae.config.scaling_factor,)
 
 
-Component = TextEncoder | TwoTextEncoders | JointTextEncoders | PooledAndJointTextEncoders | Decoder | Encoder
+Component = (
+    TextEncoder
+    | PooledTextEncoder
+    | TwoTextEncoders
+    | JointTextEncoders
+    | PooledAndJointTextEncoders
+    | Decoder
+    | Encoder
+)

@@ -4,13 +4,18 @@ What the network predicts is converted inside the graph (`prediction.py`), so th
 conversion and no later part of memscan needs to know the prediction type.
 """
 
+import math
+from typing import Any
+
 import torch
 from diffusers import UNet2DConditionModel
 
 from memscan.export.checkpoint.prediction import known_prediction, to_eps
+from memscan.scanner.graph_names import AESTHETIC_SCORE, CHANNELS, GUIDANCE
 
-_SIZES = 6
-"""Original height and width, top and left of the crop, target height and width."""
+_SIZES, _SIZES_AND_SCORE = 6, 5
+"""Original height and width, top and left of the crop, target height and width; of a refiner, an aesthetic score in
+place of the last two."""
 
 
 class EpsDenoiser(torch.nn.Module):
@@ -21,25 +26,33 @@ class EpsDenoiser(torch.nn.Module):
         prediction_type: what `unet` predicts, "epsilon", "v_prediction" or "flow_prediction".
         image_size: (H, W), for Stable Diffusion XL only: its denoiser is told that the image is of this size, was so
             before, and was not cropped.
+        scored: whether it is a refiner, which is told an aesthetic score in place of the size that the image is of.
 
     Raises:
         ExportError: another prediction type (`"sample"` has no eps at sigma = 0).
     """
 
     time_ids: torch.Tensor
+    frequencies: torch.Tensor
 
     def __init__(
         self,
         unet: UNet2DConditionModel,
         prediction_type: str,
         image_size: tuple[int, int] | None = None,
+        *,
+        scored: bool = False,
     ) -> None:
         super().__init__()
         self.unet = unet
         self.prediction_type = known_prediction(prediction_type)
-        self.pooled_width = None if image_size is None else _pooled_width(unet)
-        sizes = torch.tensor([[*image_size, 0, 0, *image_size]] if image_size else [[]], dtype=torch.float32)
-        self.register_buffer("time_ids", sizes, persistent=False)
+        self.scored = scored
+        self.pooled_width = None if image_size is None else _pooled_width(unet, _SIZES_AND_SCORE if scored else _SIZES)
+        self.channels = unet.config.in_channels - unet.config.out_channels
+        self.guidance_width: int | None = unet.config.time_cond_proj_dim
+        told = () if image_size is None else (*image_size, 0, 0) if scored else (*image_size, 0, 0, *image_size)
+        self.register_buffer("time_ids", torch.tensor([told], dtype=torch.float32), persistent=False)
+        self.register_buffer("frequencies", _frequencies(self.guidance_width or 0), persistent=False)
         self.train(unet.training)
 
     def input_shapes(
@@ -58,7 +71,15 @@ class EpsDenoiser(torch.nn.Module):
             "sigma": (batch,),
             "encoder_hidden_states": (batch, *text_shape),
         }
-        return shapes if self.pooled_width is None else {**shapes, "text_embeds": (batch, self.pooled_width)}
+        if self.pooled_width is not None:
+            shapes["text_embeds"] = batch, self.pooled_width
+        if self.scored:
+            shapes[AESTHETIC_SCORE] = (batch,)
+        if self.guidance_width is not None:
+            shapes[GUIDANCE] = (batch,)
+        if self.channels:
+            shapes[CHANNELS] = batch, self.channels, *latent_shape[1:]
+        return shapes
 
     def predict(
         self,
@@ -68,13 +89,21 @@ class EpsDenoiser(torch.nn.Module):
         sigma: torch.Tensor,
         encoder_hidden_states: torch.Tensor,
         text_embeds: torch.Tensor | None = None,
+        aesthetic_score: torch.Tensor | None = None,
+        guidance: torch.Tensor | None = None,
+        channels: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """What the network itself predicts, `[N, C, h, w]`; the arguments are those of `forward`."""
-        added = {}
+        added: dict[str, Any] = {}
         if text_embeds is not None:
             sizes = self.time_ids.expand(sample.shape[0], -1)
-            added = {"added_cond_kwargs": {"text_embeds": text_embeds, "time_ids": sizes}}
-        prediction: torch.Tensor = self.unet(sample, timestep, encoder_hidden_states, return_dict=False, **added)[0]
+            if aesthetic_score is not None:
+                sizes = torch.cat([sizes, aesthetic_score[:, None]], dim=1)
+            added["added_cond_kwargs"] = {"text_embeds": text_embeds, "time_ids": sizes}
+        if guidance is not None:
+            added["timestep_cond"] = self._embedded(guidance)
+        noisy = sample if channels is None else torch.cat([sample, channels], dim=1)
+        prediction: torch.Tensor = self.unet(noisy, timestep, encoder_hidden_states, return_dict=False, **added)[0]
         return prediction
 
     def forward(
@@ -85,6 +114,9 @@ class EpsDenoiser(torch.nn.Module):
         sigma: torch.Tensor,
         encoder_hidden_states: torch.Tensor,
         text_embeds: torch.Tensor | None = None,
+        aesthetic_score: torch.Tensor | None = None,
+        guidance: torch.Tensor | None = None,
+        channels: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Predict the noise in `sample`.
 
@@ -94,14 +126,39 @@ class EpsDenoiser(torch.nn.Module):
             alpha, sigma: the noise level that they stand for, `[N]`.
             encoder_hidden_states: text states, `[N, S, D]`.
             text_embeds: the pooled text embedding, `[N, P]`, of Stable Diffusion XL.
+            aesthetic_score: what a refiner is told of the image, `[N]`.
+            guidance: the scale of guidance, `[N]`, of a denoiser that guides itself.
+            channels: what it takes beside the latents, `[N, X, h, w]`.
 
         Returns:
             eps, `[N, C, h, w]`.
         """
-        prediction = self.predict(sample, timestep, alpha, sigma, encoder_hidden_states, text_embeds)
+        prediction = self.predict(
+            sample,
+            timestep,
+            alpha,
+            sigma,
+            encoder_hidden_states,
+            text_embeds,
+            aesthetic_score,
+            guidance,
+            channels,
+        )
         return to_eps(self.prediction_type, prediction, sample, alpha, sigma)
 
+    def _embedded(self, guidance: torch.Tensor) -> torch.Tensor:
+        """`[N]` -> `[N, E]`, as diffusers has it for the models of Luo et al., arXiv 2310.04378; a scale of 1 is 0."""
+        angles = (guidance - 1)[:, None] * 1000 * self.frequencies
+        width: int = self.guidance_width or 0
+        return torch.nn.functional.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, width % 2))
 
-def _pooled_width(unet: UNet2DConditionModel) -> int:
+
+def _pooled_width(unet: UNet2DConditionModel, told: int) -> int:
     config = unet.config
-    return int(config.projection_class_embeddings_input_dim - _SIZES * config.addition_time_embed_dim)
+    return int(config.projection_class_embeddings_input_dim - told * config.addition_time_embed_dim)
+
+
+def _frequencies(width: int) -> torch.Tensor:
+    """Of the embedding of a scale of guidance, as latent consistency models were trained with it."""
+    half = width // 2
+    return torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10_000.0) / max(half - 1, 1)))

@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from memscan.export.checkpoint.components import TextEncoder, TwoTextEncoders
+from memscan.export.checkpoint.components import PooledTextEncoder, TextEncoder, TwoTextEncoders
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.joint_text_encoders import JointTextEncoders, PooledAndJointTextEncoders
+from memscan.scanner.bundle_parts import ChannelKind
 from memscan.scanner.settings import DERIVATIVES, Derivative
 
 
@@ -30,6 +31,8 @@ class Family:
         told_size: whether its denoiser is told the size of the image.
         pipeline_sigmas: whether its pipeline itself spaces the steps of flow matching; see `read_flow_schedule`.
         patch: side of an image token in latent cells, where noise levels depend on the number of tokens.
+        scored: whether it is told an aesthetic score, too.
+        channels: what its denoiser takes behind the latents, if anything.
         layers_left_out: how many of a text encoder's last layers its pipeline never uses.
         denoiser: the folder of its denoiser.
         derivatives: the kinds of derivative that its denoiser has: without a downsampling, none can end there.
@@ -39,8 +42,8 @@ class Family:
         behind: the tokenizers whose text states follow behind those before, and how many tokens they have.
         packed: how many cells of latents its pipeline packs into the channels of one.
         pooled: the tokenizers whose encoder gives a pooled encoding and no text states.
-        told_guidance: the scale of guidance that a guidance-distilled denoiser is told, a constant of its graphs; its
-            pipeline has no unconditional branch and guides no further. None of all that are guided as usual.
+        told_guidance: the usual scale of guidance of a family whose pipeline has no unconditional branch: members that
+            are told one are told this, the others are not guided at all. None of all that are guided as usual.
         lacking: the folders of optional parts that this checkpoint does lack.
     """
 
@@ -51,7 +54,9 @@ class Family:
     parts: Mapping[str, type]
     text_encoders: tuple[str, ...]
     tokenizers: tuple[str, ...]
-    join: Callable[..., TextEncoder | TwoTextEncoders | JointTextEncoders | PooledAndJointTextEncoders]
+    join: Callable[
+        ..., TextEncoder | PooledTextEncoder | TwoTextEncoders | JointTextEncoders | PooledAndJointTextEncoders
+    ]
     latent_size: tuple[int, int]
     old_sizes: bool
     steps_offset: int | None
@@ -59,6 +64,8 @@ class Family:
     told_size: bool
     pipeline_sigmas: bool = False
     patch: int = 2
+    scored: bool = False
+    channels: ChannelKind | None = None
     layers_left_out: int = 0
     denoiser: str = "unet"
     derivatives: tuple[Derivative, ...] = DERIVATIVES
@@ -88,3 +95,8 @@ class Family:
             tokenizers=tokenizers,
             lacking=(*encoders, *(each for each in self.tokenizers if each not in tokenizers)),
         )
+
+
+def more_channels(unet: Mapping[str, Any]) -> int:
+    """How many channels a denoiser of this configuration takes beyond those that it gives."""
+    return int(unet.get("in_channels", 4)) - int(unet.get("out_channels", 4))

@@ -9,6 +9,7 @@ import torch
 
 from memscan.export.checkpoint.prediction import to_eps
 from memscan.scanner.bundle import Prediction
+from memscan.scanner.graph_names import GUIDANCE
 
 
 class FlowDenoiser(torch.nn.Module):
@@ -18,14 +19,16 @@ class FlowDenoiser(torch.nn.Module):
         network: `network(sample [N, C, h, w], timestep [N], states [N, S, D], pooled [N, P]) -> v [N, C, h, w]`, the
             checkpoint's transformer behind what its pipeline does to the latents, in evaluation mode.
         pooled_width: P, of the pooled text embedding.
+        told_guidance: whether it guides itself, and `network` is also given `guidance` [N], the scale.
     """
 
     prediction_type: Prediction = "flow_prediction"
 
-    def __init__(self, network: torch.nn.Module, pooled_width: int) -> None:
+    def __init__(self, network: torch.nn.Module, pooled_width: int, *, told_guidance: bool = False) -> None:
         super().__init__()
         self.network = network
         self.pooled_width = pooled_width
+        self.told_guidance = told_guidance
         self.train(network.training)
 
     def input_shapes(
@@ -37,7 +40,7 @@ class FlowDenoiser(torch.nn.Module):
             latent_shape: (C, h, w).
             text_shape: (S, D), tokens and width of the text states.
         """
-        return {
+        shapes = {
             "sample": (batch, *latent_shape),
             "timestep": (batch,),
             "alpha": (batch,),
@@ -45,6 +48,7 @@ class FlowDenoiser(torch.nn.Module):
             "encoder_hidden_states": (batch, *text_shape),
             "text_embeds": (batch, self.pooled_width),
         }
+        return {**shapes, GUIDANCE: (batch,)} if self.told_guidance else shapes
 
     def predict(
         self,
@@ -54,9 +58,11 @@ class FlowDenoiser(torch.nn.Module):
         sigma: torch.Tensor,
         encoder_hidden_states: torch.Tensor,
         text_embeds: torch.Tensor,
+        guidance: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The transformer's own prediction v, `[N, C, h, w]`; the arguments are those of `forward`."""
-        prediction: torch.Tensor = self.network(sample, timestep, encoder_hidden_states, text_embeds)
+        told = () if guidance is None else (guidance,)
+        prediction: torch.Tensor = self.network(sample, timestep, encoder_hidden_states, text_embeds, *told)
         return prediction
 
     def forward(
@@ -67,6 +73,7 @@ class FlowDenoiser(torch.nn.Module):
         sigma: torch.Tensor,
         encoder_hidden_states: torch.Tensor,
         text_embeds: torch.Tensor,
+        guidance: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Predict the noise in `sample`.
 
@@ -76,9 +83,10 @@ class FlowDenoiser(torch.nn.Module):
             alpha, sigma: the noise level that it stands for, 1 - s and s, `[N]`.
             encoder_hidden_states: text states, `[N, S, D]`.
             text_embeds: the pooled text embedding, `[N, P]`.
+            guidance: the scale of guidance, `[N]`, of a denoiser that guides itself.
 
         Returns:
             eps, `[N, C, h, w]`.
         """
-        v = self.predict(sample, timestep, alpha, sigma, encoder_hidden_states, text_embeds)
+        v = self.predict(sample, timestep, alpha, sigma, encoder_hidden_states, text_embeds, guidance)
         return to_eps(self.prediction_type, v, sample, alpha, sigma)

@@ -29,8 +29,9 @@ def _recognises(transformer: Mapping[str, Any]) -> bool:
 def _denoiser(
     transformer: FluxTransformer2DModel, latent_shape: tuple[int, int, int], text_shape: tuple[int, int]
 ) -> FlowDenoiser:
-    network = PackedFlux(transformer, latent_shape, text_shape[0], _GUIDANCE)
-    return FlowDenoiser(network, int(transformer.config.pooled_projection_dim))
+    config = transformer.config
+    network = PackedFlux(transformer, latent_shape, text_shape[0])
+    return FlowDenoiser(network, int(config.pooled_projection_dim), told_guidance=bool(config.guidance_embeds))
 
 
 FLUX_1 = Family(

@@ -1,7 +1,7 @@
 """The transformer of FLUX.1 as a function of latents: its pipeline packs squares of 2 x 2 of them into one token.
 
 Packing, the ids of text and image tokens and the rotary embeddings that are made of them depend on the latents' size
-alone, and are constants here. A guidance-distilled transformer is told the scale of guidance, a constant too.
+alone, and are constants here. A guidance-distilled transformer is told the scale of guidance.
 """
 
 import torch
@@ -18,22 +18,12 @@ class PackedFlux(torch.nn.Module):
         transformer: in evaluation mode; its rotary embeddings are made constant in place.
         latent_shape: (C, h, w); h and w are even.
         tokens: S, of text.
-        guidance: what a guidance-distilled transformer is told; any other is told nothing.
     """
 
-    guidance: torch.Tensor
-
-    def __init__(
-        self,
-        transformer: FluxTransformer2DModel,
-        latent_shape: tuple[int, int, int],
-        tokens: int,
-        guidance: float,
-    ) -> None:
+    def __init__(self, transformer: FluxTransformer2DModel, latent_shape: tuple[int, int, int], tokens: int) -> None:
         super().__init__()
         self.transformer = transformer
         self.grid = latent_shape[1] // _SIDE, latent_shape[2] // _SIDE
-        self.register_buffer("guidance", torch.tensor([guidance]), persistent=False)
         self.register_buffer("text_ids", torch.zeros(tokens, 3), persistent=False)
         self.register_buffer("image_ids", _image_ids(*self.grid), persistent=False)
         ids = torch.cat([self.text_ids, self.image_ids])
@@ -41,14 +31,18 @@ class PackedFlux(torch.nn.Module):
         self.train(transformer.training)
 
     def forward(
-        self, sample: torch.Tensor, timestep: torch.Tensor, states: torch.Tensor, pooled: torch.Tensor
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        states: torch.Tensor,
+        pooled: torch.Tensor,
+        guidance: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """sample [N, C, h, w], timestep [N], states [N, S, D], pooled [N, P] -> v [N, C, h, w]."""
-        told = self.transformer.config.guidance_embeds
+        """sample [N, C, h, w], timestep [N], states [N, S, D], pooled [N, P], guidance [N] -> v [N, C, h, w]."""
         v: torch.Tensor = self.transformer(
             hidden_states=self._packed(sample),
             timestep=timestep / 1000,  # which the transformer multiplies again
-            guidance=self.guidance.expand(sample.shape[0]) if told else None,
+            guidance=guidance,
             encoder_hidden_states=states,
             pooled_projections=pooled,
             txt_ids=self.text_ids,

@@ -1,21 +1,26 @@
-"""Stable Diffusion XL base: the denoiser attends to the states of two text encoders side by side.
+"""Stable Diffusion XL: the denoiser attends to the states of two text encoders side by side.
 
-It also takes the second one's pooled embedding, together with the sizes of the image. A refiner, which has the second
-encoder alone, is not of this family.
+It also takes the second one's pooled embedding, together with the sizes of the image. A refiner has the second encoder
+alone, and is told an aesthetic score in place of the size that the image is of; inpainting takes a mask and latents.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from memscan.export.checkpoint.components import TwoTextEncoders
-from memscan.export.checkpoint.family import Family
+from memscan.export.checkpoint.components import PooledTextEncoder, TwoTextEncoders
+from memscan.export.checkpoint.family import Family, more_channels
 
 
 def _recognises(unet: Mapping[str, Any]) -> bool:
-    return unet.get("addition_embed_type") == "text_time"
+    return unet.get("addition_embed_type") == "text_time" and more_channels(unet) == 0
+
+
+def _recognises_inpainting(unet: Mapping[str, Any]) -> bool:
+    return unet.get("addition_embed_type") == "text_time" and more_channels(unet) == 5
 
 
 STABLE_DIFFUSION_XL = Family(
@@ -42,4 +47,24 @@ STABLE_DIFFUSION_XL = Family(
     zero_uncond=True,
     told_size=True,
     layers_left_out=1,
+)
+
+REFINER = dataclasses.replace(
+    STABLE_DIFFUSION_XL,
+    name="sdxl-refiner",
+    title="the refiner of Stable Diffusion XL",
+    pipelines=("StableDiffusionXLImg2ImgPipeline",),
+    parts={name: part for name, part in STABLE_DIFFUSION_XL.parts.items() if name != "text_encoder"},
+    text_encoders=("text_encoder_2",),
+    tokenizers=("tokenizer_2",),
+    join=PooledTextEncoder,
+    scored=True,
+)
+XL_INPAINTING = dataclasses.replace(
+    STABLE_DIFFUSION_XL,
+    name="sdxl-inpainting",
+    title="Stable Diffusion XL for inpainting",
+    pipelines=("StableDiffusionXLInpaintPipeline",),
+    recognises=_recognises_inpainting,
+    channels="inpainting",
 )

@@ -11,7 +11,7 @@ from memscan.export.graphs.dependence import dependent, inputs_named
 from memscan.export.graphs.tidy import tidy
 from memscan.export.nodes.emitter import Emitter
 from memscan.export.nodes.shapes import shape_of
-from memscan.scanner.graph_names import LEVEL, uncond
+from memscan.scanner.graph_names import SHARED, uncond
 
 
 def condition_graph(denoiser: ir.Model) -> ir.Model | None:
@@ -21,14 +21,14 @@ def condition_graph(denoiser: ir.Model) -> ir.Model | None:
         denoiser: the graph of `trace_denoiser`; it is not modified, and its weights are shared.
 
     Returns:
-        A model with the denoiser's inputs and the encodings of no prompt under the same names behind `uncond_`, and
+        A model with the denoiser's inputs, and the encodings of no prompt under the same names behind `uncond_`, and
         outputs eps and condition_product, both `[N, C, h, w]`; None if eps depends on no encoding.
 
     Raises:
         MissingRule: an operator between the encodings and eps has no derivative rule.
         ExportError: a value of the graph has no static shape.
     """
-    encodings = [str(value.name) for value in denoiser.graph.inputs if value.name not in ("sample", *LEVEL)]
+    encodings = [str(value.name) for value in denoiser.graph.inputs if value.name not in ("sample", *SHARED)]
     if denoiser.graph.outputs[0] not in dependent(denoiser.graph, inputs_named(denoiser.graph, encodings)):
         return None
     model = jvp(denoiser, wrt=encodings, of="eps", num_tangents=1)

@@ -19,7 +19,7 @@ from memscan.export.nodes.shapes import shape_of, static_dims
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.written_out_attention import WriteOutAttention
 from memscan.export.passes.written_out_rms_norm import WriteOutRmsNorm
-from memscan.scanner.graph_names import LEVEL
+from memscan.scanner.graph_names import SHARED
 from memscan.scanner.graph_names import uncond as uncond_name
 
 _FLOAT = ir.DataType.FLOAT
@@ -30,9 +30,9 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
     """Build the graph of a guided step from a denoiser's.
 
     Args:
-        denoiser: inputs sample [N, C, h, w], timestep, alpha and sigma [N], and encodings of the prompt [N, ...];
-            output eps, and a second one, named by its type, of a network that predicts something else. It is left as
-            it is.
+        denoiser: inputs sample [N, C, h, w], timestep, alpha and sigma [N], others that are no encodings (see
+            `graph_names.SHARED`), and encodings of the prompt [N, ...]; output eps, and a second one, named by its
+            type, of a network that predicts something else. It is left as it is.
 
     Returns:
         A model with the denoiser's inputs, the encodings of no prompt under the same names behind `uncond_`,
@@ -48,8 +48,8 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
     inner = {str(value.name): value for value in graph.inputs}
     latent_shape = _outer_shape(inner["sample"])
     sample = ir.val("sample", _FLOAT, latent_shape)
-    level = {name: ir.val(name, _FLOAT, ["N"]) for name in LEVEL}
-    texts = [name for name in inner if name not in ("sample", *LEVEL)]
+    shared = {name: ir.val(name, _FLOAT, _outer_shape(inner[name])) for name in SHARED if name in inner}
+    texts = [name for name in inner if name not in ("sample", *SHARED)]
     cond = {name: ir.val(name, _FLOAT, _outer_shape(inner[name])) for name in texts}
     uncond = {name: ir.val(uncond_name(name), _FLOAT, _outer_shape(inner[name])) for name in texts}
     previous_denoised = ir.val("previous_denoised", _FLOAT, latent_shape)
@@ -57,7 +57,7 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
 
     halves: dict[str, tuple[ir.Value, ir.Value]] = {
         "sample": (sample, sample),
-        **{name: (value, value) for name, value in level.items()},
+        **{name: (value, value) for name, value in shared.items()},
         **{name: (uncond[name], cond[name]) for name in texts},
     }
     emitter = Emitter(graph)
@@ -66,13 +66,13 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
             doubled = emitter.op("Concat", *values, axis=0, shape=shape_of(inner[name]))
             doubled.name = f"{name}_twice"
             ir.convenience.replace_all_uses_with(inner[name], doubled)
-    graph.inputs[:] = [sample, *level.values(), *cond.values(), *uncond.values(), previous_denoised, *scalars.values()]
+    graph.inputs[:] = [sample, *shared.values(), *cond.values(), *uncond.values(), previous_denoised, *scalars.values()]
 
     both, *predicted = graph.outputs
     kind = str(predicted[0].name) if predicted else "epsilon"
     with emitter.scope("step"):
         op = emitter.op
-        alpha, sigma = (op("Unsqueeze", level[name], emitter.ints(1, 2, 3)) for name in ("alpha", "sigma"))
+        alpha, sigma = (op("Unsqueeze", shared[name], emitter.ints(1, 2, 3)) for name in ("alpha", "sigma"))
         eps_uncond, eps_cond = emitter.ops("Split", both, outputs=2, shape=latent_shape, axis=0, num_outputs=2)
         eps = _guided(emitter, eps_uncond, eps_cond, scalars["guidance_scale"])
         prediction = eps

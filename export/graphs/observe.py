@@ -92,7 +92,16 @@ def _bottleneck(graph: ir.Graph) -> dict[str, ir.Value]:
 
 def _first_skip(graph: ir.Graph) -> ir.Node | None:
     """The node that joins what leaves the middle block with what was skipped past it."""
-    return next((node for node in graph if node.op_type == "Concat" and len(shape_of(node.outputs[0])) == 4), None)
+    joins = (node for node in graph if node.op_type == "Concat" and len(shape_of(node.outputs[0])) == 4)
+    return next((node for node in joins if not _is_input(operand(node, _SKIPPED))), None)
+
+
+def _is_input(value: ir.Value) -> bool:
+    """Whether a value is an input of the graph, be it in another dtype: channels join the latents before anything."""
+    producer = value.producer()
+    while producer is not None and producer.op_type == "Cast":
+        producer = operand(producer, 0).producer()
+    return producer is None
 
 
 def _positions(attention: ir.Node) -> int:

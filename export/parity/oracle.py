@@ -140,7 +140,7 @@ class DenoiserOracle:
 
     def _texts(self, generator: torch.Generator) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Encodings of a prompt, and others that are drawn for none."""
-        cond = {name: value for name, value in self._inputs.items() if name not in ("sample", *_LEVELS)}
+        cond = {name: value for name, value in self._inputs.items() if name not in ("sample", *graph_names.SHARED)}
         return cond, {name: torch.randn(value.shape, generator=generator) for name, value in cond.items()}
 
     def _detached(self, cut: Cut) -> AbstractContextManager[None]:

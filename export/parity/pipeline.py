@@ -20,6 +20,8 @@ from memscan.export.checkpoint.schedule import read_scheduler, scheduler_file
 
 _OPTIONS = {"requires_safety_checker": False, "add_watermarker": False}
 """What changes a picture after it was made is left out."""
+_NOT_ASKED = ("depth_estimator", "feature_extractor")
+"""What a pipeline must have and does not use: depth is given."""
 
 
 def own_pipeline(checkpoint: Checkpoint, parts: Mapping[str, Any]) -> DiffusionPipeline:
@@ -33,11 +35,13 @@ def own_pipeline(checkpoint: Checkpoint, parts: Mapping[str, Any]) -> DiffusionP
     index = read_index(checkpoint.path)
     said = {name: value for name, value in index.items() if isinstance(value, bool)} | _OPTIONS
     given = {
+        **dict.fromkeys(_NOT_ASKED),
         **dict.fromkeys((*pipeline_class._optional_components, *checkpoint.family.lacking)),
         **said,
         **parts,
         **{folder: checkpoint.tokenizer(folder) for folder in checkpoint.family.tokenizers},
         "scheduler": _scheduler(checkpoint, index),
+        "requires_aesthetics_score": checkpoint.family.scored,
     }
     pipeline: DiffusionPipeline = pipeline_class(**{name: given[name] for name in taken if name in given})
     pipeline.set_progress_bar_config(disable=True)

@@ -19,6 +19,7 @@ from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
+from memscan.export.parity.asking import ask, encoded, example_pictures
 from memscan.export.parity.parity import NO_BFLOAT16, PICTURE_LIMIT, ParityRow, compare_values
 from memscan.export.parity.pipeline import own_pipeline
 from memscan.export.passes.half_precision import Precision
@@ -104,7 +105,8 @@ def draw_reference(
         return Reference(name, drawing, None, NO_BFLOAT16)
     try:
         pipeline = own_pipeline(checkpoint, parts)
-        drawn = _drawn_by(pipeline, _as_told(drawing, checkpoint), checkpoint.clip_skip, _size(checkpoint))
+        generator = torch.Generator("cpu").manual_seed(drawing.seed)
+        drawn = _drawn_by(pipeline, drawing, ask(pipeline, checkpoint, parts, generator))
     except Exception as error:  # whatever a pipeline makes of a checkpoint that it was not written for
         if is_out_of_memory(error):
             raise
@@ -136,7 +138,9 @@ def draw(folder: Path, drawing: Drawing) -> Drawn:
     bundle = open_bundle(folder, verify=False)
     graphs = _Keeping(bundle, OnnxRuntime(bundle, Execution(provider="cpu")))
     scanner = Scanner(bundle, graphs, _measurement(bundle, drawing), BatchCeiling(1, lambda line: None))
-    (prepared,) = scanner.prepare([Sample(0, drawing.seed, drawing.prompt)])
+    channels = bundle.takes.channels
+    pictures = {} if channels is None else encoded(example_pictures(channels.kind, bundle.image_size))
+    (prepared,) = scanner.prepare([Sample(0, drawing.seed, drawing.prompt, **pictures)])
     assert not isinstance(prepared, Rejected), prepared.error
     list(scanner.scan([prepared]))
     (drawn,) = graphs.drawn
@@ -171,12 +175,6 @@ def _measurement(bundle: Bundle, drawing: Drawing) -> Measurement:
     )
 
 
-def _as_told(drawing: Drawing, checkpoint: Checkpoint) -> Drawing:
-    """The drawing as its pipeline is asked for it: a distilled denoiser is told a guidance, and not guided."""
-    told = checkpoint.family.told_guidance
-    return drawing if told is None else dataclasses.replace(drawing, guidance_scale=told)
-
-
 def _unpacked(packed: Array, latent_shape: tuple[int, int, int]) -> Array:
     """Latents [1, h/2 * w/2, C * 4], as a pipeline that packs them has them, to [1, C, h, w]."""
     channels, height, width = latent_shape
@@ -184,14 +182,7 @@ def _unpacked(packed: Array, latent_shape: tuple[int, int, int]) -> Array:
     return squares.transpose(0, 3, 1, 4, 2, 5).reshape(1, channels, height, width)
 
 
-def _size(checkpoint: Checkpoint) -> dict[str, int]:
-    if checkpoint.cells is None:
-        return {}
-    height, width = checkpoint.image_size()
-    return {"height": height, "width": width}
-
-
-def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, clip_skip: int, size: Mapping[str, int]) -> Drawn:
+def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, asked: Mapping[str, Any]) -> Drawn:
     ends: list[torch.Tensor] = []
 
     def keep(pipeline: Any, step: int, timestep: int, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -202,10 +193,8 @@ def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, clip_skip: int, siz
         drawing.prompt,
         num_inference_steps=drawing.num_inference_steps,
         guidance_scale=drawing.guidance_scale,
-        generator=torch.Generator("cpu").manual_seed(drawing.seed),
         callback_on_step_end=keep,
         output_type="pt",
-        **size,
-        **({"clip_skip": clip_skip} if clip_skip else {}),
+        **asked,
     ).images
     return Drawn(ends[0].numpy(), image.numpy())

@@ -31,6 +31,8 @@ class InputOptions:
     seed_column: str | None
     id_column: str | None
     image_column: str | None
+    condition_image_column: str | None
+    condition_mask_column: str | None
     format: str | None
     delimiter: str | None
     encoding: str | None
@@ -67,7 +69,15 @@ class InputOptions:
             raise click.UsageError("--carry needs a MANIFEST: a --prompt has no columns")
         if self.prompts:
             return prompt_manifest(self.prompts)
-        columns = Columns(self.prompt_column, carry, self.seed_column, self.id_column, self.image_column)
+        columns = Columns(
+            self.prompt_column,
+            carry,
+            self.seed_column,
+            self.id_column,
+            self.image_column,
+            self.condition_image_column,
+            self.condition_mask_column,
+        )
         reading = Reading(self.format, self.delimiter, self.encoding, self.image_root, self.on_bad_input)
         return open_manifest(manifests, columns, reading)
 
@@ -108,6 +118,10 @@ INPUT: Decorator = all_of(
     _column("seed", "Column with seeds or lists of them  [default: seed, if there]"),
     _column("id", "Column with the ids  [default: id, if there]"),
     _column("image", "Column with images to scan  [default: image, if there]"),
+    _column(
+        "condition-image", "Column with pictures to inpaint, to edit or of depth  [default: condition_image, if there]"
+    ),
+    _column("condition-mask", "Column with masks, white where the model paints  [default: condition_mask, if there]"),
     _input(
         "--format", type=click.Choice(["parquet", "csv", "jsonl", "text"]), help="Of files  [default: by their names]"
     ),

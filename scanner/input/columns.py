@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from memscan.scanner.errors import ManifestError
-from memscan.scanner.input.rows import parsed_seed
+from memscan.scanner.input.rows import CONDITIONS, parsed_seed
 from memscan.scanner.place import Place
 from memscan.scanner.terminal import brief, listed
 
-ROLES = ("prompt", "seed", "id", "image")
+PICTURES = ("image", *CONDITIONS)
+"""Roles whose values are pictures, or their paths."""
+ROLES = ("prompt", "seed", "id", *PICTURES)
 """What a column can be to a scan; each is also the column's usual name, and `--ROLE-column` names another."""
 
 MAX_NAMES = 100_000
@@ -24,6 +26,8 @@ _NEAR = {
     "prompt": ("prompts", "caption", "captions", "text", "texts", "description", "title"),
     "seed": ("seeds", "random_seed", "rng_seed", "noise_seed", "generator_seed", "latent_seed"),
     "id": ("ids", "uid", "uuid", "key", "prompt_id", "image_id", "row_id", "identifier"),
+    "condition_image": ("init_image", "input_image", "source_image", "control_image", "depth_map"),
+    "condition_mask": ("mask_image", "inpaint_mask"),
     "image": ("images", "img", "picture", "image_path", "image_file", "file_name", "filename", "path"),
 }
 """Names under which others keep the same: never used unasked, but never passed over in silence."""
@@ -59,6 +63,8 @@ class Columns:
     seed: str | None = None
     id: str | None = None
     image: str | None = None
+    condition_image: str | None = None
+    condition_mask: str | None = None
 
     def resolve(self, path: Place, names: Sequence[str], partitions: Mapping[str, str | None]) -> Used:
         """Find the columns of a file that has the columns `names`, and `partitions` in its folders' names.
@@ -98,7 +104,7 @@ class Columns:
             for name in unused:
                 if fold(name) in _NEAR[role]:
                     name = brief(name, 60)
-                    lines.append(f"column {name!r} is not read as {role}: if it is, say --{role}-column {name}")
+                    lines.append(f"column {name!r} is not read as {role}: if it is, say {_option(role)} {name}")
         return [*lines, f"columns not used: {listed(unused, len(unused))}"]
 
     def _named(self) -> dict[str, str | None]:
@@ -114,6 +120,10 @@ def fold(name: str) -> str:
     return name.strip().strip("\ufeff").strip().casefold()
 
 
+def _option(role: str) -> str:
+    return f"--{role.replace('_', '-')}-column"
+
+
 class _Names:
     def __init__(self, path: Place, names: Sequence[str]) -> None:
         self._path = path
@@ -124,7 +134,7 @@ class _Names:
             self._alike[fold(name)].append(name)
 
     def find_role(self, role: str, asked: str | None) -> str | None:
-        option = f"--{role}-column"
+        option = _option(role)
         name = self._find(asked or role, exact_first=asked is not None, option=option)
         if name is None and (role == "prompt" or asked is not None):
             self._missing(asked or role, f"; say which with {option}")

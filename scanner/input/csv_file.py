@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from memscan.scanner.errors import ManifestError
-from memscan.scanner.input.columns import Columns, fold
+from memscan.scanner.input.columns import PICTURES, Columns, fold
 from memscan.scanner.input.input_file import InputFile
 from memscan.scanner.input.reading import Reading
 from memscan.scanner.input.rows import RawRow, parsed_seed
@@ -20,7 +20,7 @@ from memscan.scanner.input.text_lines import MAX_LINE, encoding_of, is_unicode, 
 
 _DELIMITERS = ",;\t|"
 _SAID = re.compile(r'"?sep=(.)"?\s*')  # the first line by which Excel is told
-_OPTIONAL = ("seed", "id", "image")
+_OPTIONAL = ("seed", "id", *PICTURES)
 
 
 class CsvSource:
@@ -48,8 +48,9 @@ class CsvSource:
         self.remarks: tuple[str, ...] = (_remark(file, self._encoding, garbled),) if garbled else ()
 
     def rows(self, start: int, stop: int, *, images: bool) -> Iterator[RawRow]:
-        """The rows `start` to `stop` - 1 in order. `images` False leaves out the image."""
-        places = {role: self._names.index(name) for role, name in self.used.roles.items() if images or role != "image"}
+        """The rows `start` to `stop` - 1 in order. `images` False leaves out the pictures."""
+        roles = {role: name for role, name in self.used.roles.items() if images or role not in PICTURES}
+        places = {role: self._names.index(name) for role, name in roles.items()}
         carry = {to: self._names.index(name) for to, name in self.used.carry.items()}
         for number, fields in itertools.islice(self._rows(self._delimiter), start, stop):
             if len(fields) != len(self._names):

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from memscan.scanner.errors import ManifestError
-from memscan.scanner.input.columns import MAX_NAMES, NO_COLUMNS, Columns
+from memscan.scanner.input.columns import MAX_NAMES, NO_COLUMNS, PICTURES, Columns
 from memscan.scanner.input.input_file import InputFile
 from memscan.scanner.input.reading import Reading
 from memscan.scanner.input.rows import RawRow
@@ -47,7 +47,7 @@ class JsonlSource:
 
     def rows(self, start: int, stop: int, *, images: bool) -> Iterator[RawRow]:
         """The rows `start` to `stop` - 1 in order; lines before them are not parsed. `images` False leaves them out."""
-        roles = {role: name for role, name in self.used.roles.items() if images or role != "image"}
+        roles = {role: name for role, name in self.used.roles.items() if images or role not in PICTURES}
         for values, problem in self._objects(start, stop):
             yield RawRow(
                 folder=self.file.folder,

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from memscan.scanner.errors import ManifestError
 from memscan.scanner.input import values
-from memscan.scanner.input.columns import Columns
+from memscan.scanner.input.columns import PICTURES, Columns
 from memscan.scanner.input.input_file import InputFile
 from memscan.scanner.input.rows import RawRow, Unreadable
 from memscan.scanner.terminal import brief
@@ -28,7 +28,7 @@ _READERS: dict[str, Callable[[pa.Array], list[Any]]] = {
     "prompt": values.texts,
     "seed": values.numbers,
     "id": values.ids,
-    "image": values.images,
+    **dict.fromkeys(PICTURES, values.images),
 }
 
 _BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)  # pyarrow decodes names of columns only when asked for them
@@ -64,12 +64,12 @@ class ParquetSource:
         """The rows `start` to `stop` - 1 in order; row groups without any of them are not read.
 
         Args:
-            images: False leaves the image column unread.
+            images: False leaves columns of pictures unread.
 
         Raises:
             ManifestError: a row group cannot be read, or the file has changed; the rows before it were yielded.
         """
-        roles = {role: name for role, name in self.used.roles.items() if images or role != "image"}
+        roles = {role: name for role, name in self.used.roles.items() if images or role not in PICTURES}
         with self.file.open() as stream:
             metadata = self._unchanged_metadata(stream)
             first = 0
@@ -101,8 +101,9 @@ class ParquetSource:
         names = list(dict.fromkeys([*roles.values(), *self.used.carry.values()]))
         # Of a chunk of its own no size is asked: pyarrow's call for it ends the process where the footer is damaged.
         is_small = 0 < metadata.row_group(group).total_byte_size <= _SMALL_GROUP
-        dictionaries = [name for name in names if is_small and name != roles.get("image") and self._is_flat_text(name)]
-        batch_rows = _IMAGE_BATCH_ROWS if "image" in roles else _BATCH_ROWS if is_small else _LARGE_BATCH_ROWS
+        pictures = [roles[role] for role in PICTURES if role in roles]
+        dictionaries = [name for name in names if is_small and name not in pictures and self._is_flat_text(name)]
+        batch_rows = _IMAGE_BATCH_ROWS if pictures else _BATCH_ROWS if is_small else _LARGE_BATCH_ROWS
         try:
             with _opened(stream, metadata=metadata, read_dictionary=dictionaries) as parquet:
                 batches = parquet.iter_batches(batch_rows, row_groups=[group], columns=names, use_threads=False)

@@ -26,6 +26,9 @@ MAX_SEED = 2**63 - 1
 MAX_PROMPT = 100_000
 """Bytes of UTF-8 that a prompt may have: hundreds of times what text encoders read, and no burden to a tokenizer."""
 
+CONDITIONS = ("condition_image", "condition_mask")
+"""What a row can show a denoiser that takes more than latents."""
+
 _EXACT_FLOAT = 2**53
 _PICTURE_DIGITS = 32
 
@@ -51,22 +54,29 @@ class RawRow:
     seed: Any = None
     id: Any = None
     image: Any = None
+    condition_image: Any = None
+    condition_mask: Any = None
     carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     problem: str | None = None
 
     @property
     def image_given(self) -> bool:
         """Whether the row brings an image, be it a bad one; if not, one is sampled."""
-        missing = self.image is None or self.image != self.image  # NaN is how pandas writes what is missing
-        return not (missing or (isinstance(self.image, str) and not self.image.strip()))
+        return _is_given(self.image)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What the row shows the denoiser, by its role."""
+        shown = {role: getattr(self, role) for role in CONDITIONS}
+        return {role: value for role, value in shown.items() if _is_given(value)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
     """A parsed row: one item for each of its seeds.
 
-    `given` is the digest of what the row says and its items do not: its image or the path of it, and values that no row
-    can use. `picture` is that of the image that was read (half a SHA-256, hex), None if there is none.
+    `given` is the digest of what the row says and its items do not: its pictures or the paths of them, and values that
+    no row can use. `picture` is that of the pictures that were read (half a SHA-256, hex), None if there are none.
     """
 
     items: tuple[Sample, ...] | tuple[Rejected, ...]
@@ -75,7 +85,7 @@ class Row:
 
     @property
     def pictures(self) -> dict[int, str]:
-        """The digest of the row's picture, by its index; empty if it has none."""
+        """The digest of the row's pictures, by its index; empty if it has none."""
         return {} if self.picture is None else {self.items[0].row: self.picture}
 
     @property
@@ -88,7 +98,7 @@ class Row:
 
 
 def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
-    """Check a raw row, and read its image if it brings one.
+    """Check a raw row, and read the pictures that it brings.
 
     Args:
         index: the row's index in the whole manifest.
@@ -97,6 +107,7 @@ def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
     identity = _identity(raw.id)
     seeds: tuple[int, ...] = (0,)
     image: bytes | None = None
+    shown: dict[str, bytes | None] = {}
     error: str | None = None
     usable = False
     try:
@@ -109,6 +120,7 @@ def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
         usable = True
         if raw.image_given:
             image = _image(raw.image, raw.folder, read_image)
+        shown = {role: _shown_image(role, value, raw.folder, read_image) for role, value in raw.conditions.items()}
     except RowError as problem:
         error = printable(" ".join(str(problem).split()))
 
@@ -117,8 +129,10 @@ def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
         prompt = raw.prompt if isinstance(raw.prompt, str) and _flaw(raw.prompt) is None else None
         given = raw.image_given or (None if raw.problem else False)
         return Row(tuple(Rejected(index, seed, prompt, error, identity, raw.carried, given) for seed in seeds), said)
-    samples = (Sample(index, seed, raw.prompt, identity, image, raw.carried, raw.image_given) for seed in seeds)
-    return Row(tuple(samples), said, None if image is None else _digest(image)[:_PICTURE_DIGITS])
+    samples = (
+        Sample(index, seed, raw.prompt, identity, image, raw.carried, raw.image_given, **shown) for seed in seeds
+    )
+    return Row(tuple(samples), said, _of_pictures({"image": image, **shown}))
 
 
 def parsed_seed(text: str) -> Any:
@@ -202,6 +216,22 @@ def _image(value: Any, folder: Place, read: bool) -> bytes | None:
     return read_image_file(value, folder) if read else None
 
 
+def _shown_image(role: str, value: Any, folder: Place, read: bool) -> bytes | None:
+    try:
+        return _image(value, folder, read)
+    except RowError as error:
+        raise RowError(f"{role}: {error}") from error
+
+
+def _of_pictures(read: Mapping[str, bytes | None]) -> str | None:
+    """The digest of what was read; of an image alone, its own."""
+    digests = {role: _digest(content) for role, content in read.items() if content is not None}
+    if not digests:
+        return None
+    whole = digests["image"] if [*digests] == ["image"] else _digest(json.dumps(digests).encode())
+    return whole[:_PICTURE_DIGITS]
+
+
 def _member(pair: Mapping[str, Any]) -> Any:
     content, path = pair.get("bytes"), pair.get("path")
     if isinstance(content, str):
@@ -214,9 +244,16 @@ def _member(pair: Mapping[str, Any]) -> Any:
 def _given(raw: RawRow, usable: bool) -> str:
     """The digest of `Row.given`; values are `usable` unless something else than the image is wrong with them."""
     parts = [_reference(raw.image) if raw.image_given else None]
+    if raw.conditions:
+        parts.append({role: _reference(value) for role, value in raw.conditions.items()})
     if not usable:
         parts += [raw.problem, _exact(raw.prompt), _exact(raw.seed)]
     return _digest(json.dumps(parts).encode())
+
+
+def _is_given(picture: Any) -> bool:
+    missing = picture is None or picture != picture  # NaN is how pandas writes what is missing
+    return not (missing or (isinstance(picture, str) and not picture.strip()))
 
 
 def _reference(image: Any) -> Any:

@@ -45,6 +45,7 @@ def facts(bundle: Bundle, *, verified: bool) -> Facts:
         "baseline": _baseline(bundle),
         "family": _family(bundle),
         "prediction_type": bundle.prediction_type,
+        "takes": dataclasses.asdict(bundle.takes),
         "latents": [channels, height, width],
         "images": list(bundle.image_size),
         "dtypes": dataclasses.asdict(bundle.dtypes),

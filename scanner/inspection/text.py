@@ -27,6 +27,13 @@ _PREDICTIONS = {
 }
 
 
+_SHOWN = {
+    "inpainting": "inpainting: condition_image and condition_mask, by default all is masked",
+    "depth": "depth: condition_image, by default none",
+    "edit": "editing: condition_image, by default none",
+}
+
+
 def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
     channels, rows, columns = facts["latents"]
     height, width = facts["images"]
@@ -42,6 +49,8 @@ def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
         yield "embeddings", [f"{brief(one['token'], 60)} of {brief(one['file'], 60)}" for one in embeddings]
     yield "baseline", [_baseline(facts["baseline"])]
     yield "family", [f"{facts['family']}, predicting {predicts}"]
+    if taken := [*_taken(facts["takes"])]:
+        yield "takes", taken
     yield "latents", [f"{channels} x {rows} x {columns}, of images of {height} x {width} pixels"]
     yield "numbers", [f"weights {dtypes['weights']}, denoiser computed in {dtypes['compute']}"]
     yield "schedule", [_schedule(facts["schedule"])]
@@ -53,6 +62,16 @@ def _sections(facts: Facts) -> Iterator[tuple[str, list[str]]]:
     if facts["calibration_file"] is not None:
         yield "calibration", [*_calibration_file(facts["calibration_file"])]
     yield "engines", [*_engines(facts["engines"])]
+
+
+def _taken(takes: Facts) -> Iterator[str]:
+    """What the denoiser takes beside latents, noise level and text."""
+    if takes["guidance"]:
+        yield "the scale of guidance: it guides itself, and is sampled without classifier-free guidance"
+    if channels := takes["channels"]:
+        yield f"{channels['count']} channels for {_SHOWN[channels['kind']]}"
+    if scores := takes["aesthetic_scores"]:
+        yield f"an aesthetic score, {scores['prompt']:g} of the prompt and {scores['none']:g} of none"
 
 
 def _baseline(baseline: Facts | None) -> str:

@@ -90,7 +90,7 @@ class Graphs:
 
         Args:
             sample, previous_denoised: [N, C, h, w].
-            cond, uncond: text encodings, values [N, ...] by the name of the denoiser's input.
+            cond, uncond: text encodings, values [N, ...] by the name of the denoiser's input, and what both share.
         """
         scalars = {"guidance_scale": guidance_scale}
         if self._bundle.steps_by_denoised:
@@ -102,7 +102,7 @@ class Graphs:
             "sample": sample,
             **self._level(step.level, sample),
             **cond,
-            **{graph_names.uncond(name): value for name, value in uncond.items()},
+            **_encodings_of_none(uncond),
             "previous_denoised": previous_denoised,
             **{name: self._constant(value) for name, value in scalars.items()},
         }
@@ -138,7 +138,7 @@ class Graphs:
         self, sample: Value, level: Level, cond: Mapping[str, Value], uncond: Mapping[str, Value]
     ) -> tuple[Value, Value]:
         """eps given `cond`, and its derivative with respect to the text along `cond` less `uncond`, [N, C, h, w]."""
-        texts = {**cond, **{graph_names.uncond(name): value for name, value in uncond.items()}}
+        texts = {**cond, **_encodings_of_none(uncond)}
         inputs = {"sample": sample, **self._level(level, sample), **texts}
         outputs = self._runtime.run(graph_names.CONDITION, inputs)
         return outputs["eps"], outputs["condition_product"]
@@ -159,6 +159,10 @@ class Graphs:
         if key not in self._constants:
             self._constants[key] = self.upload(np.full(shape, value, np.float32))
         return self._constants[key]
+
+
+def _encodings_of_none(uncond: Mapping[str, Value]) -> dict[str, Value]:
+    return {graph_names.uncond(name): value for name, value in uncond.items() if name not in graph_names.SHARED}
 
 
 def open_graphs(bundle: Bundle, execution: Execution, note: Note = note) -> Graphs:

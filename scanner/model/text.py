@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.bundle_parts import Tokenization
 from memscan.scanner.errors import BundleError, RowError, first_line
-from memscan.scanner.graph_names import is_uncond, uncond
+from memscan.scanner.graph_names import AESTHETIC_SCORE, is_uncond, uncond
 from memscan.scanner.model.words import Words, spells_by_words
 from memscan.scanner.records import parse_json
 from memscan.scanner.terminal import brief
 
 Conditioning = Mapping[str, NDArray[np.float32]]
-"""Text encodings by the name of the denoiser's input: "encoder_hidden_states" [S, D], and SDXL's "text_embeds" [P]."""
+"""Text encodings by the name of the denoiser's input: "encoder_hidden_states" [S, D], SDXL's "text_embeds" [P], and a
+refiner's "aesthetic_score" []."""
 
 _CACHED_BYTES = 64 << 20
 """Prompts recur from one seed to the next: this is enough for 280 of Stable Diffusion's encodings."""
@@ -168,6 +169,7 @@ class PromptEncoder:
     def __init__(self, bundle: Bundle, graphs: TextEncoding) -> None:
         self._graphs = graphs
         self._text = bundle.text
+        self._scores = bundle.takes.aesthetic_scores
         self._second_encoder = bundle.baseline_has_text_encoder
         self._remembered: collections.OrderedDict[bytes, Encoded] = collections.OrderedDict()
         self._bytes = 0
@@ -190,9 +192,14 @@ class PromptEncoder:
         """What the denoiser takes for no prompt."""
         tokens = tokenizer(self._text.uncond_prompt)
         if self._text.zero_uncond:
-            return {name: np.zeros_like(values) for name, values in self(tokens).cond.items()}
-        if not self._text.clip_skip:
-            return self(tokens).cond
+            encoding = {name: np.zeros_like(values) for name, values in self(tokens).cond.items()}
+        elif not self._text.clip_skip:
+            encoding = self(tokens).cond
+        else:
+            encoding = self._of_all_layers(tokens)
+        return encoding if self._scores is None else {**encoding, **_score(self._scores.none)}
+
+    def _of_all_layers(self, tokens: Tokens) -> Conditioning:
         if self._unconditional is None:
             outputs = self._outputs(tokens)
             self._unconditional = {name: outputs.get(uncond(name), outputs[name]) for name in _of_prompt(outputs)}
@@ -204,10 +211,15 @@ class PromptEncoder:
         return Encoded(cond, baseline)
 
     def _outputs(self, tokens: Tokens, *, baseline: bool = False) -> Conditioning:
-        """All that the text encoders' graph gives of one prompt, without a batch axis."""
+        """All that the text encoders' graph gives of one prompt, without a batch axis, and its aesthetic score."""
         ids = [encoder_ids[None] for encoder_ids in tokens.ids]
         outputs = self._graphs.encode_text(ids, baseline=baseline)
-        return {name: values[0] for name, values in outputs.items()}
+        score = {} if self._scores is None else _score(self._scores.prompt)
+        return {**{name: values[0] for name, values in outputs.items()}, **score}
+
+
+def _score(value: float) -> Conditioning:
+    return {AESTHETIC_SCORE: np.array(value, np.float32)}
 
 
 def _of_prompt(outputs: Conditioning) -> Conditioning:

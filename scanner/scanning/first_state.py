@@ -34,7 +34,7 @@ class FirstState:
         self._level = level
         self._late = noise_level(bundle.schedule, round(LATE * bundle.schedule.num_train_timesteps))
         self._derivative = measurement.derivative
-        self._guidance_scale = measurement.applied_guidance
+        self._guidance_scale = bundle.takes.sampling_guidance(measurement.applied_guidance)
         self._tangents = bundle.tangents_per_call
 
     def answers(self, noise: Array, cond: Text, uncond: Text, step: Answers) -> Answers:

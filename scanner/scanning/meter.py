@@ -27,7 +27,7 @@ from memscan.scanner.settings import Measurement
 
 Array = NDArray[np.float32]
 Texts = Mapping[Condition, Mapping[str, Value]]
-"""Text encodings, values [N, ...] by the name of the denoiser's input."""
+"""Text encodings and what all conditions share, values [N, ...] by the name of the denoiser's input."""
 
 
 class Meter:
@@ -45,7 +45,7 @@ class Meter:
         self._order = measurement.metrics
         self._metrics = [METRICS[name] for name in measurement.metrics if METRICS[name].when == "measured"]
         self._calls = calls
-        self._guidance_scale = measurement.applied_guidance
+        self._guidance_scale = bundle.takes.sampling_guidance(measurement.applied_guidance)
         self._derivative = measurement.derivative
         self._smooth = measurement.smooth
         self._count = measurement.probes.count

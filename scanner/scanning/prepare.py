@@ -1,4 +1,4 @@
-"""All of a sample's work that needs no device: its tokens, its noise, and the picture that it brings.
+"""All of a sample's work that needs no device: its tokens, its noise, and the pictures that it brings.
 
 Samples come in batches, which is faster; what becomes of one does not depend on the others.
 """
@@ -15,17 +15,28 @@ from memscan.scanner.model.text import Tokenizer, Tokens
 from memscan.scanner.results.schema import SCORE_COLUMNS
 from memscan.scanner.samples import Rejected, Sample
 from memscan.scanner.sampling.noise import check_seed, initial_latents
+from memscan.scanner.scanning.channels import Shown, shown_to
 from memscan.scanner.scanning.images import GivenImage, load_image
 from memscan.scanner.settings import Measurement
 
 
 class Prepared(NamedTuple):
-    """A sample that is ready for the device. `image` is the one that it brings, or None."""
+    """A sample that is ready for the device.
+
+    `image` is the one that it brings, or None; `shown` what a denoiser that takes pictures is shown.
+    """
 
     sample: Sample
     tokens: Tokens
     noise: NDArray[np.float32]  # [C, h, w]
     image: GivenImage | None
+    shown: Shown | None = None
+
+
+class _Checked(NamedTuple):
+    tokens: Tokens
+    image: GivenImage | None
+    shown: Shown | None
 
 
 class Preparer:
@@ -51,11 +62,11 @@ class Preparer:
         seeds = [one.seed for one, its in zip(samples, found, strict=True) if not isinstance(its, Rejected)]
         noise = iter(initial_latents(seeds, self._bundle.latent_shape, self._stream, self._generator))
         return [
-            its if isinstance(its, Rejected) else Prepared(one, its[0], next(noise), its[1])
+            its if isinstance(its, Rejected) else Prepared(one, its.tokens, next(noise), its.image, its.shown)
             for one, its in zip(samples, found, strict=True)
         ]
 
-    def _checked(self, sample: Sample, tokens: Tokens | RowError) -> tuple[Tokens, GivenImage | None] | Rejected:
+    def _checked(self, sample: Sample, tokens: Tokens | RowError) -> _Checked | Rejected:
         try:
             if sample.image is not None and self._score_needs_sampling:
                 raise RowError(f"the score {self._score_name} is of sampling, and this row brings its own image")
@@ -63,7 +74,7 @@ class Preparer:
             image = None if sample.image is None else load_image(sample.image, self._bundle.image_size, self._fit)
             if isinstance(tokens, RowError):
                 raise tokens
-            return tokens, image
+            return _Checked(tokens, image, shown_to(self._bundle, sample, self._fit))
         except RowError as error:
             given = sample.image is not None
             return Rejected(sample.row, sample.seed, sample.prompt, str(error), sample.id, sample.carried, given)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle, Condition
 from memscan.scanner.errors import OutOfMemory, UsageError
 from memscan.scanner.metrics.catalogue import METRICS
@@ -21,6 +22,7 @@ from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import SAMPLED, Scanned
 from memscan.scanner.sampling.samplers import sampler_steps, starting_scale
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
+from memscan.scanner.scanning.channels import channels_of
 from memscan.scanner.scanning.first_state import FirstState
 from memscan.scanner.scanning.meter import Meter, Texts
 from memscan.scanner.scanning.path import Path
@@ -28,6 +30,8 @@ from memscan.scanner.scanning.prepare import Prepared, Preparer
 from memscan.scanner.scanning.sources import Given, Mixed, Sampled, Source
 from memscan.scanner.scanning.trajectory import Trajectory
 from memscan.scanner.settings import Measurement
+
+Array = NDArray[np.float32]
 
 
 class Scanner:
@@ -96,8 +100,9 @@ class Scanner:
     def _scan(self, batch: Sequence[Prepared]) -> Scanned:
         encoded = [self._encode(item.tokens) for item in batch]
         sampled = np.array([item.image is None for item in batch])
-        texts = self._texts(batch, encoded)
-        guiding = self._guiding(encoded, texts, sampled)
+        shared = self._shared(batch)
+        texts = self._texts(batch, encoded, shared)
+        guiding = self._guiding(encoded, texts, sampled, shared)
         noise = np.stack([item.noise for item in batch])
         first = noise[sampled] * self._starting_scale
         at_first = functools.partial(self._first_state.answers, first, *guiding)
@@ -134,7 +139,7 @@ class Scanner:
             self._steps,
             first,
             *guiding,
-            self._measurement.applied_guidance,
+            self._bundle.takes.sampling_guidance(self._measurement.applied_guidance),
             path,
             watched=max(self._measured),
         )
@@ -144,15 +149,27 @@ class Scanner:
         return Mixed(self._graphs, drawn, Given(self._graphs, self._steps, images, noise[~sampled]), sampled)
 
     def _guiding(
-        self, encoded: Sequence[Encoded], texts: Texts, sampled: NDArray[np.bool_]
+        self, encoded: Sequence[Encoded], texts: Texts, sampled: NDArray[np.bool_], shared: Mapping[str, Array]
     ) -> tuple[Mapping[str, Value], Mapping[str, Value]]:
-        """Text encodings of the images that are sampled, and of no prompt for each of them."""
+        """What the denoiser takes of the images that are sampled, and of no prompt for each of them."""
         if sampled.all() or not sampled.any():
             return texts["prompt"], texts["none"]
         of_sampled = [text.cond for text, is_sampled in zip(encoded, sampled, strict=True) if is_sampled]
-        return self._stack(of_sampled), self._uncond(len(of_sampled))
+        of_both = self._uploaded({name: values[sampled] for name, values in shared.items()})
+        return {**self._stack(of_sampled), **of_both}, {**self._uncond(len(of_sampled)), **of_both}
 
-    def _texts(self, batch: Sequence[Prepared], encoded: Sequence[Encoded]) -> Texts:
+    def _shared(self, batch: Sequence[Prepared]) -> dict[str, Array]:
+        """What the denoiser takes whatever the text: inputs [N, ...] by name."""
+        takes, shared = self._bundle.takes, {}
+        if takes.guidance:
+            shared[graph_names.GUIDANCE] = np.full(len(batch), self._measurement.guidance_scale, np.float32)
+        if takes.channels is not None:
+            shown = [item.shown for item in batch if item.shown is not None]
+            shared[graph_names.CHANNELS] = channels_of(self._bundle, self._graphs, shown)
+        return shared
+
+    def _texts(self, batch: Sequence[Prepared], encoded: Sequence[Encoded], shared: Mapping[str, Array]) -> Texts:
+        """What the denoiser takes beside latents and noise level, given each condition."""
         cond = self._stack([text.cond for text in encoded])
         shared = all(text.baseline is text.cond for text in encoded)
         baseline = cond if shared else self._stack([text.baseline for text in encoded])
@@ -169,10 +186,14 @@ class Scanner:
                 for item, text in zip(batch, encoded, strict=True)
             ]
             texts["padded"] = self._stack(padded)
-        return texts
+        of_all = self._uploaded(shared)
+        return {condition: {**text, **of_all} for condition, text in texts.items()}
 
     def _stack(self, texts: Sequence[Conditioning]) -> dict[str, Value]:
         return {name: self._graphs.upload(np.stack([text[name] for text in texts])) for name in texts[0]}
+
+    def _uploaded(self, arrays: Mapping[str, Array]) -> dict[str, Value]:
+        return {name: self._graphs.upload(values) for name, values in arrays.items()}
 
     def _upload_uncond(self, count: int) -> dict[str, Value]:
         return self._stack([self._encode.unconditional(self.prepare.tokenizer)] * count)

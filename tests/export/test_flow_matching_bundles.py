@@ -54,7 +54,9 @@ def test_the_bundle_offers_what_a_transformer_can(tiny_sd3_export: Exported) -> 
     assert "no shallow derivative, and no metric of attention or bottleneck" in tiny_sd3_export.printed
 
 
-@pytest.mark.parametrize(("name", "family"), [("tiny_sd3_export", "Stable Diffusion 3"), ("tiny_flux_export", "FLUX.1")])
+@pytest.mark.parametrize(
+    ("name", "family"), [("tiny_sd3_export", "Stable Diffusion 3"), ("tiny_flux_export", "FLUX.1")]
+)
 def test_inspect_names_the_family(name: str, family: str, request: pytest.FixtureRequest) -> None:
     bundle = open_bundle(request.getfixturevalue(name).path, verify=False)
     assert facts(bundle, verified=False)["family"] == family
@@ -93,7 +95,8 @@ def test_without_t5_the_image_is_the_pipelines_too(tiny_sd3_without_t5: Path, tm
 def test_flux_is_drawn_as_by_its_pipeline(tiny_flux_export: Exported) -> None:
     """Packed latents, a told guidance, a shift by resolution; guided no further."""
     bundle = open_bundle(tiny_flux_export.path)
-    assert bundle.defaults.guidance_scale == 1.0
+    assert bundle.defaults.guidance_scale == 3.5
+    assert bundle.takes.guidance
     assert bundle.latent_shape == (4, 8, 8)
     table = tiny_flux_export.printed[tiny_flux_export.printed.index("\npipeline ") :].splitlines()[2:4]
     for line, output in zip(table, ("latents", "image"), strict=True):

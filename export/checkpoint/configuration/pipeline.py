@@ -18,7 +18,7 @@ PIPELINE = Keys(
             "add_watermarker",  # the mark is put on finished pictures
             "feature_extractor",  # of the safety checker
             "image_encoder",  # of image prompts; a denoiser that takes them is refused
-            "requires_aesthetics_score",  # of refiners, which are refused
+            "requires_aesthetics_score",  # of refiners, which have one text encoder
             "requires_safety_checker",
             "safety_checker",  # blackens finished pictures
         }

@@ -11,12 +11,10 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "_class_name": ("UNet2DConditionModel",),
     "attention_type": ("default",),
     "class_embed_type": (None,),
-    "encoder_hid_dim": (None,),
-    "encoder_hid_dim_type": (None,),
+    "encoder_hid_dim_type": (None, "text_proj"),
     "num_attention_heads": (None,),
     "num_class_embeds": (None,),
     "quantization_config": (None,),
-    "time_cond_proj_dim": (None,),
     "time_embedding_type": ("positional",),
 }
 _HARMLESS = frozenset(

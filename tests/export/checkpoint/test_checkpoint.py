@@ -9,6 +9,7 @@ import pytest
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.scanner.errors import ExportError
 from tests.export.checkpoint.spoil import edit
+from tests.more_inputs import save_member
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -97,11 +98,28 @@ def test_a_second_text_encoder_that_the_denoiser_has_no_use_for_is_refused(copy:
         find_checkpoint(str(copy))
 
 
-def test_a_refiner_is_refused(copy: Path) -> None:
-    edit(copy / "unet" / "config.json", addition_embed_type="text_time")
-    (copy / "text_encoder").rename(copy / "text_encoder_2")
-    with pytest.raises(ExportError, match=r"has only the second of two text encoders \(a refiner\?\)"):
-        find_checkpoint(str(copy))
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("lcm", "sd"),
+        ("inpainting", "sd-inpainting"),
+        ("depth", "sd-depth"),
+        ("edit", "sd-editing"),
+        ("projected", "sd"),
+        ("xl-inpainting", "sdxl-inpainting"),
+        ("refiner", "sdxl-refiner"),
+    ],
+)
+def test_a_member_of_a_family_is_told_by_its_denoiser_and_text_encoders(name: str, family: str, tmp_path: Path) -> None:
+    found = find_checkpoint(str(save_member(tmp_path / name, name)))
+    assert found.family.name == family
+    assert found.latent_shape() == (4, 8, 8)
+
+
+def test_a_refiners_baseline_is_one_by_its_pipeline_where_it_has_no_text_encoder(tmp_path: Path) -> None:
+    refiner = save_member(tmp_path / "refiner", "refiner")
+    (refiner / "text_encoder_2").rename(refiner / "unused_text_encoder_2")
+    assert find_checkpoint(str(refiner), parts=("unet",)).family.name == "sdxl-refiner"
 
 
 def test_a_missing_second_text_encoder_is_refused(copy: Path) -> None:
@@ -112,7 +130,7 @@ def test_a_missing_second_text_encoder_is_refused(copy: Path) -> None:
 
 @pytest.mark.parametrize(
     "option",
-    [{"addition_embed_type": "text_image"}, {"time_cond_proj_dim": 256}, {"num_class_embeds": 1000}],
+    [{"addition_embed_type": "text_image"}, {"class_embed_type": "projection"}, {"num_class_embeds": 1000}],
     ids=lambda option: next(iter(option)),
 )
 def test_other_conditioning_is_named(copy: Path, option: dict[str, object]) -> None:
@@ -132,10 +150,18 @@ def test_no_prompt_is_zeros_for_sdxl_unless_the_pipeline_says_otherwise(
     assert not find_checkpoint(str(other)).zero_uncond()
 
 
-def test_inpainting_is_refused(copy: Path) -> None:
-    edit(copy / "unet" / "config.json", in_channels=9)
-    with pytest.raises(ExportError, match="maps 9 channels to 4"):
+@pytest.mark.parametrize("channels", [3, 7, 12])
+def test_channels_that_mean_nothing_to_memscan_are_named(copy: Path, channels: int) -> None:
+    edit(copy / "unet" / "config.json", in_channels=channels)
+    with pytest.raises(ExportError, match=rf"maps {channels} channels to 4: memscan exports those that map as many"):
         find_checkpoint(str(copy))
+
+
+def test_a_pipeline_that_is_not_the_members_is_refused(tmp_path: Path) -> None:
+    inpainting = save_member(tmp_path / "inpainting", "inpainting")
+    edit(inpainting / "model_index.json", _class_name="StableDiffusionPipeline")
+    with pytest.raises(ExportError, match=r"of a StableDiffusionPipeline.*; of .* for inpainting it exports"):
+        find_checkpoint(str(inpainting))
 
 
 def test_an_unknown_prediction_type_is_named(copy: Path) -> None:

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import FluxPipeline
+from diffusers import FluxPipeline, FluxTransformer2DModel
 
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.checkpoint.clip_skip import with_clip_skip
 from memscan.export.checkpoint.packed_flux import PackedFlux
+from memscan.export.checkpoint.takes import takes_of
 from memscan.export.checkpoint.tokenization import write_tokenizers
+from memscan.scanner.bundle_parts import Takes
 from memscan.scanner.errors import ExportError
 from memscan.scanner.model.padding import padding_of
 from memscan.scanner.model.text import Tokens
@@ -33,7 +35,7 @@ def test_it_is_recognised_and_what_stands_in_is_said(tiny_flux_pipeline: Path) -
     assert size == "tiny-flux: transformer: no sample_size, so latents are 128 x 128 as FLUX.1 has them"
     assert guidance == (
         "tiny-flux: FLUX.1 has no unconditional branch: where no prompt is asked for, the empty prompt at the same"
-        " guidance stands in, 3.5 where the transformer is told any"
+        " guidance stands in"
     )
 
 
@@ -64,11 +66,19 @@ def test_clips_tokens_have_no_positions(tiny_flux_pipeline: Path, tmp_path: Path
     assert np.flatnonzero(~padding).tolist() == [0, 1, 2, 3]
 
 
-def test_its_transformer_is_told_the_pipelines_guidance(tiny_flux_pipeline: Path) -> None:
-    checkpoint = find_checkpoint(str(tiny_flux_pipeline))
+@pytest.mark.parametrize("guided", [True, False], ids=["dev", "schnell"])
+def test_the_scanner_tells_it_a_guidance_where_it_takes_one(
+    guided: bool, tiny_flux_pipeline: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(tiny_flux_pipeline, tmp_path / "copy")
+    edit(copy / "transformer/config.json", guidance_embeds=guided)
+    transformer = FluxTransformer2DModel.from_config(FluxTransformer2DModel.load_config(copy / "transformer"))
+    transformer.save_pretrained(copy / "transformer")
+    checkpoint = find_checkpoint(str(copy))
+    assert takes_of(checkpoint) == Takes(guidance=guided)
     denoiser = checkpoint.family.build(checkpoint.load("transformer"), (4, 8, 8), (T5_TOKENS, JOINT))
     assert isinstance(denoiser.network, PackedFlux)
-    assert denoiser.network.guidance.tolist() == [3.5]
+    assert ("guidance" in denoiser.input_shapes(1, (4, 8, 8), (T5_TOKENS, JOINT))) == guided
 
 
 def test_there_is_no_state_of_clip_to_skip(tiny_flux_pipeline: Path) -> None:

@@ -185,7 +185,7 @@ def test_a_baseline_without_t5_is_refused_but_a_transformer_alone_is_one(
     tiny_sd3_pipeline: Path, tiny_sd3_without_t5: Path, tmp_path: Path
 ) -> None:
     model = find_checkpoint(str(tiny_sd3_pipeline))
-    with pytest.raises(ExportError, match="text encoders text_encoder, text_encoder_2, but .* text_encoder_3: n"):
+    with pytest.raises(ExportError, match=r"text encoders text_encoder, text_encoder_2, but .* text_encoder_3: n"):
         check_baseline(model, find_checkpoint(str(tiny_sd3_without_t5)))
     early = tmp_path / "early"
     shutil.copytree(tiny_sd3_pipeline / "transformer", early / "transformer")

@@ -45,7 +45,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 def test_measure_graph_equals_torch_forward_mode_in_float64(family: str) -> None:
     denoiser = copy.deepcopy(tiny_flow_denoiser(family)).double()
-    feed = inputs(batch=3)
+    feed = inputs(family, batch=3)
     found = run(graphs(family)["measure.onnx"], feed)
     inner = {name: torch.from_numpy(array).double() for name, array in feed.items()}
     tangents, sample = inner.pop("tangents"), inner.pop("sample")
@@ -75,7 +75,7 @@ def test_frozen_leaves_something_out(family: str) -> None:
 def test_what_detaches_changes_no_value(family: str) -> None:
     """The attention that torch differentiates is the transformer's own, and so are the norms."""
     denoiser = tiny_flow_denoiser(family)
-    feed = {name: torch.from_numpy(array) for name, array in inputs(batch=2).items() if name != "tangents"}
+    feed = {name: torch.from_numpy(array) for name, array in inputs(family, batch=2).items() if name != "tangents"}
     with torch.no_grad():
         own = denoiser(**feed)
         with detached_transformer(denoiser.network, CUTS["frozen"]):
@@ -85,10 +85,11 @@ def test_what_detaches_changes_no_value(family: str) -> None:
 
 def test_collapse_of_flow_matching_comes_out_of_the_conversion(family: str) -> None:
     """h = s (1 + (1 - s) diag J_v), with J_v of the transformer alone; sigma diag J_eps is what a scan makes of eps."""
-    denoiser, feed = tiny_flow_denoiser(family), inputs(batch=2)
+    denoiser, feed = tiny_flow_denoiser(family), inputs(family, batch=2)
     found = run(graphs(family)["measure.onnx"], feed)["v_dot_jv"]
     inner = {name: torch.from_numpy(array) for name, array in feed.items()}
-    arguments = inner["timestep"], inner["encoder_hidden_states"], inner["text_embeds"]
+    names = "timestep", "encoder_hidden_states", "text_embeds", "guidance"
+    arguments = [inner[name] for name in names if name in inner]
     s = inner["sigma"][:, None, None, None]
     expected = torch.zeros_like(inner["sample"])
     with torch.no_grad(), detached_transformer(denoiser.network, CUTS["exact"]):
@@ -128,6 +129,7 @@ def test_graphs_keep_the_contract_and_hold_what_every_engine_knows(family: str) 
         *((name, "[N]") for name in ("timestep", "alpha", "sigma")),
         ("encoder_hidden_states", "[N,7,24]"),
         ("text_embeds", "[N,20]"),
+        *([("guidance", "[N]")] if family == "flux" else []),
         ("tangents", "[3,N,4,8,8]"),
         ("eps", "[N,4,8,8]"),
         ("v_dot_jv", "[N,4,8,8]"),
@@ -142,7 +144,7 @@ def test_positions_are_cropped_as_the_pipeline_crops_them() -> None:
     torch.manual_seed(1)
     whole = tiny_mmdit(TEXT[1])
     cropped = FlowDenoiser(Mmdit(copy.deepcopy(whole), LATENT), POOLED)
-    feed = {name: torch.from_numpy(array) for name, array in inputs(batch=2).items() if name != "tangents"}
+    feed = {name: torch.from_numpy(array) for name, array in inputs("sd3", batch=2).items() if name != "tangents"}
     with torch.no_grad():
         v = whole(
             hidden_states=feed["sample"],
@@ -158,7 +160,7 @@ def test_positions_are_cropped_as_the_pipeline_crops_them() -> None:
 
 def test_text_that_is_missing_is_zeros() -> None:
     denoiser = tiny_flow_denoiser("sd3")
-    feed = {name: torch.from_numpy(array) for name, array in inputs(batch=2).items() if name != "tangents"}
+    feed = {name: torch.from_numpy(array) for name, array in inputs("sd3", batch=2).items() if name != "tangents"}
     states = torch.zeros(2, TEXT[0] + MISSING, TEXT[1] + 8)
     states[:, : TEXT[0], : TEXT[1]] = feed["encoder_hidden_states"]
     with torch.no_grad():
@@ -176,13 +178,13 @@ def test_latents_are_packed_and_told_as_the_pipeline_does() -> None:
     """The untouched transformer between diffusers' own packing and unpacking, with its ids of the tokens."""
     torch.manual_seed(1)
     whole = tiny_flux(TEXT[1])
-    packed = FlowDenoiser(PackedFlux(copy.deepcopy(whole), LATENT, TEXT[0], guidance=3.5), POOLED)
-    feed = {name: torch.from_numpy(array) for name, array in inputs(batch=2).items() if name != "tangents"}
+    packed = FlowDenoiser(PackedFlux(copy.deepcopy(whole), LATENT, TEXT[0]), POOLED, told_guidance=True)
+    feed = {name: torch.from_numpy(array) for name, array in inputs("flux", batch=2).items() if name != "tangents"}
     with torch.no_grad():
         v = whole(
             hidden_states=FluxPipeline._pack_latents(feed["sample"], 2, *LATENT),
             timestep=feed["timestep"] / 1000,
-            guidance=torch.full((2,), 3.5),
+            guidance=feed["guidance"],
             encoder_hidden_states=feed["encoder_hidden_states"],
             pooled_projections=feed["text_embeds"],
             txt_ids=torch.zeros(TEXT[0], 3),
@@ -194,21 +196,18 @@ def test_latents_are_packed_and_told_as_the_pipeline_does() -> None:
 
 
 def test_flux_that_is_not_guidance_distilled_is_told_nothing() -> None:
-    """As schnell: the same images whatever the guidance."""
+    """As schnell: there is no such input, and the transformer could not take it."""
     torch.manual_seed(1)
-    whole = tiny_flux(TEXT[1], guided=False)
-    feed = {name: torch.from_numpy(array) for name, array in inputs(batch=1).items() if name != "tangents"}
+    denoiser = FlowDenoiser(PackedFlux(tiny_flux(TEXT[1], guided=False), LATENT, TEXT[0]), POOLED)
+    feed = {name: torch.from_numpy(array) for name, array in inputs("sd3", batch=1).items() if name != "tangents"}
+    assert list(denoiser.input_shapes(1, LATENT, TEXT)) == list(feed)
     with torch.no_grad():
-        one, other = (
-            FlowDenoiser(PackedFlux(copy.deepcopy(whole), LATENT, TEXT[0], guidance), POOLED)(**feed)
-            for guidance in (1.0, 7.0)
-        )
-    assert torch.equal(one, other)
+        assert denoiser(**feed).isfinite().all()
 
 
-def inputs(batch: int) -> dict[str, np.ndarray]:
+def inputs(family: str, batch: int) -> dict[str, np.ndarray]:
     generator = torch.Generator().manual_seed(batch)
-    shapes = tiny_flow_denoiser("sd3").input_shapes(batch, LATENT, TEXT)
+    shapes = tiny_flow_denoiser(family).input_shapes(batch, LATENT, TEXT)
     drawn = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     s = torch.rand(batch, generator=generator)
     drawn |= {"timestep": 1000 * s, "alpha": 1 - s, "sigma": s}

@@ -76,7 +76,7 @@ def tiny_flow_denoiser(family: str) -> FlowDenoiser:
     if family == "sd3":
         return FlowDenoiser(Mmdit(tiny_mmdit(TEXT[1] + 8), LATENT, MISSING), POOLED)
     assert family == "flux"
-    return FlowDenoiser(PackedFlux(tiny_flux(TEXT[1]), LATENT, TEXT[0], guidance=3.5), POOLED)
+    return FlowDenoiser(PackedFlux(tiny_flux(TEXT[1]), LATENT, TEXT[0]), POOLED, told_guidance=True)
 
 
 @functools.cache

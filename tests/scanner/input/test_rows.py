@@ -165,3 +165,37 @@ def test_what_becomes_of_a_row_is_not_in_its_digest(tmp_path: Path) -> None:
     assert gone == {}
     assert one == {7: hashlib.sha256(b"one").hexdigest()[:32]}
     assert two != one
+
+
+def test_pictures_that_are_shown_to_the_denoiser_are_read_as_the_image_is(tmp_path: Path) -> None:
+    (tmp_path / "mask.png").write_bytes(b"mask")
+    row = parse(folder=tmp_path, condition_image=b"picture", condition_mask="mask.png", seed=[1, 2])
+    assert [(item.condition_image, item.condition_mask) for item in row.items if isinstance(item, Sample)] == [
+        (b"picture", b"mask"),
+        (b"picture", b"mask"),
+    ]
+    assert error_of(parse(folder=tmp_path, condition_mask="gone.png")) == "condition_mask: no such image: gone.png"
+    assert parse(condition_image=float("nan"), condition_mask=" ") == parse()
+
+
+def test_digests_of_a_row_and_of_its_pictures_cover_what_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "mask.png").write_bytes(b"mask")
+    rows = [
+        parse(folder=tmp_path, **pictures)
+        for pictures in (
+            {},
+            {"image": b"a"},
+            {"condition_image": b"a"},
+            {"condition_image": b"b"},
+            {"condition_mask": b"a"},
+            {"condition_image": b"a", "condition_mask": "mask.png"},
+        )
+    ]
+    assert len({row.digest for row in rows}) == len(rows)
+    assert len({row.picture for row in rows}) == len(rows)
+    assert rows[0].pictures == {}
+    by_path = parse(folder=tmp_path, condition_mask="mask.png")
+    (tmp_path / "mask.png").write_bytes(b"another mask")
+    changed = parse(folder=tmp_path, condition_mask="mask.png")
+    assert changed.digest == by_path.digest
+    assert changed.pictures != by_path.pictures

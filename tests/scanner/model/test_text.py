@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from transformers import CLIPTokenizer
 
 from memscan.scanner.bundle import Bundle
-from memscan.scanner.bundle_parts import Text, Tokenization
+from memscan.scanner.bundle_parts import AestheticScores, Takes, Text, Tokenization
 from memscan.scanner.errors import BundleError, RowError
 from memscan.scanner.model.text import Conditioning, PromptEncoder, Tokenizer, Tokens
 from tests.analytic_bundle import BOS, EOS, PAD, UNK, write_analytic_bundle
@@ -229,3 +229,16 @@ def test_no_prompt_has_its_own_encoding_where_layers_are_skipped(bundle: Bundle)
     np.testing.assert_array_equal(
         encode(tokens("")).cond["encoder_hidden_states"], none["encoder_hidden_states"] + np.float32(0.5)
     )
+
+
+def test_a_refiner_is_told_another_score_for_no_prompt(bundle: Bundle) -> None:
+    """Also where no prompt is encoded as zeros: the score is no encoding of text."""
+    scored = dataclasses.replace(bundle, takes=Takes(aesthetic_scores=AestheticScores(6.0, 2.5)))
+    tokens = Tokenizer(scored)
+    encode = PromptEncoder(scored, CountingEncoder())
+    assert encode(tokens("a")).cond["aesthetic_score"] == 6.0
+    assert encode.unconditional(tokens)["aesthetic_score"] == 2.5
+    zero = dataclasses.replace(scored, text=dataclasses.replace(scored.text, zero_uncond=True))
+    none = PromptEncoder(zero, CountingEncoder()).unconditional(tokens)
+    assert none["aesthetic_score"] == 2.5
+    assert not none["encoder_hidden_states"].any()
