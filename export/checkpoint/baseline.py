@@ -14,6 +14,7 @@ from memscan.export.checkpoint.configuration.keys import Keys, differences
 from memscan.export.checkpoint.sizes import latent_size
 from memscan.export.checkpoint.tokenization import check_same_tokenizers
 from memscan.scanner.errors import ExportError
+from memscan.scanner.schedules import DdpmSchedule, Schedule
 
 _LOOSE = ("bos_token_id", "eos_token_id", "projection_dim")
 """Old configurations have placeholders here; the tokenizers and the denoiser's inputs are compared instead."""
@@ -49,7 +50,7 @@ def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
     check_same_tokenizers(model, baseline)
     remarks = []
     if baseline.has("scheduler"):
-        if baseline.schedule().alphas_cumprod != model.schedule().alphas_cumprod:
+        if not _same_noise(baseline.schedule(), model.schedule()):
             raise ExportError(
                 f"{baseline.path / 'scheduler'} has other noise than {model.path / 'scheduler'} (num_train_timesteps or"
                 " betas): not the same model"
@@ -86,6 +87,13 @@ def same_weights(one: Checkpoint, other: Checkpoint, part: str) -> bool:
         if not roundings:
             return False
     return True
+
+
+def _same_noise(one: Schedule, other: Schedule) -> bool:
+    """Whether a timestep means the same noise; how sampling spaces its steps is the model's alone to say."""
+    if isinstance(one, DdpmSchedule) and isinstance(other, DdpmSchedule):
+        return one.alphas_cumprod == other.alphas_cumprod
+    return type(one) is type(other)
 
 
 def _require_same_config(model: Checkpoint, baseline: Checkpoint, part: str, keys: Keys) -> None:

@@ -106,9 +106,10 @@ class Checkpoint:
         Raises:
             ExportError: the weights do not match the configuration, or cannot be read.
         """
+        additions: tuple[Adapter | Embedding, ...] = (*self.adapters, *self.embeddings)
         for name, tensor in self._stored(part):
-            for added in (*self.adapters, *self.embeddings):
-                tensor = added.added(part, name, tensor)
+            for addition in additions:
+                tensor = addition.added(part, name, tensor)
             yield name, tensor
 
     def weights(self, part: str) -> Weights:

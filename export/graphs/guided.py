@@ -77,8 +77,8 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
         eps = _guided(emitter, eps_uncond, eps_cond, scalars["guidance_scale"])
         prediction = eps
         if predicted:
-            halves_of = emitter.ops("Split", predicted[0], outputs=2, shape=latent_shape, axis=0, num_outputs=2)
-            prediction = _guided(emitter, *halves_of, scalars["guidance_scale"])
+            none, given = emitter.ops("Split", predicted[0], outputs=2, shape=latent_shape, axis=0, num_outputs=2)
+            prediction = _guided(emitter, none, given, scalars["guidance_scale"])
         denoised = _DENOISED[kind](emitter, sample, prediction, alpha, sigma)
         update = op("Add", op("Mul", scalars["a"], sample), op("Mul", scalars["b"], eps))
         update = op("Add", update, op("Mul", scalars["c"], previous_denoised))
