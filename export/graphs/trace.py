@@ -62,11 +62,12 @@ def trace_denoiser(
     # diffusers copies upsampling inputs from a batch of 64 on: a branch of the tracing only, the graph takes any N.
     dynamic = {name: {0: torch.export.Dim("N", max=63)} for name in example}
     is_eps = denoiser.prediction_type == "epsilon"
-    module = denoiser if is_eps else _WithPrediction(denoiser)
+    module = denoiser if is_eps else _WithPrediction(denoiser, tuple(example))
     try:
         with quiet_libraries(), torch.no_grad():
-            shapes = dynamic if is_eps else {"inputs": dynamic}
-            exported = torch.export.export(module, (), example, dynamic_shapes=shapes, strict=False)
+            shapes: Any = dynamic if is_eps else {"inputs": tuple(dynamic.values())}
+            given: Any = ((), example) if is_eps else (tuple(example.values()), None)
+            exported = torch.export.export(module, *given, dynamic_shapes=shapes, strict=False)
             program = torch.onnx.export(
                 exported,
                 dynamo=True,
@@ -99,14 +100,16 @@ def trace_denoiser(
 class _WithPrediction(torch.nn.Module):
     """A denoiser that also says what its eps was made of."""
 
-    def __init__(self, denoiser: EpsDenoiser) -> None:
+    def __init__(self, denoiser: EpsDenoiser, names: tuple[str, ...]) -> None:
         super().__init__()
         self.add_module(_INNER, denoiser)
+        self._names = names
 
-    def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         denoiser: Any = getattr(self, _INNER)
-        prediction = denoiser.predict(**inputs)
-        level = (inputs[name] for name in ("sample", "alpha", "sigma"))
+        named = dict(zip(self._names, inputs, strict=True))
+        prediction = denoiser.predict(**named)
+        level = (named[name] for name in ("sample", "alpha", "sigma"))
         return to_eps(denoiser.prediction_type, prediction, *level), prediction
 
 
