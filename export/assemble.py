@@ -264,7 +264,8 @@ class _Assembly:
             gc.collect()
         self.report(f"UNet of {checkpoint.id}, {size:.1f} M parameters: tracing")
         image_size = self.model.image_size() if checkpoint.family.told_size else None
-        denoiser = EpsDenoiser(unet, self._prediction_type(checkpoint), image_size)
+        scheduled = checkpoint if checkpoint.has("scheduler") else self.model
+        denoiser = EpsDenoiser(unet, scheduled.prediction_type(), image_size, scheduled.preconditioning())
         traced = trace_denoiser(denoiser, latent_shape, text_shape)
         self.report(f"UNet of {checkpoint.id}: derivative graph for {self.options.tangents} tangents")
         graphs = denoiser_graphs(
@@ -303,9 +304,6 @@ class _Assembly:
 
     def _prefix(self, folder: Path) -> str:
         return "" if folder == self.folder else f"{folder.name}/"
-
-    def _prediction_type(self, checkpoint: Checkpoint) -> str:
-        return (checkpoint if checkpoint.has("scheduler") else self.model).prediction_type()
 
     def _write_baseline(self, text: Text, latent_shape: tuple[int, int, int]) -> dict[str, object]:
         assert self.baseline is not None

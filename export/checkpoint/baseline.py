@@ -4,7 +4,7 @@ The difference of two curvatures means something only where nothing but the trai
 """
 
 from itertools import zip_longest
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 
@@ -17,6 +17,7 @@ from memscan.export.checkpoint.configuration.vae import VAE
 from memscan.export.checkpoint.sizes import latent_size
 from memscan.export.checkpoint.tokenization import check_same_tokenizers
 from memscan.scanner.errors import ExportError
+from memscan.scanner.schedules import DdpmSchedule, EdmSchedule, FlowSchedule
 
 _LOOSE = ("bos_token_id", "eos_token_id", "projection_dim")
 """Old configurations have placeholders here; the tokenizers and the denoiser's inputs are compared instead."""
@@ -46,10 +47,10 @@ def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
     check_same_tokenizers(model, baseline)
     remarks = []
     if baseline.has("scheduler"):
-        if baseline.schedule().alphas_cumprod != model.schedule().alphas_cumprod:
+        if _noise(baseline) != _noise(model):
             raise ExportError(
-                f"{baseline.path / 'scheduler'} has other noise than {model.path / 'scheduler'} (num_train_timesteps or"
-                " betas): not the same model"
+                f"{baseline.path / 'scheduler'} has other noise than {model.path / 'scheduler'} (num_train_timesteps,"
+                " betas or kind): not the same model"
             )
         if baseline.prediction_type() != model.prediction_type():
             remarks.append(
@@ -68,6 +69,19 @@ def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
     if "unet" in same:
         remarks.append(f"{baseline.id} has the unet of {model.id}, and differs from it in the text encoder alone")
     return remarks
+
+
+def _noise(checkpoint: Checkpoint) -> tuple[object, ...]:
+    """Of a schedule, what says which noise a timestep means to the denoiser; shifts and spacings are sampling's."""
+    match checkpoint.schedule():
+        case DdpmSchedule(alphas_cumprod=levels, kind=kind):
+            return kind, levels
+        case FlowSchedule(num_train_timesteps=timesteps, kind=kind):
+            return kind, timesteps
+        case EdmSchedule(kind=kind):
+            return kind, checkpoint.preconditioning()
+        case unknown:
+            assert_never(unknown)
 
 
 def same_weights(one: Checkpoint, other: Checkpoint, part: str) -> bool:

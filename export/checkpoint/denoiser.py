@@ -7,6 +7,7 @@ conversion and no later part of memscan needs to know the prediction type.
 import torch
 from diffusers import UNet2DConditionModel
 
+from memscan.export.checkpoint.edm import Preconditioning
 from memscan.export.checkpoint.prediction import known_prediction, to_eps
 
 _SIZES = 6
@@ -21,6 +22,7 @@ class EpsDenoiser(torch.nn.Module):
         prediction_type: what `unet` predicts, "epsilon", "v_prediction" or "flow_prediction".
         image_size: (H, W), for Stable Diffusion XL only: its denoiser is told that the image is of this size, was so
             before, and was not cropped.
+        edm: of a network that was trained with EDM's noise, which then predicts v.
 
     Raises:
         ExportError: another prediction type (`"sample"` has no eps at sigma = 0).
@@ -33,9 +35,11 @@ class EpsDenoiser(torch.nn.Module):
         unet: UNet2DConditionModel,
         prediction_type: str,
         image_size: tuple[int, int] | None = None,
+        edm: Preconditioning | None = None,
     ) -> None:
         super().__init__()
         self.unet = unet
+        self.edm = edm
         self.prediction_type = known_prediction(prediction_type)
         self.pooled_width = None if image_size is None else _pooled_width(unet)
         sizes = torch.tensor([[*image_size, 0, 0, *image_size]] if image_size else [[]], dtype=torch.float32)
@@ -74,8 +78,9 @@ class EpsDenoiser(torch.nn.Module):
         if text_embeds is not None:
             sizes = self.time_ids.expand(sample.shape[0], -1)
             added = {"added_cond_kwargs": {"text_embeds": text_embeds, "time_ids": sizes}}
-        prediction: torch.Tensor = self.unet(sample, timestep, encoder_hidden_states, return_dict=False, **added)[0]
-        return prediction
+        seen = sample if self.edm is None else self.edm.seen(sample, alpha, sigma)
+        prediction: torch.Tensor = self.unet(seen, timestep, encoder_hidden_states, return_dict=False, **added)[0]
+        return prediction if self.edm is None else self.edm.to_v(prediction, sample, alpha, sigma)
 
     def forward(
         self,

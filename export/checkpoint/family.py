@@ -27,6 +27,7 @@ class Family:
         told_size: whether its denoiser is told the size of the image.
         layers_left_out: how many of a text encoder's last layers its pipeline never uses.
         pipeline_sigmas: whether its pipeline itself spaces the steps of flow matching; see `read_flow_schedule`.
+        latent_statistics: the statistics of a VAE that its pipeline knows; see `latent_scale`.
         patch: side of an image token in latent cells, where noise levels depend on the number of tokens.
     """
 
@@ -46,3 +47,4 @@ class Family:
     layers_left_out: int = 0
     pipeline_sigmas: bool = False
     patch: int = 2
+    latent_statistics: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from memscan.export.checkpoint.components import TwoTextEncoders
 from memscan.export.checkpoint.family import Family
+from memscan.export.checkpoint.latent_scale import BY_CHANNEL
 
 
 def _recognises(unet: Mapping[str, Any]) -> bool:
@@ -41,5 +42,6 @@ STABLE_DIFFUSION_XL = Family(
     steps_offset=None,
     zero_uncond=True,
     told_size=True,
+    latent_statistics=BY_CHANNEL,
     layers_left_out=1,
 )
