@@ -327,14 +327,12 @@ class _Assembly:
         if checkpoint.family.build is not None:
             return checkpoint.family.build(network, checkpoint.latent_shape(), text_shape)
         image_size = self.model.image_size() if checkpoint.family.told_size else None
-        scored = checkpoint.family.scored
-        return EpsDenoiser(network, self._prediction_type(checkpoint), image_size, scored=scored)
+        scheduled = checkpoint if checkpoint.has("scheduler") else self.model
+        edm = scheduled.preconditioning()
+        return EpsDenoiser(network, scheduled.prediction_type(), image_size, scored=checkpoint.family.scored, edm=edm)
 
     def _prefix(self, folder: Path) -> str:
         return "" if folder == self.folder else f"{folder.name}/"
-
-    def _prediction_type(self, checkpoint: Checkpoint) -> str:
-        return (checkpoint if checkpoint.has("scheduler") else self.model).prediction_type()
 
     def _write_baseline(self, text: Text, latent_shape: tuple[int, int, int]) -> dict[str, object]:
         assert self.baseline is not None

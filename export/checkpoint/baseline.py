@@ -4,7 +4,7 @@ The difference of two curvatures means something only where nothing but the trai
 """
 
 from itertools import zip_longest
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 
@@ -14,7 +14,7 @@ from memscan.export.checkpoint.configuration.keys import Keys, differences
 from memscan.export.checkpoint.sizes import latent_size
 from memscan.export.checkpoint.tokenization import check_same_tokenizers
 from memscan.scanner.errors import ExportError
-from memscan.scanner.schedules import DdpmSchedule, Schedule
+from memscan.scanner.schedules import DdpmSchedule, EdmSchedule, FlowSchedule
 
 _LOOSE = ("bos_token_id", "eos_token_id", "projection_dim")
 """Old configurations have placeholders here; the tokenizers and the denoiser's inputs are compared instead."""
@@ -50,10 +50,10 @@ def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
     check_same_tokenizers(model, baseline)
     remarks = []
     if baseline.has("scheduler"):
-        if not _same_noise(baseline.schedule(), model.schedule()):
+        if _noise(baseline) != _noise(model):
             raise ExportError(
-                f"{baseline.path / 'scheduler'} has other noise than {model.path / 'scheduler'} (num_train_timesteps or"
-                " betas): not the same model"
+                f"{baseline.path / 'scheduler'} has other noise than {model.path / 'scheduler'} (num_train_timesteps,"
+                " betas or kind): not the same model"
             )
         if baseline.prediction_type() != model.prediction_type():
             remarks.append(
@@ -75,6 +75,19 @@ def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
     return remarks
 
 
+def _noise(checkpoint: Checkpoint) -> tuple[object, ...]:
+    """Of a schedule, what says which noise a timestep means to the denoiser; shifts and spacings are sampling's."""
+    match checkpoint.schedule():
+        case DdpmSchedule(alphas_cumprod=levels, kind=kind):
+            return kind, levels
+        case FlowSchedule(num_train_timesteps=timesteps, kind=kind):
+            return kind, timesteps
+        case EdmSchedule(kind=kind):
+            return kind, checkpoint.preconditioning()
+        case unknown:
+            assert_never(unknown)
+
+
 def same_weights(one: Checkpoint, other: Checkpoint, part: str) -> bool:
     """Whether a part's weights are the same in both, or would be if all were rounded to float16, or to bfloat16."""
     roundings = {torch.float32, torch.float16, torch.bfloat16}
@@ -87,13 +100,6 @@ def same_weights(one: Checkpoint, other: Checkpoint, part: str) -> bool:
         if not roundings:
             return False
     return True
-
-
-def _same_noise(one: Schedule, other: Schedule) -> bool:
-    """Whether a timestep means the same noise; how sampling spaces its steps is the model's alone to say."""
-    if isinstance(one, DdpmSchedule) and isinstance(other, DdpmSchedule):
-        return one.alphas_cumprod == other.alphas_cumprod
-    return type(one) is type(other)
 
 
 def _require_same_config(model: Checkpoint, baseline: Checkpoint, part: str, keys: Keys) -> None:

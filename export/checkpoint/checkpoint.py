@@ -24,12 +24,15 @@ from memscan.export.checkpoint.checks import (
     require_tokenizer,
     text_width,
 )
+from memscan.export.checkpoint.configuration.scheduler import EDM_CLASSES, FLOW_CLASS
+from memscan.export.checkpoint.edm import Preconditioning, read_edm_schedule, read_preconditioning
 from memscan.export.checkpoint.embedding import ROWS, Embedding, add_tokens
 from memscan.export.checkpoint.families import family_of, read_denoiser
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.files import read_json, require_whole
 from memscan.export.checkpoint.flow_schedule import read_flow_schedule
 from memscan.export.checkpoint.hub import locate
+from memscan.export.checkpoint.latent_scale import check_statistics
 from memscan.export.checkpoint.module_names import adapter_names
 from memscan.export.checkpoint.prediction import known_prediction
 from memscan.export.checkpoint.schedule import read_schedule, read_scheduler, scheduler_file
@@ -182,12 +185,26 @@ class Checkpoint:
         return self.family.zero_uncond and bool(read_index(self.path).get("force_zeros_for_empty_prompt", True))
 
     def prediction_type(self) -> Prediction:
-        """What the denoiser predicts: "epsilon", "v_prediction" or "flow_prediction".
+        """What the denoiser predicts: "epsilon", "v_prediction" or "flow_prediction"; of EDM's noise always v.
 
         Raises:
             ExportError: it predicts something else.
         """
-        return known_prediction(str(read_scheduler(self.path, read_index(self.path))["prediction_type"]))
+        if self.preconditioning() is not None:
+            return "v_prediction"
+        return known_prediction(str(self._scheduler()["prediction_type"]))
+
+    def preconditioning(self) -> Preconditioning | None:
+        """How the denoiser is asked, if it was trained with EDM's noise.
+
+        Raises:
+            ExportError: it is asked in a way that cannot be exported.
+        """
+        config = self._scheduler()
+        return read_preconditioning(scheduler_file(self.path), config) if config["_class_name"] in EDM_CLASSES else None
+
+    def _scheduler(self) -> dict[str, Any]:
+        return read_scheduler(self.path, read_index(self.path))
 
     def schedule(self) -> Schedule:
         """The noise schedule of the checkpoint's scheduler configuration, as a pipeline's scheduler has it.
@@ -199,8 +216,10 @@ class Checkpoint:
         Raises:
             ExportError: there is none that can be exported.
         """
-        file, config = scheduler_file(self.path), read_scheduler(self.path, read_index(self.path))
-        if config["prediction_type"] != "flow_prediction":
+        file, config = scheduler_file(self.path), self._scheduler()
+        if config["_class_name"] in EDM_CLASSES:
+            return read_edm_schedule(file, config)
+        if config["_class_name"] != FLOW_CLASS:
             return read_schedule(file, config, self.family.steps_offset)
         _, height, width = self.latent_shape()
         patch = self.family.patch
@@ -321,15 +340,18 @@ def find_checkpoint(
     others = [part for part in (*family.tokenizers, "scheduler") if parts is None or found.has(part)]
     require_listed(path, index, [*used, *others])
     require_belonging(path, family, configs)
+    if "vae" in configs:
+        check_statistics(found.folder("vae") / "config.json", configs["vae"], family.latent_statistics)
     if "scheduler" in others:
-        found.schedule()
+        schedule = found.schedule()
         if file is not None:
             file.require_prediction(found.prediction_type(), path)
+            file.require_schedule(schedule, path)
     for part, encoder in zip(family.tokenizers, family.text_encoders, strict=True):
         if part in others:
             t5 = part in family.behind
             require_tokenizer(path / part, found.tokenizer(part), configs.get(encoder), t5=t5)
-    remarks += [size_remark(denoiser, family), _remark(family)]
+    remarks += [size_remark(denoiser, family), family.remark]
     if file is None and (path / "unet_ema").is_dir():
         remarks.append("read from unet/, as a pipeline does, and not from unet_ema/, the average over its training")
     whole = {part: found.weights(part) for part in used if found.in_file(part) is None}
@@ -347,19 +369,6 @@ def find_checkpoint(
         digest.update(f"{file_digest(file.path)}\n".encode())
     said = tuple(f"{name}: {remark}" for remark in remarks if remark)
     return dataclasses.replace(found, digest=digest.hexdigest(), remarks=said)
-
-
-def _remark(family: Family) -> str:
-    """What is to be said of what a checkpoint of this family does without, or ""."""
-    lacking = [part for part in family.optional if part in family.lacking]
-    if lacking:
-        return f"without {' and '.join(lacking)}, as its pipeline runs it: zeros stand in"
-    if family.told_guidance is not None:
-        return (
-            f"{family.title} has no unconditional branch: where no prompt is asked for, the empty prompt at the same"
-            " guidance stands in"
-        )
-    return ""
 
 
 def find_baseline(baseline: str, model: Checkpoint, *, allow_unpinned: bool = False) -> Checkpoint:

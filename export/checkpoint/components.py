@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from memscan.export.checkpoint.joint_text_encoders import JointTextEncoders, PooledAndJointTextEncoders
+from memscan.export.checkpoint.latent_scale import from_vae, to_vae
 from memscan.scanner import graph_names
 
 _UNSKIPPED = graph_names.uncond("encoder_hidden_states")
@@ -96,7 +97,7 @@ class Decoder(nn.Module):
         self.vae = vae
 
     def forward(self, latents: Tensor) -> tuple[Tensor]:
-        return self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)
+        return self.vae.decode(to_vae(latents, self.vae.config), return_dict=False)
 
 
 class Encoder(nn.Module):
@@ -109,7 +110,7 @@ class Encoder(nn.Module):
         self.vae = vae
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
-        return (self.vae.encode(image).latent_dist.mode() * self.vae.config.scaling_factor,)
+        return (from_vae(self.vae.encode(image).latent_dist.mode(), self.vae.config),)
 
 
 Component = (

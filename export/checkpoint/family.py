@@ -30,6 +30,7 @@ class Family:
         zero_uncond: whether no prompt is encoded as zeros, where `model_index.json` does not say.
         told_size: whether its denoiser is told the size of the image.
         pipeline_sigmas: whether its pipeline itself spaces the steps of flow matching; see `read_flow_schedule`.
+        latent_statistics: the statistics of a VAE that its pipeline knows; see `latent_scale`.
         patch: side of an image token in latent cells, where noise levels depend on the number of tokens.
         scored: whether it is told an aesthetic score, too.
         channels: what its denoiser takes behind the latents, if anything.
@@ -64,6 +65,7 @@ class Family:
     told_size: bool
     pipeline_sigmas: bool = False
     patch: int = 2
+    latent_statistics: tuple[str, ...] = ()
     scored: bool = False
     channels: ChannelKind | None = None
     layers_left_out: int = 0
@@ -81,6 +83,19 @@ class Family:
     def denoiser_title(self) -> str:
         """What people call its denoiser."""
         return "UNet" if self.build is None else "transformer"
+
+    @property
+    def remark(self) -> str:
+        """What is to be said of what a checkpoint of this family does without, or ""."""
+        lacking = [part for part in self.optional if part in self.lacking]
+        if lacking:
+            return f"without {' and '.join(lacking)}, as its pipeline runs it: zeros stand in"
+        if self.told_guidance is not None:
+            return (
+                f"{self.title} has no unconditional branch: where no prompt is asked for, the empty prompt at the same"
+                " guidance stands in"
+            )
+        return ""
 
     def without(self, encoders: Sequence[str]) -> "Family":
         """This family as it is without some of its optional text encoders and their tokenizers."""

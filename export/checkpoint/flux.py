@@ -14,6 +14,7 @@ from transformers import CLIPTextModel, T5EncoderModel
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.joint_text_encoders import PooledAndJointTextEncoders
+from memscan.export.checkpoint.latent_scale import SHIFT
 from memscan.export.checkpoint.packed_flux import PackedFlux
 
 _GUIDANCE = 3.5
@@ -57,6 +58,7 @@ FLUX_1 = Family(
     steps_offset=None,
     zero_uncond=False,
     told_size=False,
+    latent_statistics=SHIFT,
     denoiser="transformer",
     derivatives=("frozen", "exact"),
     build=_denoiser,

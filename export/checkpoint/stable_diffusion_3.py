@@ -12,6 +12,7 @@ from transformers import CLIPTextModelWithProjection, T5EncoderModel
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.joint_text_encoders import JointTextEncoders
+from memscan.export.checkpoint.latent_scale import SHIFT
 from memscan.export.checkpoint.mmdit import Mmdit
 
 _T5_TOKENS = 256
@@ -54,6 +55,7 @@ STABLE_DIFFUSION_3 = Family(
     steps_offset=None,
     zero_uncond=False,
     told_size=False,
+    latent_statistics=SHIFT,
     layers_left_out=1,
     denoiser="transformer",
     derivatives=("frozen", "exact"),

@@ -96,7 +96,11 @@ def _flow_spacing(schedule: Facts) -> str:
     return f"flow matching, shift {schedule['shift']:.4g} of equal distances from 1 to {last}"
 
 
-_SPACINGS = {"ddpm": _ddpm_spacing, "flow_matching": _flow_spacing}
+def _edm_spacing(schedule: Facts) -> str:
+    return f"EDM, {schedule['sigma_schedule']}, sigma / alpha {schedule['sigma_max']:g} to {schedule['sigma_min']:g}"
+
+
+_SPACINGS = {"ddpm": _ddpm_spacing, "flow_matching": _flow_spacing, "edm": _edm_spacing}
 
 
 def _levels(schedule: Facts) -> Iterator[tuple[str, tuple[float, float]]]:
