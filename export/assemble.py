@@ -32,6 +32,7 @@ from memscan.export.graphs.flops import forward_passes
 from memscan.export.graphs.graphs import denoiser_graphs, given_by
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
 from memscan.export.graphs.trace import trace_component, trace_denoiser
+from memscan.export.parity.baseline_trajectory import UNGUIDED, compare_baseline, draw_baseline_reference
 from memscan.export.parity.failure import failure, trajectory_failure
 from memscan.export.parity.oracle import DenoiserOracle, component_case
 from memscan.export.parity.parity import LIMIT, PICTURE_LIMIT, ParityRow, compare, compare_denoiser, format_table
@@ -154,6 +155,7 @@ class _Assembly:
         self.gives: dict[str, Gives] = {}
         self.record: dict[str, Any] = {}
         self.reference: Reference | None = None
+        self.baseline_reference: Reference | None = None
 
     def run(self) -> list[ParityRow]:
         remarks = (*self.model.remarks, *(self.baseline.remarks if self.baseline else ()))
@@ -189,17 +191,20 @@ class _Assembly:
         return self.rows
 
     def compare_trajectory(self) -> list[ParityRow]:
-        """Compare what the bundle draws with what the checkpoint's own pipeline drew.
+        """Compare what the bundle draws, and its baseline, with what the checkpoints' own pipelines drew.
 
         Raises:
             ExportError: they differ.
         """
         assert self.reference is not None
         rows = compare_trajectory(self.folder, self.reference, self.options.precision)
+        if self.baseline_reference is not None:
+            rows.append(compare_baseline(self.folder, self.baseline_reference, self.options.precision))
         self.report(format_table(rows, "pipeline"))
-        complaint = trajectory_failure(rows, self.options.precision, narrowed=self.options.storage == "float16")
-        if complaint:
-            raise ExportError(complaint)
+        for of_one in (rows[:2], rows[2:]):
+            complaint = trajectory_failure(of_one, self.options.precision, narrowed=self.options.storage == "float16")
+            if complaint:
+                raise ExportError(complaint)
         return rows
 
     def certify(self) -> None:
@@ -223,7 +228,8 @@ class _Assembly:
         """The text encoders that were loaded for it, by their folders."""
         self.report(f"text encoder of {checkpoint.id}")
         models = [checkpoint.load(part) for part in checkpoint.text_encoders]
-        encoder = checkpoint.family.join(*models, clip_skip=checkpoint.clip_skip)
+        skipping = {"clip_skip": checkpoint.clip_skip} if checkpoint.clip_skip else {}
+        encoder = checkpoint.family.join(*models, **skipping)
         round_weights(encoder, self.options.storage)
         generator = _generator()
         ids = {
@@ -248,23 +254,33 @@ class _Assembly:
         return {"vae": vae}
 
     def _draw_reference(self, parts: dict[str, Any]) -> None:
-        prompt = " ".join([PROMPTS[0], *(embedding.token for embedding in self.model.embeddings)])
-        sampler = samplers_for(self.model.schedule())[0]
-        guidance_scale = self.defaults.guidance_scale
-        drawing = Drawing(prompt, steps_for(parts[self.model.family.denoiser]), guidance_scale, sampler=sampler)
+        drawing = self._drawing(parts[self.model.family.denoiser], self.defaults.guidance_scale)
         self.report(f"drawn by diffusers and, at the end, by the bundle: {drawing}")
         self.reference = draw_reference(self.model, parts, drawing, self.options.precision)
+
+    def _draw_baseline_reference(self, parts: dict[str, Any]) -> None:
+        assert self.baseline is not None
+        drawing = self._drawing(parts[self.model.family.denoiser], UNGUIDED)
+        self.report(f"drawn by diffusers and, at the end, by the baseline: {drawing}")
+        self.baseline_reference = draw_baseline_reference(
+            self.model, self.baseline, parts, drawing, self.options.precision
+        )
+
+    def _drawing(self, unet: torch.nn.Module, guidance_scale: float) -> Drawing:
+        prompt = " ".join([PROMPTS[0], *(embedding.token for embedding in self.model.embeddings)])
+        sampler = samplers_for(self.model.schedule())[0]
+        return Drawing(prompt, steps_for(unet), guidance_scale, sampler=sampler)
 
     def _write_component(self, module: Component, example: dict[str, torch.Tensor], file: Path, limit: float) -> None:
         save_graph(trace_component(module, example), file, self.options.storage)
         self.rows += compare(file, component_case(module, example), limit, self._prefix(file.parent))
 
     def _write_denoiser(
-        self, checkpoint: Checkpoint, folder: Path, text: Text, *, beside: dict[str, Any] | None = None
+        self, checkpoint: Checkpoint, folder: Path, text: Text, *, beside: dict[str, Any]
     ) -> tuple[int, int, int]:
-        """Write the graphs of a denoiser; of the model's, which has parts `beside` it, all, and what it draws with
-        them. They are taken out, for their memory is needed."""
-        guided = beside is not None
+        """Write the graphs of a denoiser, all of the model's, and what it draws with the parts `beside` it. They are
+        taken out, for their memory is needed."""
+        guided = checkpoint is self.model
         kinds, network = checkpoint.family.derivatives, checkpoint.family.denoiser_title
         unet = checkpoint.load(checkpoint.family.denoiser)
         text_shape = text.length, self.model.text_width()
@@ -272,10 +288,10 @@ class _Assembly:
         denoiser = self._denoiser(checkpoint, unet, text_shape)
         size = sum(parameter.numel() for parameter in unet.parameters()) / 1e6
         round_weights(unet, self.options.storage)
-        if beside is not None:
-            self._draw_reference({**beside, checkpoint.family.denoiser: unet})
-            beside.clear()
-            gc.collect()
+        draw = self._draw_reference if guided else self._draw_baseline_reference
+        draw({**beside, checkpoint.family.denoiser: unet})
+        beside.clear()
+        gc.collect()
         self.report(f"{network} of {checkpoint.id}, {size:.1f} M parameters: tracing")
         traced = trace_denoiser(denoiser, latent_shape, text_shape)
         self.report(f"{network} of {checkpoint.id}: derivative graph for {self.options.tangents} tangents")
@@ -342,9 +358,14 @@ class _Assembly:
             self.baseline.has(part) and not same_weights(self.baseline, self.model, part)
             for part in self.model.text_encoders
         )
+        beside = {"vae": self.model.load("vae")}
         if own_encoder:
-            self._write_text_encoder(self.baseline, folder, text)
-        self._write_denoiser(self.baseline, folder, text)
+            beside |= self._write_text_encoder(self.baseline, folder, text)
+        else:
+            beside |= {part: self.model.load(part) for part in self.model.text_encoders}
+            for module in beside.values():
+                round_weights(module, self.options.storage)
+        self._write_denoiser(self.baseline, folder, text, beside=beside)
         return {**identity(self.baseline), "text_encoder": own_encoder}
 
 

@@ -103,6 +103,8 @@ def test_the_wheel_holds_every_module_and_the_embedded_model(tmp_path: Path) -> 
         assert expected <= names
         assert f"memscan/{part}/py.typed" in names
     assert "memscan/scanner/embedded/MODEL_CARD.md" in names
+    shipped = {f"memscan/{file.relative_to(ROOT).as_posix()}" for file in (ROOT / "export").rglob("shipped/**/*.*")}
+    assert "memscan/export/checkpoint/shipped/merges.txt" in shipped <= names
     assert "memscan/scanner/embedded/bundle/bundle.json" in names
     assert {
         f"memscan/scanner/report/page/{name}" for name in ("page.html.j2", "card.html.j2", "page.css", "page.js")

@@ -202,7 +202,7 @@ def _scalar(file: Path, key: str, tensor: torch.Tensor) -> float:
 Shape = tuple[int, ...]
 
 
-def require_shapes(file: Path, module: str, up: Shape, down: Shape, weight: Shape) -> None:
+def require_shapes(file: Path | str, module: str, up: Shape, down: Shape, weight: Shape) -> None:
     """Check that the product of two factors has the shape of the weight.
 
     A linear layer may be a convolution of 1 x 1 in another file, so that kernels of 1 x 1 are passed over.

@@ -11,6 +11,7 @@ import torch
 from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.checks import keys_of, read_part, text_width
 from memscan.export.checkpoint.configuration.keys import Keys, differences
+from memscan.export.checkpoint.files import read_json
 from memscan.export.checkpoint.sizes import latent_size
 from memscan.export.checkpoint.tokenization import check_same_tokenizers
 from memscan.scanner.errors import ExportError
@@ -45,7 +46,7 @@ def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
             f" {', '.join(model.text_encoders)}: not the same model"
         )
     for part, cls in model.family.parts.items():
-        if baseline.has(part):
+        if baseline.has(part) and not (part == "vae" and _other_class(model, baseline)):
             _require_same_config(model, baseline, part, keys_of(cls.__name__))
     check_same_tokenizers(model, baseline)
     remarks = []
@@ -118,6 +119,12 @@ def _comparable(checkpoint: Checkpoint, part: str) -> dict[str, Any]:
         size = checkpoint.cells or latent_size(config, checkpoint.family)
         return {**config, "sample_size": size, "cross_attention_dim": text_width(checkpoint.path, config)}
     return {key: value for key, value in config.items() if key not in _LOOSE}
+
+
+def _other_class(model: Checkpoint, baseline: Checkpoint) -> bool:
+    """Whether the VAEs are of two classes, whose configurations cannot be compared; a baseline's is never used."""
+    one, other = (read_json(each.folder("vae") / "config.json").get("_class_name") for each in (model, baseline))
+    return one != other
 
 
 def _same_vae(model: Checkpoint, baseline: Checkpoint) -> bool:

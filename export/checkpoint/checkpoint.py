@@ -14,13 +14,16 @@ import torch
 from transformers import AutoTokenizer, CLIPTokenizer, PreTrainedTokenizerBase
 
 from memscan.export.checkpoint.adapter import Adapter, read_adapter
+from memscan.export.checkpoint.autoencoders import autoencoder, with_widths
 from memscan.export.checkpoint.checks import (
     given_width,
     latent_channels,
+    length_remark,
     read_index,
     read_part,
     require_belonging,
     require_listed,
+    require_spelled_out,
     require_tokenizer,
     text_width,
 )
@@ -36,6 +39,7 @@ from memscan.export.checkpoint.latent_scale import check_statistics
 from memscan.export.checkpoint.module_names import adapter_names
 from memscan.export.checkpoint.prediction import known_prediction
 from memscan.export.checkpoint.schedule import read_schedule, read_scheduler, scheduler_file
+from memscan.export.checkpoint.shipped_configurations import MERGES, is_shipped, shipped_tokenizer
 from memscan.export.checkpoint.single_file import SingleFile, configurations
 from memscan.export.checkpoint.sizes import latent_size, require_drawable, size_remark
 from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
@@ -125,7 +129,8 @@ class Checkpoint:
 
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of the denoiser, a text encoder or "vae"."""
-        return read_json(self.folder(part) / "config.json")
+        config = read_json(self.folder(part) / "config.json")
+        return with_widths(config) if part == "vae" else config
 
     def tokenizer(self, folder: str = "tokenizer") -> PreTrainedTokenizerBase:
         """The tokenizer in "tokenizer", or of SDXL's second text encoder in "tokenizer_2".
@@ -135,14 +140,13 @@ class Checkpoint:
         """
         # Only its configuration says of what class a tokenizer is; a bare vocabulary is CLIP's, as a pipeline has it.
         configured = (self.path / folder / "tokenizer_config.json").exists()
-        if (self.path / folder / "spiece.model").exists() and not (self.path / folder / "tokenizer.json").exists():
-            raise ExportError(
-                f"{self.path / folder} has spiece.model alone; memscan reads tokenizer.json: make one by transformers"
-                " with sentencepiece, AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
-            )
+        require_spelled_out(self.path / folder)
         cls = AutoTokenizer if configured else CLIPTokenizer
         try:
-            tokenizer = cls.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
+            if is_shipped(self.path):
+                tokenizer = shipped_tokenizer(self.path / folder)
+            else:
+                tokenizer = cls.from_pretrained(self.path / folder, local_files_only=True, use_fast=True)
         except Exception as error:  # a broken vocabulary raises whatever the tokenizers library does
             raise ExportError(f"{self.path / folder} cannot be loaded: {first_line(error)}") from error
         add_tokens(tokenizer, self.embeddings, self.text_encoders[self.family.tokenizers.index(folder)])
@@ -283,7 +287,8 @@ class Checkpoint:
 
     def _build(self, part: str) -> Any:
         """The part as its configuration says, without weights."""
-        config, cls = self.config(part), self.family.parts[part]
+        config = self.config(part)
+        cls = autoencoder(config).cls if part == "vae" else self.family.parts[part]
         try:
             with torch.device("meta"):
                 if part in self.text_encoders:
@@ -307,7 +312,8 @@ def find_checkpoint(
     Args:
         parts: the folders that must be there, by default all of the model's family; a baseline needs its "unet" only.
             Text encoders, tokenizers and scheduler are used, and so checked, wherever they are.
-        config: the diffusers folder whose configurations and tokenizers a single file has.
+        config: the diffusers folder whose configurations and tokenizers a single file has, or the name of a public
+            model.
         allow_unpinned: take a hub id by branch, tag or nothing; the commit is found, said and recorded.
         vae: the folder of a VAE that takes the place of the checkpoint's, or of a checkpoint that has one.
 
@@ -349,8 +355,10 @@ def find_checkpoint(
             file.require_schedule(schedule, path)
     for part, encoder in zip(family.tokenizers, family.text_encoders, strict=True):
         if part in others:
-            t5 = part in family.behind
-            require_tokenizer(path / part, found.tokenizer(part), configs.get(encoder), t5=t5)
+            tokenizer, t5 = found.tokenizer(part), part in family.behind
+            require_tokenizer(path / part, tokenizer, configs.get(encoder), t5=t5)
+            if encoder in configs and not t5:
+                remarks.append(length_remark(tokenizer, part, configs[encoder]))
     remarks += [size_remark(denoiser, family), family.remark]
     if file is None and (path / "unet_ema").is_dir():
         remarks.append("read from unet/, as a pipeline does, and not from unet_ema/, the average over its training")
@@ -361,6 +369,7 @@ def find_checkpoint(
         if part in whole:
             remarks += [found.weight_files(part).remark, whole[part].remark]
     files = [(part, each) for part in [*used, *others] for each in _texts(found.folder(part))]
+    files += [("tokenizer", MERGES)] if is_shipped(path) and "tokenizer" in others else []
     files += [(part, each) for part in whole for each in found.weight_files(part).files]
     digest = hashlib.sha256()
     for part, each in sorted(files, key=lambda pair: (pair[0], pair[1].name)):

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from memscan.export.checkpoint.autoencoders import AUTOENCODERS, require_one_scale
 from memscan.export.checkpoint.configuration.keys import Keys, check_keys
 from memscan.export.checkpoint.configuration.pipeline import PIPELINE
 from memscan.export.checkpoint.configuration.t5 import T5_CLASSES, T5_ENCODER, T5_TOKENIZER
@@ -14,16 +15,23 @@ from memscan.export.checkpoint.configuration.text_encoder import TEXT_ENCODER
 from memscan.export.checkpoint.configuration.tokenizer import CLASSES, TOKENIZER
 from memscan.export.checkpoint.configuration.transformer import TRANSFORMERS
 from memscan.export.checkpoint.configuration.unet import UNET
-from memscan.export.checkpoint.configuration.vae import VAE
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.files import read_json
 from memscan.scanner.errors import ExportError
 
-_KEYS = {"UNet2DConditionModel": UNET, "AutoencoderKL": VAE, "T5EncoderModel": T5_ENCODER, **TRANSFORMERS}
+_KEYS = {
+    "UNet2DConditionModel": UNET,
+    "T5EncoderModel": T5_ENCODER,
+    **{name: each.keys for name, each in AUTOENCODERS.items()},
+    **TRANSFORMERS,
+}
 """By class; all others are CLIP's text encoders."""
 
 _COUNTS = ("hidden_size", "vocab_size", "max_position_embeddings", "in_channels", "latent_channels")
 """Keys that are reckoned with before a class checks them."""
+
+_UNSAID = 10**9
+"""The length of a tokenizer whose configuration gives none is larger than this."""
 
 Config = Mapping[str, Any]
 
@@ -51,7 +59,8 @@ def read_part(folder: Path, part: str, *classes: type) -> dict[str, Any]:
     """The checked configuration in `folder` of a part that has weights.
 
     Raises:
-        ExportError: the part is missing, is of none of `classes`, or has a key that memscan cannot export.
+        ExportError: the part is missing, is of none of `classes` (a VAE: of `autoencoders`), or has a key that memscan
+            cannot export.
     """
     if not folder.is_dir():
         raise ExportError(f"{folder.parent} is not a Stable Diffusion checkpoint: it has no folder {part}/")
@@ -59,7 +68,7 @@ def read_part(folder: Path, part: str, *classes: type) -> dict[str, Any]:
     architectures = config.get("architectures")
     first = architectures[0] if isinstance(architectures, list) and architectures else "nothing"
     found = config.get("_class_name") or first
-    names = list(dict.fromkeys(cls.__name__ for cls in classes))
+    names = list(AUTOENCODERS) if part == "vae" else list(dict.fromkeys(cls.__name__ for cls in classes))
     if found not in names:
         raise ExportError(
             f"{folder} holds a {found}; memscan exports checkpoints whose {part} is a {' or '.join(names)}"
@@ -68,6 +77,8 @@ def read_part(folder: Path, part: str, *classes: type) -> dict[str, Any]:
     for key in _COUNTS:
         if key in config and (type(config[key]) is not int or config[key] < 1):
             raise ExportError(f"{folder / 'config.json'} has {key} {config[key]!r}: it must be a positive integer")
+    if part == "vae":
+        require_one_scale(folder, config)
     return config
 
 
@@ -173,13 +184,27 @@ def text_width(path: Path, unet: Config) -> int:
     return int(widths[0])
 
 
+def require_spelled_out(folder: Path) -> None:
+    """Check that a tokenizer is not there in SentencePiece's form alone.
+
+    Raises:
+        ExportError: it is.
+    """
+    if (folder / "spiece.model").exists() and not (folder / "tokenizer.json").exists():
+        raise ExportError(
+            f"{folder} has spiece.model alone; memscan reads tokenizer.json: make one by transformers with"
+            " sentencepiece, AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+        )
+
+
 def require_tokenizer(
     folder: Path, tokenizer: PreTrainedTokenizerBase, encoder: Config | None, *, t5: bool = False
 ) -> None:
     """Check that a tokenizer is CLIP's, or T5's, and that its text encoder knows each of its tokens.
 
     Raises:
-        ExportError: it is another's, has a token too many, or lacks a special one.
+        ExportError: it is another's, has a token too many, lacks a special one, or is longer than its
+            text encoder.
     """
     file = folder / "tokenizer_config.json"
     bare = not file.exists() and not file.is_symlink() and (folder / "vocab.json").is_file()
@@ -200,3 +225,22 @@ def require_tokenizer(
             f"{folder} has tokens up to {largest}, but its text encoder knows {known}: these parts do not belong"
             " together"
         )
+    if encoder is not None and _positions(encoder) < tokenizer.model_max_length < _UNSAID:
+        raise ExportError(
+            f"{folder} brings prompts to {tokenizer.model_max_length} tokens, but its text encoder has"
+            f" {_positions(encoder)} positions: set model_max_length in tokenizer_config.json to {_positions(encoder)}"
+        )
+
+
+def length_remark(tokenizer: PreTrainedTokenizerBase, part: str, encoder: Config) -> str:
+    """What is to be said where a tokenizer does not use all positions of its text encoder, or ""."""
+    if tokenizer.model_max_length >= _positions(encoder):
+        return ""
+    return (
+        f"{part}: prompts are cut at {tokenizer.model_max_length} tokens, as a pipeline does, though the text encoder"
+        f" has {_positions(encoder)} positions"
+    )
+
+
+def _positions(encoder: Config) -> int:
+    return int(encoder.get("max_position_embeddings", 77))

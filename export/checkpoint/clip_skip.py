@@ -11,14 +11,12 @@ def with_clip_skip(checkpoint: Checkpoint, layers: int) -> Checkpoint:
     """The checkpoint with so many of its text encoders' last layers left out for prompts, as diffusers counts.
 
     Raises:
-        ExportError: a text encoder does not have as many.
+        ExportError: a text encoder does not have as many, or none is known of its family.
     """
     if not layers:
         return checkpoint
-    if checkpoint.family.pooled:
-        raise ExportError(
-            f"{checkpoint.path} is of {checkpoint.family.title}, which takes no text states of CLIP to skip"
-        )
+    if checkpoint.family.layers_left_out is None:
+        raise ExportError(f"memscan knows no clip skip of {checkpoint.family.title}: leave out --clip-skip")
     for part in filter(checkpoint.has, checkpoint.text_encoders):
         if checkpoint.config(part).get("model_type") == "t5":
             continue

@@ -1,7 +1,7 @@
 """The graphs beside the denoiser: text encoders and VAE, as ONNX models with a symbolic batch `N`."""
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AsymmetricAutoencoderKL, AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
@@ -87,12 +87,15 @@ class TwoTextEncoders(nn.Module):
         return (*encodings, states(0)) if self.clip_skip else encodings
 
 
+Vae = AutoencoderKL | AutoencoderTiny | AsymmetricAutoencoderKL
+
+
 class Decoder(nn.Module):
     """latents [N, C, h, w] -> image [N, 3, H, W], about in [-1, 1]; undoes the latent scaling."""
 
     outputs = ("image",)
 
-    def __init__(self, vae: AutoencoderKL):
+    def __init__(self, vae: Vae):
         super().__init__()
         self.vae = vae
 
@@ -101,16 +104,18 @@ class Decoder(nn.Module):
 
 
 class Encoder(nn.Module):
-    """image [N, 3, H, W] in [-1, 1] -> latents [N, C, h, w]: the posterior's mode, scaled."""
+    """image [N, 3, H, W] in [-1, 1] -> latents [N, C, h, w]: the posterior's mode, or a tiny VAE's answer, scaled."""
 
     outputs = ("latents",)
 
-    def __init__(self, vae: AutoencoderKL):
+    def __init__(self, vae: Vae):
         super().__init__()
         self.vae = vae
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
-        return (from_vae(self.vae.encode(image).latent_dist.mode(), self.vae.config),)
+        encoded = self.vae.encode(image)
+        latents = encoded.latents if isinstance(self.vae, AutoencoderTiny) else encoded.latent_dist.mode()
+        return (from_vae(latents, self.vae.config),)
 
 
 Component = (

@@ -69,13 +69,12 @@ def read_embedding(
     """
     file, token = _parse(text)
     tensors = _read(file)
-    if set(tensors) == {_NAMELESS}:
-        found, given = {next(iter(widths)): tensors[_NAMELESS]}, file.stem
-    elif len(tensors) == 1:
-        ((given, vectors),) = tensors.items()
-        found = {next(iter(widths)): vectors}
-    elif names := next((names for names in _BY_ENCODER if set(tensors) == set(names[: len(widths)])), None):
-        found, given = dict(zip(widths, map(tensors.__getitem__, names), strict=True)), file.stem
+    first_encoder, *others = widths
+    if len(tensors) == 1:
+        ((key, tensor),) = tensors.items()
+        found, given = {first_encoder: tensor}, file.stem if key == _NAMELESS else key
+    elif others and (names := next((names for names in _BY_ENCODER if set(tensors) == set(names)), None)):
+        found, given = {first_encoder: tensors[names[0]], others[0]: tensors[names[1]]}, file.stem
     else:
         raise ExportError(
             f"{file} holds {named(sorted(tensors))}: a textual inversion has one tensor, or clip_l and clip_g for the"

@@ -34,7 +34,8 @@ class Family:
         patch: side of an image token in latent cells, where noise levels depend on the number of tokens.
         scored: whether it is told an aesthetic score, too.
         channels: what its denoiser takes behind the latents, if anything.
-        layers_left_out: how many of a text encoder's last layers its pipeline never uses.
+        layers_left_out: how many of a text encoder's last layers its pipeline never uses; None if memscan knows no clip
+            skip of it.
         denoiser: the folder of its denoiser.
         derivatives: the kinds of derivative that its denoiser has: without a downsampling, none can end there.
         build: `build(transformer, (C, h, w), (S, D))` makes of a transformer what is traced, for latents and text
@@ -68,7 +69,7 @@ class Family:
     latent_statistics: tuple[str, ...] = ()
     scored: bool = False
     channels: ChannelKind | None = None
-    layers_left_out: int = 0
+    layers_left_out: int | None = None
     denoiser: str = "unet"
     derivatives: tuple[Derivative, ...] = DERIVATIVES
     build: Callable[[Any, tuple[int, int, int], tuple[int, int]], FlowDenoiser] | None = None

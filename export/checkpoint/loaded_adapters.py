@@ -73,7 +73,7 @@ def read_loaded(
         if weight is None or len(pair) != 2:
             raise ExportError(f"{where} lacks the weight or one of the two factors of {module}; save it again")
         up, down = pair["B"], pair["A"]
-        require_shapes(Path(where), module, up.shape, down.shape, weight.shape)
+        require_shapes(where, module, up.shape, down.shape, weight.shape)
         updates[f"{module}.weight"] = LoadedUpdate(up, down, peft_factor(config, said, module, up.shape[1]))
     title = f"the adapter {adapters[0]}" if adapters[0] else "the adapter"
     count = f"{len(updates)} weight{'s' if len(updates) > 1 else ''}"

@@ -1,7 +1,8 @@
 """A whole model in one file of safetensors, under the names of the original code ("LDM"), as most fine-tunes come.
 
 Names and shapes are converted by diffusers' own functions; its `from_single_file` would give random values to what a
-file lacks. Configurations and tokenizers are not in such a file: they are read from a folder, never downloaded.
+file lacks. Configurations and tokenizers are not in such a file: they are in a folder or ship with memscan, and are
+never downloaded.
 """
 
 import shlex
@@ -13,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from memscan.export.checkpoint.files import require_whole
+from memscan.export.checkpoint.shipped_configurations import configured_as, shipped_for
 from memscan.export.checkpoint.weight_files import named
 from memscan.scanner.errors import ExportError, first_line
 from memscan.scanner.schedules import DdpmSchedule, Schedule
@@ -159,21 +161,20 @@ class SingleFile:
 def configurations(file: SingleFile, config: Path | None) -> tuple[Path, str]:
     """The folder with the configurations of a single file, and what is to be said of the choice.
 
-    Without `config` it is the folder of the file's name beside it, or the one in which it lies.
+    Without `config` it is the folder of the file's name beside it, the one in which it lies, or that of the public
+    model that the file is a fine-tune of.
 
     Raises:
-        ExportError: there is none.
+        ExportError: there is none, or the public model may be one of several.
     """
     said = f"one file of {TITLES[file.kind]} by the names of its weights"
     if config is not None:
-        return config, f"{said}; configured as {config}"
+        return configured_as(config), f"{said}; configured as {config}"
     for folder in (file.path.with_suffix(""), file.path.parent):
         if (folder / "unet" / "config.json").exists():
             return folder, f"{said}; configured as {folder}, beside it"
-    raise ExportError(
-        f"{file.path} is {said}, which has no configurations and tokenizers: give by --config a diffusers folder of the"
-        " same architecture"
-    )
+    shipped = shipped_for(file.kind, file.path)
+    return shipped, f"{said}; configured as {shipped.name}, the public model"
 
 
 def _require_safetensors(path: Path) -> None:

@@ -42,6 +42,7 @@ STABLE_DIFFUSION = Family(
     steps_offset=1,
     zero_uncond=False,
     told_size=False,
+    layers_left_out=0,
 )
 
 INPAINTING = dataclasses.replace(

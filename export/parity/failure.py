@@ -54,18 +54,21 @@ def trajectory_failure(rows: Sequence[ParityRow], precision: Precision, *, narro
     failed = [row for row in rows if not row.passed]
     if not failed:
         return None
+    folder, _, pipeline = failed[0].graph.rpartition("/")
+    what, are, that = ("latents", "are", "those") if folder else ("image", "is", "that")
+    who = f"the {folder or 'bundle'}"
     if any(row.overflow == "torch" for row in failed):
-        why = f"the image that diffusers' own {failed[0].graph} draws is not finite"
+        why = f"the {what} that diffusers' own {pipeline} draws {are} not finite"
         advice = "export with --storage float32" if narrowed else "this checkpoint computes nothing, mend its weights"
     elif precision == "fp16" and failed[0].overflow == "graph":
-        why = "the image that the bundle draws is not finite: values of the denoiser lie beyond the range of float16"
+        why = f"the {what} that {who} draws {are} not finite: values of the denoiser lie beyond the range of float16"
         advice = "export with --precision bf16 or fp32"
     else:
         errors = ", ".join(
             f"{row.output} {row.note}" if row.error == math.inf else f"{row.output} by {row.error:.1e}"
             for row in failed
         )
-        why = f"the image that the bundle draws is not that of diffusers' own {failed[0].graph} ({errors})"
+        why = f"the {what} that {who} draws {are} not {that} of diffusers' own {pipeline} ({errors})"
         advice = "a configuration was misread, please report it"
     return f"{why}: no bundle was written; {advice}"
 

@@ -30,11 +30,14 @@ _NOT_ASKED = ("depth_estimator", "feature_extractor")
 """What a pipeline must have and does not use: depth is given."""
 
 
-def own_pipeline(checkpoint: Checkpoint, parts: Mapping[str, Any]) -> DiffusionPipeline:
+def own_pipeline(
+    checkpoint: Checkpoint, parts: Mapping[str, Any], *, scheduler: Checkpoint | None = None
+) -> DiffusionPipeline:
     """The plain pipeline of the checkpoint's family.
 
     Args:
         parts: the denoiser, text encoders and VAE by the names of their folders, as `Checkpoint.load` gives them.
+        scheduler: the checkpoint whose scheduler it has, if not its own.
     """
     pipeline_class = getattr(diffusers, checkpoint.family.pipelines[0])
     taken = [name for name in inspect.signature(pipeline_class.__init__).parameters if name != "self"]
@@ -46,7 +49,7 @@ def own_pipeline(checkpoint: Checkpoint, parts: Mapping[str, Any]) -> DiffusionP
         **said,
         **parts,
         **{folder: checkpoint.tokenizer(folder) for folder in checkpoint.family.tokenizers},
-        "scheduler": _scheduler(checkpoint, index),
+        "scheduler": _scheduler(scheduler or checkpoint),
         "requires_aesthetics_score": checkpoint.family.scored,
     }
     pipeline: DiffusionPipeline = pipeline_class(**{name: given[name] for name in taken if name in given})
@@ -58,9 +61,10 @@ def own_pipeline(checkpoint: Checkpoint, parts: Mapping[str, Any]) -> DiffusionP
     return pipeline
 
 
-def _scheduler(checkpoint: Checkpoint, index: dict[str, Any]) -> SchedulerMixin:
+def _scheduler(checkpoint: Checkpoint) -> SchedulerMixin:
     """DDIM over the noise of the checkpoint's scheduler, with the spacing that DDIM takes from its configuration;
     Euler of flow matching and of EDM."""
+    index = read_index(checkpoint.path)
     config = read_scheduler(checkpoint.path, index)
     if config["_class_name"] == FLOW_CLASS:
         return FlowMatchEulerDiscreteScheduler.from_config(read_json(scheduler_file(checkpoint.path)))

@@ -9,7 +9,7 @@ steps: hence 1e-4 for the latents where the trajectory ends, and for the image, 
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,10 +66,10 @@ class Drawing:
 
 
 class Drawn(NamedTuple):
-    """The latents where a trajectory ends, [1, C, h, w], and the image in [0, 1], [1, 3, H, W]."""
+    """The latents where a trajectory ends, [1, C, h, w], and the image in [0, 1], [1, 3, H, W], if it was decoded."""
 
     latents: Array
-    image: Array
+    image: Array | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,28 +100,36 @@ def draw_reference(
         parts: as `own_pipeline` takes them.
         precision: of the graphs that are to be compared with it.
     """
-    name = checkpoint.family.pipelines[0]
-    if precision == "bf16":
-        return Reference(name, drawing, None, NO_BFLOAT16)
-    try:
+
+    def draw() -> Drawn:
         pipeline = own_pipeline(checkpoint, parts)
         generator = torch.Generator("cpu").manual_seed(drawing.seed)
         drawn = _drawn_by(pipeline, drawing, ask(pipeline, checkpoint, parts, generator))
+        if checkpoint.family.packed == 1:
+            return drawn
+        return drawn._replace(latents=_unpacked(drawn.latents, checkpoint.latent_shape()))
+
+    return drawn_by_diffusers(checkpoint.family.pipelines[0], drawing, precision, draw)
+
+
+def drawn_by_diffusers(name: str, drawing: Drawing, precision: Precision, draw: Callable[[], Drawn]) -> Reference:
+    """What `draw` makes by a pipeline, where there is something that can be compared with it and diffusers can."""
+    if precision == "bf16":
+        return Reference(name, drawing, None, NO_BFLOAT16)
+    try:
+        drawn = draw()
     except Exception as error:  # whatever a pipeline makes of a checkpoint that it was not written for
         if is_out_of_memory(error):
             raise
         return Reference(name, drawing, None, f"diffusers cannot run it: {first_line(error)}")
-    if checkpoint.family.packed > 1:
-        drawn = drawn._replace(latents=_unpacked(drawn.latents, checkpoint.latent_shape()))
     return Reference(name, drawing, drawn, "" if precision == "fp32" else _IN_FLOAT32)
 
 
 def compare_trajectory(folder: Path, reference: Reference, precision: Precision) -> list[ParityRow]:
     """What a scan of the bundle at `folder` draws, compared with the reference."""
-    half = precision != "fp32"
     limits = {
-        "latents": HALF_TRAJECTORY_LIMIT if half else TRAJECTORY_LIMIT,
-        "image": HALF_TRAJECTORY_LIMIT if half else PICTURE_LIMIT,
+        "latents": latents_limit(precision),
+        "image": PICTURE_LIMIT if precision == "fp32" else HALF_TRAJECTORY_LIMIT,
     }
     name, note, expected = reference.pipeline, reference.note, reference.drawn
     if expected is None:
@@ -131,6 +139,11 @@ def compare_trajectory(folder: Path, reference: Reference, precision: Precision)
         compare_values(name, output, getattr(found, output), getattr(expected, output), limit, note)
         for output, limit in limits.items()
     ]
+
+
+def latents_limit(precision: Precision) -> float:
+    """Of the latents where a trajectory ends, by the precision of the graphs."""
+    return TRAJECTORY_LIMIT if precision == "fp32" else HALF_TRAJECTORY_LIMIT
 
 
 def draw(folder: Path, drawing: Drawing) -> Drawn:
@@ -180,6 +193,14 @@ def _unpacked(packed: Array, latent_shape: tuple[int, int, int]) -> Array:
     channels, height, width = latent_shape
     squares = packed.reshape(1, height // 2, width // 2, channels, 2, 2)
     return squares.transpose(0, 3, 1, 4, 2, 5).reshape(1, channels, height, width)
+
+
+def size_for(checkpoint: Checkpoint) -> dict[str, int]:
+    """What a pipeline is told of the size, where it is not that which it chooses itself."""
+    if checkpoint.cells is None:
+        return {}
+    height, width = checkpoint.image_size()
+    return {"height": height, "width": width}
 
 
 def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, asked: Mapping[str, Any]) -> Drawn:

@@ -36,8 +36,11 @@ from memscan.scanner.errors import UsageError
 @click.option("--baseline-without-lora", is_flag=True, help="The checkpoint without the --lora files is the baseline.")
 @click.option(
     "--config",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Diffusers folder whose configurations and tokenizers a MODEL in one file has.  [default: the one beside it]",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER|NAME",
+    help="Diffusers folder whose configurations and tokenizers a MODEL in one file has, or the public model that it is "
+    "a fine-tune of: stable-diffusion-1, stable-diffusion-2, stable-diffusion-2-v, stable-diffusion-xl.  [default: the "
+    "folder beside it, else by the names of its weights]",
 )
 @click.option(
     "--vae",

@@ -97,7 +97,7 @@ def test_stable_diffusion_1_at_full_size_exports_within_memory(export: Export) -
 def test_the_image_is_that_of_diffusers_in_two_steps(export: Export) -> None:
     """Four passes of torch, and as many of ONNX Runtime: more steps would take longer than all else."""
     lines = [line for _, line in export.printed]
-    assert any(line.endswith("2 steps of DDIM at guidance 7.5") for line in lines)
+    assert any(line.endswith("2 steps of ddim at guidance 7.5") for line in lines)
     (latents,) = [line for line in lines if line.startswith("StableDiffusionPipeline  latents")]
     print(latents)
     assert latents.endswith("1e-04  ok")

@@ -11,7 +11,16 @@ import pytest
 
 from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle, bundle_record, open_bundle
-from memscan.scanner.bundle_parts import MAPS, AddedAdapter, Agreement, Certificate, Dtypes, Text, Tokenization
+from memscan.scanner.bundle_parts import (
+    MAPS,
+    AddedAdapter,
+    AddedEmbedding,
+    Agreement,
+    Certificate,
+    Dtypes,
+    Text,
+    Tokenization,
+)
 from memscan.scanner.embedded import BUNDLE
 from memscan.scanner.errors import BundleError, UsageError
 from memscan.scanner.metrics import catalogue
@@ -200,6 +209,31 @@ def test_names_of_files_and_inputs() -> None:
 
 def test_the_analytic_tokenizer_is_described(bundle: Bundle) -> None:
     assert bundle.text.tokenizers == (Tokenization("tokenizer.json", MAX_LENGTH, PAD, EOS, BOS),)
+
+
+def test_what_was_made_of_the_text_comes_back_from_the_record(bundle: Bundle) -> None:
+    assert (bundle.embeddings, bundle.text.clip_skip, bundle.text.tokenizers[0].concepts) == ((), 0, ())
+    record = json.loads((bundle.path / "bundle.json").read_text())
+    embedding = {"file": "toy.safetensors", "digest": "a" * 64, "token": "<toy>"}
+    rule = {**record["text"]["tokenizers"][0], "concepts": [{"token": "<toy>", "vectors": 3}]}
+    text = {**record["text"], "clip_skip": 1, "tokenizers": [rule]}
+    path = rewritten(bundle, model={**record["model"], "embeddings": [embedding]}, text=text)
+    found = open_bundle(path)
+    assert found.embeddings == (AddedEmbedding("toy.safetensors", "a" * 64, "<toy>"),)
+    assert found.text.clip_skip == 1
+    (concept,) = found.text.tokenizers[0].concepts
+    assert concept.written == "<toy> <toy>_1 <toy>_2"
+    rewritten(bundle, text={**text, "tokenizers": [{**rule, "concepts": [{"token": "<toy>", "vectors": 1}]}]})
+    with pytest.raises(BundleError, match=r"text\.tokenizers\[0\]\.concepts\[0\].*vectors is 1, "):
+        open_bundle(path)
+
+
+def test_what_a_bundle_of_format_4_or_5_does_not_say_of_its_text_is_nothing(bundle: Bundle) -> None:
+    text = json.loads((bundle.path / "bundle.json").read_text())["text"]
+    del text["clip_skip"], text["tokenizers"][0]["concepts"]
+    for version in (4, 5):
+        found = open_bundle(rewritten(bundle, text=text, format_version=version))
+        assert (found.text.clip_skip, found.text.tokenizers[0].concepts) == (0, ())
 
 
 def test_adapters_that_the_weights_hold_come_back_from_the_record(bundle: Bundle) -> None:

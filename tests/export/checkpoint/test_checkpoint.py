@@ -282,11 +282,10 @@ def test_a_hub_id_by_branch_or_a_short_commit_is_not_pinned(asked: str) -> None:
         find_checkpoint(asked)
 
 
-@pytest.mark.parametrize("cls", ["AutoencoderTiny", "AsymmetricAutoencoderKL"])
-def test_another_class_of_vae_is_named(copy: Path, cls: str) -> None:
-    edit(copy / "vae" / "config.json", _class_name=cls)
+def test_another_class_of_vae_is_named(copy: Path) -> None:
+    edit(copy / "vae" / "config.json", _class_name="VQModel")
     with pytest.raises(
-        ExportError, match=f"vae holds a {cls}; memscan exports checkpoints whose vae is a AutoencoderKL"
+        ExportError, match=r"vae holds a VQModel; memscan exports checkpoints whose vae is a Autoencoder"
     ):
         find_checkpoint(str(copy))
 

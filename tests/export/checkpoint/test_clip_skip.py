@@ -106,8 +106,9 @@ def test_an_export_draws_the_image_that_diffusers_draws(
     out = tmp_path / "out"
     options = "--tangents", "1", "--no-certify", "--clip-skip", "1", "--baseline", str(tiny_baseline)
     assert invoke(["export", str(tiny_pipeline), str(out), *options]) == 0
-    (latents,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[1:2] == ["latents"]]
-    assert latents.endswith("ok")
+    proof = [line for line in capsys.readouterr().out.splitlines() if line.startswith("StableDiffusionPipeline")]
+    assert [line.split()[1] for line in proof] == ["latents", "image"]
+    assert all(line.endswith("ok") for line in proof)
     bundle = open_bundle(out)
     assert bundle.text.clip_skip == 1
     assert bundle.baseline_has_text_encoder

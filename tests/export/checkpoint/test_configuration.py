@@ -10,6 +10,7 @@ import pytest
 from diffusers import StableDiffusionPipeline
 from transformers import AutoTokenizer, CLIPTextConfig
 
+from memscan.export.checkpoint.autoencoders import AUTOENCODERS
 from memscan.export.checkpoint.configuration.keys import Keys
 from memscan.export.checkpoint.configuration.pipeline import PIPELINE
 from memscan.export.checkpoint.configuration.scheduler import CLASSES
@@ -17,7 +18,6 @@ from memscan.export.checkpoint.configuration.scheduler import SCHEDULER as SCHED
 from memscan.export.checkpoint.configuration.text_encoder import TEXT_ENCODER
 from memscan.export.checkpoint.configuration.tokenizer import TOKENIZER
 from memscan.export.checkpoint.configuration.unet import UNET
-from memscan.export.checkpoint.configuration.vae import VAE
 from memscan.scanner.errors import ExportError
 from tests.export.checkpoint.spoil import drop, edit
 from tests.export.checkpoint.test_weights import find
@@ -312,19 +312,22 @@ def test_every_argument_of_every_scheduler_is_in_the_table(name: str) -> None:
 
 def test_every_argument_of_the_parts_is_in_their_tables() -> None:
     assert arguments(diffusers.UNet2DConditionModel).keys() <= known(UNET)
-    assert arguments(diffusers.AutoencoderKL).keys() <= known(VAE)
+    for kind in AUTOENCODERS.values():
+        assert arguments(kind.cls).keys() <= known(kind.keys)
     assert CLIPTextConfig().to_dict().keys() <= known(TEXT_ENCODER)
 
 
 def test_what_absent_keys_mean_is_what_the_classes_say() -> None:
     defaults = CLIPTextConfig().to_dict()
-    for keys, meaning in ((VAE, arguments(diffusers.AutoencoderKL)), (TEXT_ENCODER, defaults)):
+    vaes = [(kind.keys, arguments(kind.cls)) for kind in AUTOENCODERS.values()]
+    for keys, meaning in (*vaes, (TEXT_ENCODER, defaults)):
         assert keys.understood == {key: meaning[key] for key in keys.understood}
 
 
 def test_what_memscan_has_no_value_for_is_only_one_thing() -> None:
     """A key in two tables would be checked by the first alone; those of `understood` may have few allowed values."""
-    for keys in (UNET, VAE, TEXT_ENCODER, TOKENIZER, SCHEDULER_KEYS, PIPELINE):
+    vaes = (kind.keys for kind in AUTOENCODERS.values())
+    for keys in (UNET, *vaes, TEXT_ENCODER, TOKENIZER, SCHEDULER_KEYS, PIPELINE):
         assert not keys.harmless & ({*keys.understood} | {*keys.only})
 
 

@@ -177,8 +177,9 @@ def test_an_export_draws_what_diffusers_draws_of_the_concept(
     assert invoke(["export", str(tiny_pipeline), str(out), *options]) == 0
     printed = capsys.readouterr().out
     assert f"{TOKEN}', seed 0, 4 steps" in printed
-    (latents,) = [line for line in printed.splitlines() if line.split()[1:2] == ["latents"]]
-    assert latents.endswith("ok")
+    proof = [line for line in printed.splitlines() if line.startswith("StableDiffusionPipeline")]
+    assert [line.split()[1] for line in proof] == ["latents", "image"]
+    assert all(line.endswith("ok") for line in proof)
     bundle = open_bundle(out)
     assert bundle.text.tokenizers[0].concepts == (Concept(TOKEN, 2),)
     (one,) = bundle.embeddings

@@ -1,5 +1,6 @@
 """The image of an exported bundle is that of diffusers' own pipeline, and no configuration that was misread passes."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from diffusers import StableDiffusionPipeline
 
-from memscan.export.checkpoint.checkpoint import Checkpoint, find_checkpoint
+from memscan.export.checkpoint.checkpoint import Checkpoint, find_baseline, find_checkpoint
 from memscan.export.parity import trajectory
+from memscan.export.parity.baseline_trajectory import UNGUIDED, compare_baseline, draw_baseline_reference
 from memscan.export.parity.parity import ParityRow
 from memscan.export.parity.trajectory import Drawing, compare_trajectory, draw_reference
 from memscan.export.quiet import quiet_libraries
@@ -161,10 +164,11 @@ def test_the_step_that_the_host_takes_is_compared_too(
     assert not row.passed
 
 
-def test_a_pipeline_that_diffusers_cannot_run_is_said(tiny_pipeline: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(tiny_pipeline, tmp_path / "copy")
-    edit(copy / "tokenizer/tokenizer_config.json", model_max_length=77)
-    checkpoint = find_checkpoint(str(copy))
+def test_a_pipeline_that_diffusers_cannot_run_is_said(
+    tiny_pipeline: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = find_checkpoint(str(tiny_pipeline))
+    monkeypatch.setattr(StableDiffusionPipeline, "encode_prompt", lambda *_, **__: 1 / 0)
     parts = {part: checkpoint.load(part) for part in checkpoint.family.parts}
     reference = draw_reference(checkpoint, parts, DRAWING, "fp32")
     rows = compare_trajectory(tiny_bundle, reference, "fp32")
@@ -190,7 +194,59 @@ def test_export_ends_with_the_table_of_the_trajectory(tiny_export: Exported) -> 
         name, found, error, limit, verdict = line.split()
         assert (name, found, limit, verdict) == ("StableDiffusionPipeline", output, "1e-04", "ok")
         assert 0 < float(error) < 1e-5
-    assert "4 steps of DDIM at guidance 7.5" in tiny_export.printed
+    assert "4 steps of ddim at guidance 7.5" in tiny_export.printed
+
+
+def baseline_row(bundle: Path, pipeline: Path, baseline: Path) -> ParityRow:
+    """What the bundle's baseline draws beside what diffusers makes of the checkpoint at `baseline`."""
+    drawing = dataclasses.replace(DRAWING, guidance_scale=UNGUIDED)
+    with quiet_libraries():
+        model = find_checkpoint(str(pipeline))
+        early = find_baseline(str(baseline), model)
+        parts = {part: early.load(part) for part in model.family.parts}
+        reference = draw_baseline_reference(model, early, parts, drawing, "fp32")
+    assert reference.note == ""
+    return compare_baseline(bundle, reference, "fp32")
+
+
+def test_the_baselines_trajectory_is_that_of_its_own_pipeline(
+    tiny_export: Exported, tiny_pipeline: Path, tiny_baseline: Path
+) -> None:
+    row = baseline_row(tiny_export.path, tiny_pipeline, tiny_baseline)
+    assert row.error is not None and row.error < 1e-5 and row.limit == 1e-4
+    (line,) = [line for line in tiny_export.printed.splitlines() if line.startswith("baseline/StableDiff")]
+    name, output, error, limit, verdict = line.split()
+    assert (name, output, limit, verdict) == ("baseline/StableDiffusionPipeline", "latents", "1e-04", "ok")
+    assert 0 < float(error) < 1e-5
+    assert "by the baseline: " in tiny_export.printed
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+def test_a_baseline_of_other_weights_changes_its_trajectory(
+    part: str, tiny_bundle: Path, tiny_pipeline: Path, tiny_baseline: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(tiny_baseline, tmp_path / "copy")
+    shutil.rmtree(copy / part)
+    shutil.copytree(tiny_pipeline / part, copy / part)
+    assert not baseline_row(tiny_bundle, tiny_pipeline, copy).passed
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        edited(SCHEDULER, prediction_type="v_prediction"),
+        edited(SCHEDULER, beta_end=0.013),
+        edited("text_encoder/config.json", hidden_act="gelu"),
+        edited("unet/config.json", freq_shift=1),
+    ],
+    ids=["prediction type", "beta", "activation", "time embedding"],
+)
+def test_a_configuration_of_the_baseline_that_was_misread_changes_its_trajectory(
+    spoil: Spoil, tiny_bundle: Path, tiny_pipeline: Path, tiny_baseline: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(tiny_baseline, tmp_path / "copy")
+    spoil(copy)
+    assert not baseline_row(tiny_bundle, tiny_pipeline, copy).passed
 
 
 @pytest.mark.slow

@@ -123,6 +123,18 @@ def test_adapters_are_named_with_their_scale(
     assert line("adapters", inspected(copy, capsys=capsys)) == "style.safetensors x 0.8"
 
 
+def test_what_was_made_of_the_text_is_said(analytic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = shutil.copytree(analytic, tmp_path / "copy")
+    record = json.loads((copy / "bundle.json").read_text())
+    record["model"]["embeddings"] = [{"file": "toy.safetensors", "digest": "1" * 64, "token": "<toy>"}]
+    record["text"]["clip_skip"] = 2
+    (copy / "bundle.json").write_text(json.dumps(record))
+    text = inspected(copy, capsys=capsys)
+    assert line("embeddings", text) == "<toy> of toy.safetensors"
+    assert line("text", text).endswith("; no prompt is ''; clip skip 2")
+    assert "clip skip" not in inspected(analytic, capsys=capsys)
+
+
 def test_nothing_more_than_there_is(analytic_without_baseline: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = inspected(analytic_without_baseline, capsys=capsys)
     assert line("baseline", text) == "none: no dh_base, no ds_base"
