@@ -225,7 +225,7 @@ def require_tokenizer(
             f"{folder} has tokens up to {largest}, but its text encoder knows {known}: these parts do not belong"
             " together"
         )
-    if encoder is not None and _positions(encoder) < tokenizer.model_max_length < _UNSAID:
+    if encoder is not None and not t5 and _positions(encoder) < tokenizer.model_max_length < _UNSAID:
         raise ExportError(
             f"{folder} brings prompts to {tokenizer.model_max_length} tokens, but its text encoder has"
             f" {_positions(encoder)} positions: set model_max_length in tokenizer_config.json to {_positions(encoder)}"
