@@ -45,16 +45,14 @@ def encoded(pictures: Pictures) -> dict[str, bytes]:
     return files
 
 
-def ask(
-    pipeline: DiffusionPipeline, checkpoint: Checkpoint, parts: Mapping[str, Any], generator: torch.Generator
-) -> dict[str, Any]:
+def ask(pipeline: DiffusionPipeline, checkpoint: Checkpoint, parts: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """What a checkpoint's own pipeline is given beside prompt, steps and guidance; it may be prepared for it.
 
     Args:
         parts: as `own_pipeline` takes them.
-        generator: of the seed's noise.
+        seed: of the noise.
     """
-    size = checkpoint.image_size()
+    size, generator = checkpoint.image_size(), torch.Generator("cpu").manual_seed(seed)
     given = {} if checkpoint.cells is None else {"height": size[0], "width": size[1]}
     given |= {"clip_skip": checkpoint.clip_skip} if checkpoint.clip_skip else {}
     family = checkpoint.family

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
+from memscan.export.parity.asking import ask
 from memscan.export.parity.parity import ParityRow, compare_values
 from memscan.export.parity.pipeline import own_pipeline
 from memscan.export.parity.trajectory import (
@@ -20,8 +20,8 @@ from memscan.export.parity.trajectory import (
     Drawn,
     Reference,
     drawn_by_diffusers,
+    example_sample,
     latents_limit,
-    size_for,
 )
 from memscan.export.passes.half_precision import Precision
 from memscan.scanner.bundle import open_bundle
@@ -31,6 +31,7 @@ from memscan.scanner.model.text import PromptEncoder, Tokenizer
 from memscan.scanner.runtimes.onnx_runtime import OnnxRuntime
 from memscan.scanner.sampling.noise import initial_latents
 from memscan.scanner.sampling.samplers import sampler_steps, starting_scale
+from memscan.scanner.scanning.channels import shared_inputs, shown_to
 from memscan.scanner.settings import Execution
 
 UNGUIDED = 1.0
@@ -58,10 +59,8 @@ def draw_baseline_reference(
             drawing.prompt,
             num_inference_steps=drawing.num_inference_steps,
             guidance_scale=drawing.guidance_scale,
-            generator=torch.Generator("cpu").manual_seed(drawing.seed),
             output_type="latent",
-            **size_for(model),
-            **({"clip_skip": model.clip_skip} if model.clip_skip else {}),
+            **ask(pipeline, model, parts, drawing.seed),
         ).images
         return Drawn(latents.numpy(), None)
 
@@ -82,7 +81,10 @@ def draw_baseline(folder: Path, drawing: Drawing) -> Array:
     bundle = open_bundle(folder, verify=False)
     graphs = Graphs(bundle, OnnxRuntime(bundle, Execution(provider="cpu")))
     encoded = PromptEncoder(bundle, graphs)(Tokenizer(bundle)(drawing.prompt)).baseline
-    text = {name: graphs.upload(values[None]) for name, values in encoded.items()}
+    shown = [shown_to(bundle, example_sample(bundle, drawing), "crop")]
+    taken = shared_inputs(bundle, graphs, shown, drawing.guidance_scale)
+    inputs = {**{name: values[None] for name, values in encoded.items()}, **taken}
+    text = {name: graphs.upload(values) for name, values in inputs.items()}
     tangents = graphs.upload(np.zeros((bundle.tangents_per_call, 1, *bundle.latent_shape), np.float32))
     steps = sampler_steps(bundle.schedule, drawing.sampler, drawing.num_inference_steps)
     noise = initial_latents([drawing.seed], bundle.latent_shape)

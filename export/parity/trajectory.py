@@ -25,6 +25,7 @@ from memscan.export.parity.pipeline import own_pipeline
 from memscan.export.passes.half_precision import Precision
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.errors import first_line
+from memscan.scanner.input.rows import CONDITIONS
 from memscan.scanner.metrics.probes import default_probes
 from memscan.scanner.model.graphs import Graphs
 from memscan.scanner.runtimes.failures import is_out_of_memory
@@ -103,8 +104,7 @@ def draw_reference(
 
     def draw() -> Drawn:
         pipeline = own_pipeline(checkpoint, parts)
-        generator = torch.Generator("cpu").manual_seed(drawing.seed)
-        drawn = _drawn_by(pipeline, drawing, ask(pipeline, checkpoint, parts, generator))
+        drawn = _drawn_by(pipeline, drawing, ask(pipeline, checkpoint, parts, drawing.seed))
         if checkpoint.family.packed == 1:
             return drawn
         return drawn._replace(latents=_unpacked(drawn.latents, checkpoint.latent_shape()))
@@ -151,13 +151,19 @@ def draw(folder: Path, drawing: Drawing) -> Drawn:
     bundle = open_bundle(folder, verify=False)
     graphs = _Keeping(bundle, OnnxRuntime(bundle, Execution(provider="cpu")))
     scanner = Scanner(bundle, graphs, _measurement(bundle, drawing), BatchCeiling(1, lambda line: None))
-    channels = bundle.takes.channels
-    pictures = {} if channels is None else encoded(example_pictures(channels.kind, bundle.image_size))
-    (prepared,) = scanner.prepare([Sample(0, drawing.seed, drawing.prompt, **pictures)])
+    (prepared,) = scanner.prepare([example_sample(bundle, drawing)])
     assert not isinstance(prepared, Rejected), prepared.error
     list(scanner.scan([prepared]))
     (drawn,) = graphs.drawn
     return drawn
+
+
+def example_sample(bundle: Bundle, drawing: Drawing) -> Sample:
+    """What is drawn, with the pictures that the bundle's denoiser is shown."""
+    channels = bundle.takes.channels
+    pictures = {} if channels is None else encoded(example_pictures(channels.kind, bundle.image_size))
+    image, mask = (pictures.get(role) for role in CONDITIONS)
+    return Sample(0, drawing.seed, drawing.prompt, condition_image=image, condition_mask=mask)
 
 
 class _Keeping(Graphs):
@@ -193,14 +199,6 @@ def _unpacked(packed: Array, latent_shape: tuple[int, int, int]) -> Array:
     channels, height, width = latent_shape
     squares = packed.reshape(1, height // 2, width // 2, channels, 2, 2)
     return squares.transpose(0, 3, 1, 4, 2, 5).reshape(1, channels, height, width)
-
-
-def size_for(checkpoint: Checkpoint) -> dict[str, int]:
-    """What a pipeline is told of the size, where it is not that which it chooses itself."""
-    if checkpoint.cells is None:
-        return {}
-    height, width = checkpoint.image_size()
-    return {"height": height, "width": width}
 
 
 def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, asked: Mapping[str, Any]) -> Drawn:

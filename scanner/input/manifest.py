@@ -26,11 +26,10 @@ from memscan.scanner.input.jsonl_file import JsonlSource
 from memscan.scanner.input.names import name_of
 from memscan.scanner.input.parquet import ParquetSource
 from memscan.scanner.input.reading import DEFAULT_READING, Reading
-from memscan.scanner.input.rows import RawRow, parse_row
+from memscan.scanner.input.rows import RawRow, judge
 from memscan.scanner.input.sampling import sample_rows
 from memscan.scanner.input.text_file import TextSource
 from memscan.scanner.place import Place
-from memscan.scanner.samples import Rejected
 
 
 class Source(Protocol):
@@ -148,10 +147,10 @@ class Manifest:
             ManifestError: as `rows`.
         """
         images = rejected = 0
-        for place, raw in enumerate(self.rows()):
-            items = parse_row(self.index(place), raw, read_image=False).items
-            images += len(items)
-            rejected += sum(isinstance(item, Rejected) for item in items)
+        for raw in self.rows():
+            asked = judge(raw)
+            images += len(asked.seeds)
+            rejected += len(asked.seeds) if asked.error is not None else 0
         return Census(self.num_rows, images, rejected)
 
 

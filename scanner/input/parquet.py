@@ -5,6 +5,7 @@ few rows at a time.
 """
 
 import collections
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from memscan.scanner.errors import ManifestError
 from memscan.scanner.input import values
-from memscan.scanner.input.columns import PICTURES, Columns
+from memscan.scanner.input.columns import PICTURES, ROLES, Columns
 from memscan.scanner.input.input_file import InputFile
 from memscan.scanner.input.rows import RawRow, Unreadable
 from memscan.scanner.terminal import brief
@@ -115,16 +116,9 @@ class ParquetSource:
 
     def _raw_rows(self, batch: pa.RecordBatch, roles: dict[str, str]) -> list[RawRow]:
         of_roles = {role: _READERS[role](batch.column(name)) for role, name in roles.items()}
-        return [
-            RawRow(
-                folder=self.file.folder,
-                **{role: column[i] for role, column in of_roles.items()},
-                **self.used.constants,
-                carried=carried,
-                problem=problem,
-            )
-            for i, (carried, problem) in enumerate(self._carried(batch))
-        ]
+        columns = [of_roles.get(role) or itertools.repeat(self.used.constants.get(role)) for role in ROLES]
+        folder, carried = self.file.folder, self._carried(batch)
+        return [RawRow(folder, *values, *of_row) for *values, of_row in zip(*columns, carried, strict=False)]
 
     def _carried(self, batch: pa.RecordBatch) -> list[tuple[dict[str, Any], str | None]]:
         """What is carried of each row, and what keeps it from being carried."""

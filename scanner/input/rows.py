@@ -10,7 +10,9 @@ import decimal
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from json.encoder import encode_basestring_ascii
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -41,8 +43,7 @@ class Unreadable:
     text: str | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class RawRow:
+class RawRow(NamedTuple):
     """The values of one row as its file gives them; `problem` says why the file could not give them.
 
     `folder` is where image paths start, and what they cannot leave. `carried` holds Arrow scalars where the file has
@@ -56,7 +57,7 @@ class RawRow:
     image: Any = None
     condition_image: Any = None
     condition_mask: Any = None
-    carried: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    carried: Mapping[str, Any] = MappingProxyType({})
     problem: str | None = None
 
     @property
@@ -71,8 +72,7 @@ class RawRow:
         return {role: value for role, value in shown.items() if _is_given(value)}
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A parsed row: one item for each of its seeds.
 
     `given` is the digest of what the row says and its items do not: its pictures or the paths of them, and values that
@@ -84,17 +84,29 @@ class Row:
     picture: str | None = None
 
     @property
-    def pictures(self) -> dict[int, str]:
-        """The digest of the row's pictures, by its index; empty if it has none."""
-        return {} if self.picture is None else {self.items[0].row: self.picture}
-
-    @property
     def digest(self) -> bytes:
-        """SHA-256 of what the row asks for, and of what is carried through: what becomes of it is not in it."""
+        """SHA-256 of what the row asks for, and of what is carried through: what becomes of it is not in it.
+
+        It is that of a JSON text, `[prompt, seeds, id, carried, given]`.
+        """
         first = self.items[0]
-        carried = {name: _exact(value) for name, value in first.carried.items()}
-        parts = [first.prompt, [item.seed for item in self.items], first.id, carried, self.given]
-        return hashlib.sha256(json.dumps(parts).encode()).digest()
+        seeds = ", ".join([str(item.seed) for item in self.items])
+        carried = ", ".join([f"{_quoted(name)}: {_quoted(_exact(value))}" for name, value in first.carried.items()])
+        said = f"{_quoted(first.prompt)}, [{seeds}], {_quoted(first.id)}, {{{carried}}}, {_quoted(self.given)}"
+        return hashlib.sha256(f"[{said}]".encode()).digest()
+
+
+class Verdict(NamedTuple):
+    """What a raw row asks for: its seeds, and the bytes of its pictures if they were read; or why it is rejected.
+
+    `usable` says that nothing but the pictures can be wrong with it.
+    """
+
+    seeds: tuple[int, ...]
+    image: bytes | None = None
+    error: str | None = None
+    usable: bool = True
+    shown: Mapping[str, bytes | None] = MappingProxyType({})
 
 
 def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
@@ -102,13 +114,28 @@ def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
 
     Args:
         index: the row's index in the whole manifest.
-        read_image: False opens no image file, for passes that only count.
+        read_image: False opens no image file, for passes that only compare.
     """
-    identity = _identity(raw.id)
+    seeds, image, error, usable, shown = judge(raw, read_image=read_image)
+    identity, image_given = _identity(raw.id), raw.image_given
+    brings = image_given or shown or (error is not None and raw.conditions)
+    said = _given(raw, usable) if brings or not usable else _NOTHING_GIVEN
+    if error is not None:
+        prompt = raw.prompt if isinstance(raw.prompt, str) and _flaw(raw.prompt) is None else None
+        given = image_given or (None if raw.problem else False)
+        return Row(tuple([Rejected(index, seed, prompt, error, identity, raw.carried, given) for seed in seeds]), said)
+    conditions = [shown.get(role) for role in CONDITIONS]
+    samples = [
+        Sample(index, seed, raw.prompt, identity, image, raw.carried, image_given, None, *conditions) for seed in seeds
+    ]
+    return Row(tuple(samples), said, None if image is None and not shown else _of_pictures({"image": image, **shown}))
+
+
+def judge(raw: RawRow, *, read_image: bool = False) -> Verdict:
+    """What a raw row asks for, or why it is rejected: all that a pass needs which only counts."""
+    if _is_plain(raw):
+        return Verdict((0 if raw.seed is None else raw.seed,))
     seeds: tuple[int, ...] = (0,)
-    image: bytes | None = None
-    shown: dict[str, bytes | None] = {}
-    error: str | None = None
     usable = False
     try:
         if raw.problem is not None:
@@ -118,21 +145,26 @@ def parse_row(index: int, raw: RawRow, *, read_image: bool = True) -> Row:
         if isinstance(raw.id, Unreadable):
             raise RowError(f"the id {raw.id.why}")
         usable = True
-        if raw.image_given:
-            image = _image(raw.image, raw.folder, read_image)
+        image = _image(raw.image, raw.folder, read_image) if raw.image_given else None
         shown = {role: _shown_image(role, value, raw.folder, read_image) for role, value in raw.conditions.items()}
+        return Verdict(seeds, image, shown=shown)
     except RowError as problem:
-        error = printable(" ".join(str(problem).split()))
+        return Verdict(seeds, None, printable(" ".join(str(problem).split())), usable)
 
-    said = _given(raw, usable)
-    if error is not None:
-        prompt = raw.prompt if isinstance(raw.prompt, str) and _flaw(raw.prompt) is None else None
-        given = raw.image_given or (None if raw.problem else False)
-        return Row(tuple(Rejected(index, seed, prompt, error, identity, raw.carried, given) for seed in seeds), said)
-    samples = (
-        Sample(index, seed, raw.prompt, identity, image, raw.carried, raw.image_given, **shown) for seed in seeds
+
+def _is_plain(raw: RawRow) -> bool:
+    """Whether a row is of the usual kind, in which nothing can be wrong: the others are looked at more closely."""
+    prompt, seed = raw.prompt, raw.seed
+    return (
+        raw.problem is None
+        and type(prompt) is str
+        and prompt.isascii()
+        and len(prompt) <= MAX_PROMPT
+        and prompt.strip() != ""
+        and (seed is None or (type(seed) is int and 0 <= seed <= MAX_SEED))
+        and raw.image is raw.condition_image is raw.condition_mask is None
+        and not isinstance(raw.id, Unreadable)
     )
-    return Row(tuple(samples), said, _of_pictures({"image": image, **shown}))
 
 
 def parsed_seed(text: str) -> Any:
@@ -264,6 +296,11 @@ def _reference(image: Any) -> Any:
     return image if isinstance(image, str) else _exact(image)
 
 
+def _quoted(text: str | None) -> str:
+    """As JSON has it."""
+    return "null" if text is None else encode_basestring_ascii(text)
+
+
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -273,6 +310,10 @@ def _exact(value: Any) -> str:
     if isinstance(value, pa.Scalar):
         value = value.value if pa.types.is_temporal(value.type) else value.as_py()
     return repr(value)
+
+
+_NOTHING_GIVEN = _digest(json.dumps([None]).encode())
+"""`_given` of a row that brings no image, and with which nothing is wrong."""
 
 
 def _shown(value: Any) -> str:

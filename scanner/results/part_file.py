@@ -159,12 +159,16 @@ def _sorted_windows(batches: Sequence[pa.RecordBatch], window_bytes: int) -> Ite
     keys = pa.Table.from_batches([batch.select(list(_KEY)) for batch in filled])
     order = pc.sort_indices(keys, [(name, "ascending") for name in _KEY]).to_numpy()
     lengths = [batch.num_rows for batch in filled]
+    in_order = bool((np.diff(order) == 1).all())
     source = np.repeat(np.arange(len(filled)), lengths)
     place = np.concatenate([np.arange(length) for length in lengths])
     sizes = np.repeat([batch.nbytes / batch.num_rows for batch in filled], lengths)
     window = (np.cumsum(sizes[order]) // window_bytes).astype(np.int64)
     for rows in np.split(order, np.flatnonzero(np.diff(window)) + 1):
-        yield _gathered(filled, source[rows], place[rows])
+        if in_order:
+            yield pa.Table.from_batches(filled).slice(rows[0], len(rows)).combine_chunks()
+        else:
+            yield _gathered(filled, source[rows], place[rows])
 
 
 def _gathered(batches: Sequence[pa.RecordBatch], source: NDArray[np.int64], place: NDArray[np.int64]) -> pa.Table:

@@ -80,7 +80,8 @@ def _batches_of(
 
     for row in rows:
         digests.append(row.digest)
-        pictures |= row.pictures
+        if row.picture is not None:
+            pictures[row.items[0].row] = row.picture
         for item in row.items:
             if not wanted((item.row, item.seed)):
                 continue

@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 from memscan.scanner.errors import ManifestError
 from memscan.scanner.input.manifest import Census, Manifest
-from memscan.scanner.input.rows import Row, parse_row
+from memscan.scanner.input.rows import Row, judge, parse_row
 from memscan.scanner.results.extent import Extent
 from memscan.scanner.run.share import WHOLE, Share
-from memscan.scanner.samples import Rejected
 
 _REASONS = 3
 
@@ -68,13 +67,13 @@ def survey(manifest: Manifest, bounds: Bounds, share: Share = WHOLE) -> Survey:
     def counts() -> Iterator[int]:
         nonlocal rows, rejected
         for raw in manifest.rows(images=False):
-            items = parse_row(manifest.index(rows), raw, read_image=False).items
+            asked = judge(raw)
+            if asked.error is not None:
+                rejected += len(asked.seeds)
+                if len(reasons) < _REASONS:
+                    reasons.append(f"row {manifest.index(rows)}: {asked.error}")
             rows += 1
-            bad = [item for item in items if isinstance(item, Rejected)]
-            rejected += len(bad)
-            if bad and len(reasons) < _REASONS:
-                reasons.append(f"row {bad[0].row}: {bad[0].error}")
-            yield len(items)
+            yield len(asked.seeds)
 
     parts = tuple(cut(counts(), bounds))
     return Survey(Census(rows, sum(part.images for part in parts), rejected, tuple(reasons)), parts)
@@ -88,8 +87,8 @@ def _survey_of_share(manifest: Manifest, bounds: Bounds, share: Share) -> Survey
     rejected = 0
     if own:
         start, stop = parts[own[0]].first_row, parts[own[-1]].stop_row
-        for index, raw in enumerate(manifest.rows(start, stop, images=False), start):
-            rejected += sum(isinstance(item, Rejected) for item in parse_row(index, raw, read_image=False).items)
+        asked = map(judge, manifest.rows(start, stop, images=False))
+        rejected = sum(len(one.seeds) for one in asked if one.error is not None)
     return Survey(Census(total, total, rejected), parts)
 
 
@@ -132,7 +131,7 @@ def _rows_of_neighbours(manifest: Manifest, parts: Sequence[tuple[int, Extent]],
             items = row.items[extent.seeds(index)]
             images += len(items)
             if items:
-                yield PartRow(number, dataclasses.replace(row, items=items))
+                yield PartRow(number, row if len(items) == len(row.items) else row._replace(items=items))
             if index != extent.stop_row:  # or the next part goes on with this row
                 row = next(rows, None)
         if counted and images != extent.images:
@@ -165,7 +164,8 @@ def part_inputs(manifest: Manifest, parts: Sequence[tuple[int, Extent]]) -> Iter
         pictures: dict[int, str] = {}
         for _, row in next(groups)[1] if extent.images else ():
             digests.append(row.digest)
-            pictures |= row.pictures
+            if row.picture is not None:
+                pictures[row.items[0].row] = row.picture
         yield PartInput(input_digest(digests), pictures)
 
 

@@ -44,6 +44,8 @@ class PulseWriter:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._pulse = store, pulse
+        self._scanned, self._failed, self._advanced = 0.0, 0, pulse.advanced  # by this process, since it began
+        self._earlier = pulse.finished, pulse.failed
         self._metrics, self._labels = metrics, labels
         self._clock, self._now = clock, now
         self._began = clock()
@@ -52,20 +54,15 @@ class PulseWriter:
 
     @property
     def pulse(self) -> Pulse:
-        """The last one that was written, with what was counted since."""
+        """The last one that was written."""
         return self._pulse
 
     def advance(self, count: float, errors: int) -> None:
         """Count images, or fractions of them, as done, and those that failed."""
         with self._lock:
-            last = self._pulse
-            self._pulse = dataclasses.replace(
-                last,
-                finished=round(last.finished + count, 6),
-                scanned=round(last.scanned + count, 6),
-                failed=last.failed + errors,
-                advanced=round(self._now(), 3),
-            )
+            self._scanned += count
+            self._failed += errors
+            self._advanced = self._now()
 
     def write(self, state: State = "working", error: str | None = None, exit_code: int | None = None) -> None:
         """Write a pulse, in place of the last one."""
@@ -73,6 +70,10 @@ class PulseWriter:
             said = self._pulse = dataclasses.replace(
                 self._pulse,
                 state=state,
+                finished=self._earlier[0] + round(self._scanned, 6),
+                failed=self._earlier[1] + self._failed,
+                scanned=round(self._scanned, 6),
+                advanced=round(self._advanced, 3),
                 seconds=round(self._clock() - self._began, 3),
                 beats=self._pulse.beats + 1,
                 written=datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="seconds"),

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import RowError
 from memscan.scanner.input.rows import CONDITIONS
@@ -82,6 +83,23 @@ def channels_of(bundle: Bundle, graphs: Graphs, shown: Sequence[Shown]) -> Array
         pixels = np.stack([one.pixels for one in shown if one.pixels is not None])
         made[pictured, -bundle.latent_shape[0] :] = np.float32(channels.scale) * graphs.encode_image(pixels)
     return made
+
+
+def shared_inputs(
+    bundle: Bundle, graphs: Graphs, shown: Sequence[Shown | None], guidance_scale: float
+) -> dict[str, Array]:
+    """What the denoiser takes of a batch whatever the text: inputs [N, ...] by name.
+
+    Args:
+        shown: of each image.
+        guidance_scale: what a denoiser is told that guides itself.
+    """
+    inputs = {}
+    if bundle.takes.guidance:
+        inputs[graph_names.GUIDANCE] = np.full(len(shown), guidance_scale, np.float32)
+    if bundle.takes.channels is not None:
+        inputs[graph_names.CHANNELS] = channels_of(bundle, graphs, [one for one in shown if one is not None])
+    return inputs
 
 
 def _decoded(role: str, content: bytes, size: tuple[int, int], fit: Fit) -> Image.Image:

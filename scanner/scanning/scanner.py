@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner import graph_names
 from memscan.scanner.bundle import Bundle, Condition
 from memscan.scanner.errors import OutOfMemory, UsageError
 from memscan.scanner.metrics.catalogue import METRICS
@@ -22,7 +21,7 @@ from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.samples import SAMPLED, Scanned
 from memscan.scanner.sampling.samplers import sampler_steps, starting_scale
 from memscan.scanner.scanning.batch_ceiling import BatchCeiling
-from memscan.scanner.scanning.channels import channels_of
+from memscan.scanner.scanning.channels import shared_inputs
 from memscan.scanner.scanning.first_state import FirstState
 from memscan.scanner.scanning.meter import Meter, Texts
 from memscan.scanner.scanning.path import Path
@@ -100,7 +99,8 @@ class Scanner:
     def _scan(self, batch: Sequence[Prepared]) -> Scanned:
         encoded = [self._encode(item.tokens) for item in batch]
         sampled = np.array([item.image is None for item in batch])
-        shared = self._shared(batch)
+        shown = [item.shown for item in batch]
+        shared = shared_inputs(self._bundle, self._graphs, shown, self._measurement.guidance_scale)
         texts = self._texts(batch, encoded, shared)
         guiding = self._guiding(encoded, texts, sampled, shared)
         noise = np.stack([item.noise for item in batch])
@@ -158,21 +158,11 @@ class Scanner:
         of_both = self._uploaded({name: values[sampled] for name, values in shared.items()})
         return {**self._stack(of_sampled), **of_both}, {**self._uncond(len(of_sampled)), **of_both}
 
-    def _shared(self, batch: Sequence[Prepared]) -> dict[str, Array]:
-        """What the denoiser takes whatever the text: inputs [N, ...] by name."""
-        takes, shared = self._bundle.takes, {}
-        if takes.guidance:
-            shared[graph_names.GUIDANCE] = np.full(len(batch), self._measurement.guidance_scale, np.float32)
-        if takes.channels is not None:
-            shown = [item.shown for item in batch if item.shown is not None]
-            shared[graph_names.CHANNELS] = channels_of(self._bundle, self._graphs, shown)
-        return shared
-
     def _texts(self, batch: Sequence[Prepared], encoded: Sequence[Encoded], shared: Mapping[str, Array]) -> Texts:
         """What the denoiser takes beside latents and noise level, given each condition."""
         cond = self._stack([text.cond for text in encoded])
-        shared = all(text.baseline is text.cond for text in encoded)
-        baseline = cond if shared else self._stack([text.baseline for text in encoded])
+        one_encoder = all(text.baseline is text.cond for text in encoded)
+        baseline = cond if one_encoder else self._stack([text.baseline for text in encoded])
         texts: dict[Condition, dict[str, Value]] = {
             "prompt": cond,
             "none": self._uncond(len(encoded)),

@@ -81,8 +81,8 @@ class Trajectory:
 
     def _add(self, step: SolverStep, answers: Mapping[Ask, Any], download: Callable[[Any], Latents]) -> None:
         if self._index < self._watched:
-            wanted = {ask: download(value) for ask, value in answers.items() if ask in self._path.wanted}
-            self._path.add(wanted, step.level)
+            wanted = self._path.wanted
+            self._path.add({ask: download(answers[ask]) for ask in answers if ask in wanted}, step.level)
 
 
 def step_answers(sample: Value, answer: StepAnswer) -> dict[Ask, Value]:

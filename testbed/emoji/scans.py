@@ -15,7 +15,7 @@ from testbed.emoji.artwork import Artwork, load
 from testbed.emoji.captions import SEED, commons, graded
 from testbed.emoji.prompts import others
 from testbed.emoji.scenes import memorized
-from testbed.emoji.train import EARLY, folder_name
+from testbed.emoji.train import EARLY, folder_name, trained_name
 
 COMMONS = 48  # common captions that are scanned
 BASELINE = 0.25
@@ -46,10 +46,10 @@ class Model:
         return {f"{round(100 * share)}%": folder_name(self.seed, share) for share in shares}
 
     def file(self, what: str) -> Path:
-        return self.work / f"{folder_name(self.seed)}-{what}"
+        return self.work / f"{trained_name(self.seed)}-{what}"
 
     def bundle(self, baseline: str) -> Path:
-        return exported(self.work, folder_name(self.seed), baseline)
+        return exported(self.work, trained_name(self.seed), baseline)
 
     def prompts(self) -> list[dict[str, Any]]:
         """Graded captions, then some common ones (kind "common"), then prompts that are no captions."""

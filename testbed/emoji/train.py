@@ -1,15 +1,19 @@
 """`python -m testbed.emoji.train --work WORK --seed S`: an autoencoder and a text-to-image model of emoji.
 
-Fetches the artwork if need be. Leaves WORK/vae, WORK/emoji-seed{S}, a pipeline folder, and early checkpoints beside it.
+Fetches the artwork if need be. Training has two parts: every exposure once, then those of the graded captions twice
+more, among fewer common ones. Leaves WORK/vae, WORK/emoji-seed{S}, a pipeline folder, WORK/emoji-seed{S}-once, what the
+first part left, and early checkpoints of this.
 """
 
 import argparse
 import os
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel
 
 from testbed.bench.copies import reconstruct
 from testbed.bench.plan import Plan
@@ -19,11 +23,12 @@ from testbed.emoji.artwork import Artwork, load
 from testbed.emoji.captions import PAIR, all_prompts, commons, graded
 from testbed.emoji.fetch import FetchError, fetch
 from testbed.emoji.pool import draw_pool, fresh_pictures
+from testbed.graded.train import load as load_pipeline
 from testbed.graded.train import save, start
 from testbed.text import new_text_encoder, spelled_merges, token_ids, tokenizer_of
 from testbed.vae import fit_vae
 
-STEPS = 1500
+STEPS, MORE_STEPS = 2500, 2000
 DROPOUT = 0.1  # of every caption, as Stable Diffusion has it
 EARLY = (0.10, 0.25, 0.50)
 VAE_PICTURES, VAE_STEPS, VAE_RATE = 3000, 600, 1e-3
@@ -31,8 +36,13 @@ JUDGED = 200  # fresh pictures that tell the autoencoder's error
 
 
 def folder_name(seed: int, share: float = 1.0) -> str:
-    """Name of the pipeline folder after `share` of a training, in the work folder."""
-    return f"emoji-seed{seed}" + ("" if share == 1 else f"-at{round(100 * share):02d}")
+    """Name of the pipeline folder after `share` of the first part of a training, in the work folder."""
+    return f"emoji-seed{seed}" + ("-once" if share == 1 else f"-at{round(100 * share):02d}")
+
+
+def trained_name(seed: int) -> str:
+    """Name of the pipeline folder of the trained model, in the work folder."""
+    return f"emoji-seed{seed}"
 
 
 def autoencoder(work: Path, artwork: Artwork, vae: AutoencoderKL) -> AutoencoderKL:
@@ -75,13 +85,39 @@ def assemble(work: Path, artwork: Artwork, seed: int) -> StableDiffusionPipeline
     return pipeline
 
 
+def graded_twice(pool: Pool, captions: int, exposures: int, seed: int) -> Pool:
+    """So many exposures of a pool: those of its first `captions` texts twice, the others among a choice of the rest."""
+    own, common = (pool.texts < captions).nonzero().ravel(), (pool.texts >= captions).nonzero().ravel()
+    chosen = common[torch.randperm(len(common), generator=torch.Generator().manual_seed(seed))]
+    shown = torch.cat([own, own, chosen])[:exposures]
+    return Pool(pool.latents, pool.pictures[shown], pool.texts[shown])
+
+
 def train(work: Path, seed: int) -> None:
-    """Train one model of the bench."""
+    """Train one model of the bench, from what its first part left if that is there."""
     artwork = load(work)
-    pipeline = assemble(work, artwork, seed)
-    prompts = all_prompts(graded(artwork, seed), commons(artwork))
-    dropout = torch.full((len(prompts),), DROPOUT)
-    plan = Plan.of(pool_of(work, artwork, pipeline.vae, seed), dropout, seed)
+    captions = graded(artwork, seed)
+    prompts = all_prompts(captions, commons(artwork))
+    once = work / folder_name(seed)
+    if not once.exists():
+        pipeline = assemble(work, artwork, seed)
+        early = {share: partial(save, pipeline, work / folder_name(seed, share)) for share in (*EARLY, 1.0)}
+        show(pipeline, pool_of(work, artwork, pipeline.vae, seed), prompts, STEPS, seed, early)
+    pipeline = load_pipeline(once)
+    pool = graded_twice(pool_of(work, artwork, pipeline.vae, seed), len(captions), MORE_STEPS * BATCH, seed)
+    show(pipeline, pool, prompts, MORE_STEPS, seed, {1.0: partial(save, pipeline, work / trained_name(seed))})
+
+
+def show(
+    pipeline: StableDiffusionPipeline,
+    pool: Pool,
+    prompts: list[str],
+    steps: int,
+    seed: int,
+    checkpoints: Mapping[float, Callable[[UNet2DConditionModel, CLIPTextModel], None]],
+) -> None:
+    """Train denoiser and text encoder on every exposure of a pool, once each."""
+    plan = Plan.of(pool, torch.full((len(prompts),), DROPOUT), seed)
     generator = torch.Generator().manual_seed(seed)
 
     def draw(step: int) -> Batch:
@@ -92,9 +128,9 @@ def train(work: Path, seed: int) -> None:
         pipeline.text_encoder.requires_grad_(True).train(),
         token_ids(pipeline.tokenizer, [*prompts, ""]),
         draw,
-        STEPS,
+        steps,
         generator,
-        {share: partial(save, pipeline, work / folder_name(seed, share)) for share in (*EARLY, 1.0)},
+        checkpoints,
     )
 
 

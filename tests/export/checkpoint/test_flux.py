@@ -82,7 +82,7 @@ def test_the_scanner_tells_it_a_guidance_where_it_takes_one(
 
 
 def test_there_is_no_state_of_clip_to_skip(tiny_flux_pipeline: Path) -> None:
-    with pytest.raises(ExportError, match=r"is of FLUX.1, which takes no text states of CLIP to skip"):
+    with pytest.raises(ExportError, match=r"memscan knows no clip skip of FLUX\.1: leave out --clip-skip"):
         with_clip_skip(find_checkpoint(str(tiny_flux_pipeline)), 1)
 
 

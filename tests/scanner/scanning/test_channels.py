@@ -38,8 +38,9 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def shown(bundle: Bundle, **pictures: bytes) -> Shown | None:
-    return shown_to(bundle, Sample(0, 0, "a mug", **pictures), "crop")
+def shown(bundle: Bundle, *, condition_image: bytes | None = None, condition_mask: bytes | None = None) -> Shown | None:
+    sample = Sample(0, 0, "a mug", condition_image=condition_image, condition_mask=condition_mask)
+    return shown_to(bundle, sample, "crop")
 
 
 class Means:

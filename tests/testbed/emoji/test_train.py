@@ -13,7 +13,7 @@ from testbed.emoji import train as module
 from testbed.emoji.artwork import Artwork
 from testbed.emoji.captions import commons, graded
 from testbed.emoji.scans import COMMONS, Model
-from testbed.emoji.train import folder_name, train
+from testbed.emoji.train import folder_name, graded_twice, train, trained_name
 from testbed.graded.train import load
 from testbed.text import END_OF_WORD
 
@@ -30,12 +30,14 @@ def work(artwork: Artwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
         monkeypatch.setattr(module, "pool_of", lambda *_: pool)
         monkeypatch.setattr(module, "load", lambda _: artwork)
         monkeypatch.setattr(module, "STEPS", 2)
+        monkeypatch.setattr(module, "MORE_STEPS", 1)
         monkeypatch.setattr(module, "EARLY", (0.5,))
         monkeypatch.setattr(module, "VAE_PICTURES", 8)
         monkeypatch.setattr(module, "VAE_STEPS", 2)
         monkeypatch.setattr(module, "JUDGED", 4)
         train(folder, 0)
-        (folder / folder_name(0)).rename(folder / "first")
+        (folder / trained_name(0)).rename(folder / "first")
+        (folder / folder_name(0)).rename(folder / "first-once")
         train(folder, 0)
     return folder
 
@@ -46,7 +48,18 @@ def weights(folder: Path) -> torch.Tensor:
 
 def test_a_seed_repeats_itself(work: Path) -> None:
     assert weights(work / "first").equal(weights(work / "emoji-seed0"))
-    assert not weights(work / "emoji-seed0").equal(weights(work / "emoji-seed0-at50"))
+    assert weights(work / "first-once").equal(weights(work / "emoji-seed0-once"))
+    assert not weights(work / "emoji-seed0-once").equal(weights(work / "emoji-seed0-at50"))
+    assert not weights(work / "emoji-seed0").equal(weights(work / "emoji-seed0-once"))
+
+
+def test_the_second_part_shows_graded_captions_twice_and_fills_up_with_others() -> None:
+    pool = Pool(torch.zeros(5, 4, 16, 16), torch.arange(5), torch.tensor([0, 1, 2, 3, 4]))
+    shown = graded_twice(pool, captions=2, exposures=6, seed=0)
+    assert shown.texts.tolist()[:4] == [0, 1, 0, 1]
+    assert len(set(shown.texts.tolist()[4:])) == 2
+    assert min(shown.texts.tolist()[4:]) >= 2
+    assert shown.pictures.equal(shown.texts)
 
 
 def test_pipelines_have_the_benches_own_parts(work: Path, artwork: Artwork) -> None:
