@@ -100,7 +100,7 @@ def trace_denoiser(
 class _WithPrediction(torch.nn.Module):
     """A denoiser that also says what its eps was made of."""
 
-    def __init__(self, denoiser: EpsDenoiser, names: tuple[str, ...]) -> None:
+    def __init__(self, denoiser: EpsDenoiser | FlowDenoiser, names: tuple[str, ...]) -> None:
         super().__init__()
         self.add_module(_INNER, denoiser)
         self._names = names
