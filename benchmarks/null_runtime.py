@@ -27,7 +27,7 @@ class NullRuntime:
         self.usual_batch = usual_batch
         self.loaded: Mapping[str, str] = {}
         self._latent_shape = bundle.latent_shape
-        self._text_shape = bundle.text.tokenizers[0].max_length, width
+        self._text_shape = bundle.text.length, width
         self._latents: dict[int, tuple[Array, Array]] = {}
 
     def upload(self, array: NDArray[Any]) -> NDArray[Any]:

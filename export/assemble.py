@@ -24,6 +24,7 @@ from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.components import Component, Decoder, Encoder
 from memscan.export.checkpoint.default_timesteps import at_own_timesteps
 from memscan.export.checkpoint.denoiser import EpsDenoiser
+from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.takes import takes_of
 from memscan.export.checkpoint.target import beside, require_free
 from memscan.export.checkpoint.tokenization import write_tokenizers
@@ -55,6 +56,11 @@ PAPER_DEFAULTS = Defaults(
 )
 """The paper's settings: the last of 50 DDIM steps at guidance 7.5. The probes are those of the number of channels."""
 
+
+_WITHOUT_LEVELS = (
+    "a transformer has no downsampling and no cross-attention: no shallow derivative, and no metric of attention or"
+    " bottleneck"
+)
 
 _COMPUTE: dict[Precision, Dtype] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -140,6 +146,10 @@ class _Assembly:
         self.options = options
         self.folder = folder
         self.report = report
+        self.defaults = options.defaults
+        if model.family.told_guidance is not None:
+            scale = model.family.told_guidance if takes_of(model).guidance else 1.0
+            self.defaults = dataclasses.replace(self.defaults, guidance_scale=scale)
         self.rows: list[ParityRow] = []
         self.passes: dict[Derivative, float] = {}
         self.gives: dict[str, Gives] = {}
@@ -155,7 +165,7 @@ class _Assembly:
         parts = self._write_text_encoder(self.model, self.folder, text) | self._write_vae()
         latent_shape = self._write_denoiser(self.model, self.folder, text, beside=parts)
         baseline = self._write_baseline(text, latent_shape) if self.baseline else None
-        defaults = self.options.defaults
+        defaults = self.defaults
         if defaults.probes is None:
             defaults = dataclasses.replace(defaults, probes=default_probes(latent_shape[0]))
         defaults = at_own_timesteps(defaults, self.model.schedule())
@@ -244,13 +254,13 @@ class _Assembly:
         return {"vae": vae}
 
     def _draw_reference(self, parts: dict[str, Any]) -> None:
-        drawing = self._drawing(parts["unet"], self.options.defaults.guidance_scale)
+        drawing = self._drawing(parts[self.model.family.denoiser], self.defaults.guidance_scale)
         self.report(f"drawn by diffusers and, at the end, by the bundle: {drawing}")
         self.reference = draw_reference(self.model, parts, drawing, self.options.precision)
 
     def _draw_baseline_reference(self, parts: dict[str, Any]) -> None:
         assert self.baseline is not None
-        drawing = self._drawing(parts["unet"], UNGUIDED)
+        drawing = self._drawing(parts[self.model.family.denoiser], UNGUIDED)
         self.report(f"drawn by diffusers and, at the end, by the baseline: {drawing}")
         self.baseline_reference = draw_baseline_reference(
             self.model, self.baseline, parts, drawing, self.options.precision
@@ -271,32 +281,40 @@ class _Assembly:
         """Write the graphs of a denoiser, all of the model's, and what it draws with the parts `beside` it. They are
         taken out, for their memory is needed."""
         guided = checkpoint is self.model
-        unet = checkpoint.load("unet")
-        text_shape = text.tokenizers[0].max_length, checkpoint.text_width()
+        kinds, network = checkpoint.family.derivatives, checkpoint.family.denoiser_title
+        unet = checkpoint.load(checkpoint.family.denoiser)
+        text_shape = text.length, self.model.text_width()
         latent_shape = checkpoint.latent_shape()
+        denoiser = self._denoiser(checkpoint, unet, text_shape)
         size = sum(parameter.numel() for parameter in unet.parameters()) / 1e6
         round_weights(unet, self.options.storage)
-        (self._draw_reference if guided else self._draw_baseline_reference)({**beside, "unet": unet})
+        draw = self._draw_reference if guided else self._draw_baseline_reference
+        draw({**beside, checkpoint.family.denoiser: unet})
         beside.clear()
         gc.collect()
-        self.report(f"UNet of {checkpoint.id}, {size:.1f} M parameters: tracing")
-        image_size = self.model.image_size() if checkpoint.family.told_size else None
-        scored = checkpoint.family.scored
-        denoiser = EpsDenoiser(unet, self._prediction_type(checkpoint), image_size, scored=scored)
+        self.report(f"{network} of {checkpoint.id}, {size:.1f} M parameters: tracing")
         traced = trace_denoiser(denoiser, latent_shape, text_shape)
-        self.report(f"UNet of {checkpoint.id}: derivative graph for {self.options.tangents} tangents")
+        self.report(f"{network} of {checkpoint.id}: derivative graph for {self.options.tangents} tangents")
         graphs = denoiser_graphs(
             traced,
             tangents=self.options.tangents,
             precision=self.options.precision,
             guided=guided,
+            kinds=kinds,
+            observed=checkpoint.family.build is None,
         )
         nodes = ", ".join(f"{name} {_node_count(graph)} nodes" for name, graph in graphs.items())
-        self.report(f"UNet of {checkpoint.id}: {nodes}; writing and comparing with torch")
+        self.report(f"{network} of {checkpoint.id}: {nodes}; writing and comparing with torch")
         save_sharing_weights(graphs, folder, self.options.storage)
         oracle = DenoiserOracle(denoiser, latent_shape, text_shape)
-        cases = {graph_names.measure(kind): oracle.measure(self.options.tangents, cut) for kind, cut in CUTS.items()}
+        cases = {
+            graph_names.measure(kind): oracle.measure(self.options.tangents, cut)
+            for kind, cut in CUTS.items()
+            if kind in kinds
+        }
         if guided:
+            if checkpoint.family.build is not None:
+                self.report(_WITHOUT_LEVELS)
             self.gives = given_by(graphs)
             more = {
                 graph_names.STEP: oracle.step,
@@ -309,9 +327,9 @@ class _Assembly:
         del unet, denoiser, traced, graphs, oracle
         gc.collect()
         if guided:
-            self.passes = forward_passes(folder)
+            self.passes = forward_passes(folder, kinds)
             costs = ", ".join(f"{kind} {passes:.1f}" for kind, passes in self.passes.items())
-            self.report(f"UNet of {checkpoint.id}: forward passes that a call costs, by its operations: {costs}")
+            self.report(f"{network} of {checkpoint.id}: forward passes that a call costs, by its operations: {costs}")
         for name, largest in scores.items():
             case = cases[graph_names.whole(name)]
             self.rows += compare_denoiser(
@@ -319,11 +337,18 @@ class _Assembly:
             )
         return latent_shape
 
+    def _denoiser(
+        self, checkpoint: Checkpoint, network: Any, text_shape: tuple[int, int]
+    ) -> EpsDenoiser | FlowDenoiser:
+        if checkpoint.family.build is not None:
+            return checkpoint.family.build(network, checkpoint.latent_shape(), text_shape)
+        image_size = self.model.image_size() if checkpoint.family.told_size else None
+        scheduled = checkpoint if checkpoint.has("scheduler") else self.model
+        edm = scheduled.preconditioning()
+        return EpsDenoiser(network, scheduled.prediction_type(), image_size, scored=checkpoint.family.scored, edm=edm)
+
     def _prefix(self, folder: Path) -> str:
         return "" if folder == self.folder else f"{folder.name}/"
-
-    def _prediction_type(self, checkpoint: Checkpoint) -> str:
-        return (checkpoint if checkpoint.has("scheduler") else self.model).prediction_type()
 
     def _write_baseline(self, text: Text, latent_shape: tuple[int, int, int]) -> dict[str, object]:
         assert self.baseline is not None

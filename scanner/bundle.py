@@ -47,7 +47,7 @@ from memscan.scanner.bundle_parts import (
 )
 from memscan.scanner.errors import BundleError
 from memscan.scanner.records import RecordError, check_range, parse_json, read_record, shown
-from memscan.scanner.schedules import MOST_TIMESTEPS, FlowSchedule, Schedule
+from memscan.scanner.schedules import MOST_TIMESTEPS, DdpmSchedule, FlowSchedule, Schedule
 from memscan.scanner.settings import DERIVATIVES, Derivative, Probes, Sampler
 from memscan.scanner.terminal import listed
 
@@ -362,7 +362,7 @@ class _Record:
         """Where a path begins at pure noise, the step must give an estimate there."""
         if isinstance(self.schedule, FlowSchedule):
             begins, able = "flow matching", ("flow_prediction",)
-        elif self.schedule.alphas_cumprod[-1] == 0:
+        elif isinstance(self.schedule, DdpmSchedule) and self.schedule.alphas_cumprod[-1] == 0:
             begins, able = "zero terminal SNR", ("v_prediction",)
         else:
             return

@@ -50,7 +50,9 @@ class Tokenization:
     """The tokenizer in `file`, whose ids are brought to `max_length`.
 
     Too many are cut so that `eos_token_id` ends them, too few are padded on the right with `pad_token_id`;
-    `bos_token_id` is None where texts have no start token. `concepts` are written out in a prompt before it is spelled.
+    `bos_token_id` is None where texts have no start token. `position` is where the text states that are made of these
+    ids begin: encoders of equal positions stand side by side, others one behind the other; it is None where none are
+    made of them. `concepts` are written out in a prompt before it is spelled.
     """
 
     file: str
@@ -58,10 +60,12 @@ class Tokenization:
     pad_token_id: int
     eos_token_id: int
     bos_token_id: int | None = None
+    position: int | None = 0
     concepts: tuple[Concept, ...] = ()
 
     def __post_init__(self) -> None:
         check_range("max_length", self.max_length, 1, _LONGEST_TEXT)
+        check_range("position", self.position or 0, 0, _LONGEST_TEXT)
         for name in ("pad_token_id", "eos_token_id", "bos_token_id"):
             check_range(name, getattr(self, name) or 0, 0, _LARGEST_TOKEN)
 
@@ -83,6 +87,12 @@ class Text:
         check_range("clip_skip", self.clip_skip, 0, _MOST_LAYERS)
         if not self.tokenizers:
             raise ValueError("the list of tokenizers is empty")
+
+    @property
+    def length(self) -> int:
+        """The positions of text states."""
+        ends = (rule.position + rule.max_length for rule in self.tokenizers if rule.position is not None)
+        return max(ends, default=0)
 
 
 ChannelKind = Literal["inpainting", "depth", "edit"]

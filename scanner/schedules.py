@@ -13,6 +13,7 @@ from memscan.scanner.records import check_range, shown
 MOST_TIMESTEPS = 100_000
 _SPACINGS = ("leading", "linspace", "trailing")
 _LARGEST_SHIFT = 1e4
+_LARGEST_RATIO = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,4 +77,32 @@ class FlowSchedule:
         return self.num_train_timesteps
 
 
-Schedule = DdpmSchedule | FlowSchedule
+@dataclasses.dataclass(frozen=True)
+class EdmSchedule:
+    """Karras et al. (arXiv 2206.00364): alpha = 1 / sqrt(1 + r^2), sigma = r alpha, with r from `sigma_max` down to
+    `sigma_min`, which are theirs; the denoiser is told of r as log(r) / 4.
+
+    Steps are in equal distances of r^(1 / rho), or of log r where `sigma_schedule` is exponential; so are timesteps.
+    """
+
+    num_train_timesteps: int
+    sigma_min: float
+    sigma_max: float
+    sigma_schedule: Literal["karras", "exponential"]
+    rho: float
+    kind: Literal["edm"] = "edm"
+
+    def __post_init__(self) -> None:
+        check_range("num_train_timesteps", self.num_train_timesteps, 2, MOST_TIMESTEPS)
+        check_range("sigma_max", self.sigma_max, 0, _LARGEST_RATIO)
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise ValueError(f"sigma_min is {self.sigma_min}, not between 0 and sigma_max {self.sigma_max}")
+        check_range("rho", self.rho, 1, _LARGEST_SHIFT)
+
+    @property
+    def last_timestep(self) -> int:
+        """The noisiest."""
+        return self.num_train_timesteps - 1
+
+
+Schedule = DdpmSchedule | FlowSchedule | EdmSchedule

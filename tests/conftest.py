@@ -86,6 +86,24 @@ def tiny_xl_pipeline(made_once: Made) -> Path:
     return made_once("tiny-sdxl", functools.partial(save_pipeline, family="sdxl"))
 
 
+@pytest.fixture(scope="session")
+def tiny_sd3_pipeline(made_once: Made) -> Path:
+    """A random pipeline like Stable Diffusion 3.5's."""
+    return made_once("tiny-sd3", _save_sd3)
+
+
+@pytest.fixture(scope="session")
+def tiny_sd3_without_t5(made_once: Made) -> Path:
+    """Another, without T5."""
+    return made_once("tiny-sd3-without-t5", functools.partial(_save_sd3, t5=False))
+
+
+@pytest.fixture(scope="session")
+def tiny_flux_pipeline(made_once: Made) -> Path:
+    """A random pipeline like FLUX.1-dev's."""
+    return made_once("tiny-flux", _save_flux)
+
+
 @dataclass(frozen=True)
 class Exported:
     """A bundle and what the command printed while it made it."""
@@ -112,6 +130,33 @@ def tiny_bundle(tiny_export: Exported) -> Path:
 def tiny_xl_bundle(tiny_xl_pipeline: Path, made_once: Made) -> Path:
     """`memscan export` of `tiny_xl_pipeline`, four tangents a call."""
     return made_once("tiny-xl", functools.partial(_export, tiny_xl_pipeline)) / "tiny.bundle"
+
+
+@pytest.fixture(scope="session")
+def tiny_sd3_export(tiny_sd3_pipeline: Path, made_once: Made) -> Exported:
+    """`memscan export` of `tiny_sd3_pipeline`, four tangents a call."""
+    folder = made_once("tiny-sd3-export", functools.partial(_export, tiny_sd3_pipeline))
+    return Exported(folder / "tiny.bundle", (folder / "printed").read_text())
+
+
+def _save_sd3(folder: Path, *, t5: bool = True) -> None:
+    from tests.tiny_transformers import save_sd3  # loads what no other pipeline needs
+
+    save_sd3(folder, t5=t5)
+
+
+@pytest.fixture(scope="session")
+def tiny_flux_export(tiny_flux_pipeline: Path, made_once: Made) -> Exported:
+    """`memscan export` of `tiny_flux_pipeline` for images of 32 x 32, four tangents a call."""
+    size = "--height", "32", "--width", "32"
+    folder = made_once("tiny-flux-export", functools.partial(_export, tiny_flux_pipeline, options=size))
+    return Exported(folder / "tiny.bundle", (folder / "printed").read_text())
+
+
+def _save_flux(folder: Path) -> None:
+    from tests.tiny_transformers import save_flux  # loads what no other pipeline needs
+
+    save_flux(folder)
 
 
 def _export(pipeline: Path, folder: Path, options: tuple[str, ...] = ()) -> None:

@@ -38,8 +38,8 @@ def save_pipeline(
     images 32x32.
     """
     torch.manual_seed(seed)
-    tokenizer = _tokenizer(folder / "vocabulary", pad_with)
-    text_encoder = CLIPTextModel(_text_config(tokenizer, text_width, "quick_gelu" if family == "sd1" else "gelu"))
+    tokenizer = clip_tokenizer(folder / "vocabulary", pad_with)
+    text_encoder = CLIPTextModel(clip_config(tokenizer, text_width, "quick_gelu" if family == "sd1" else "gelu"))
     unet = tiny_unet(family, text_width + _SECOND_WIDTH if family == "sdxl" else text_width)
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -51,8 +51,8 @@ def save_pipeline(
     )
     parts = {"vae": vae, "text_encoder": text_encoder, "tokenizer": tokenizer, "unet": unet}
     if family == "sdxl":
-        second_tokenizer = _tokenizer(folder / "vocabulary_2", "!")
-        second = CLIPTextModelWithProjection(_text_config(second_tokenizer, _SECOND_WIDTH, "gelu"))
+        second_tokenizer = clip_tokenizer(folder / "vocabulary_2", "!")
+        second = CLIPTextModelWithProjection(clip_config(second_tokenizer, _SECOND_WIDTH, "gelu"))
         scheduler = EulerDiscreteScheduler(**BETAS, prediction_type=prediction_type, timestep_spacing="leading")
         StableDiffusionXLPipeline(
             **parts, scheduler=scheduler, text_encoder_2=second, tokenizer_2=second_tokenizer, add_watermarker=False
@@ -90,7 +90,8 @@ def tiny_unet(family: str, text_width: int) -> UNet2DConditionModel:
     )
 
 
-def _text_config(tokenizer: CLIPTokenizer, width: int, activation: str) -> CLIPTextConfig:
+def clip_config(tokenizer: CLIPTokenizer, width: int, activation: str) -> CLIPTextConfig:
+    """Two layers of CLIP over the tokenizer's vocabulary."""
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -106,7 +107,7 @@ def _text_config(tokenizer: CLIPTokenizer, width: int, activation: str) -> CLIPT
     )
 
 
-def _tokenizer(folder: Path, pad_with: str | None) -> CLIPTokenizer:
+def clip_tokenizer(folder: Path, pad_with: str | None) -> CLIPTokenizer:
     """A byte-level BPE that spells every string, with whole words for `WORDS`."""
     folder.mkdir(parents=True)
     alphabet = _byte_alphabet()

@@ -14,14 +14,14 @@ def beyond_dot_product(node: ir.Node, *, may_be_masked: bool = False) -> str:
     """What an Attention node has besides: a mask, a cache, shared heads, another rank or another softmax.
 
     Args:
-        may_be_masked: let a boolean mask pass.
+        may_be_masked: let a mask pass, boolean or added to the scores.
 
     Returns:
         A list for error messages; empty where it is scaled dot-product attention and nothing more.
     """
-    q_shape, k_shape = shape_of(operand(node, 0)), shape_of(operand(node, 1))
+    q_shape, k_shape, q_dtype = shape_of(operand(node, 0)), shape_of(operand(node, 1)), operand(node, 0).dtype
     extras = [value for value in node.inputs[3:] if value is not None]
-    if may_be_masked and extras and extras[0] is node.inputs[3] and extras[0].dtype == ir.DataType.BOOL:
+    if may_be_masked and extras and extras[0] is node.inputs[3] and extras[0].dtype in (ir.DataType.BOOL, q_dtype):
         del extras[0]
     found = [str(value.name) for value in extras]
     found += [name for name in ("is_causal", "softcap") if name in node.attributes and node.attributes[name].value]

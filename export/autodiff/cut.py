@@ -17,7 +17,7 @@ from memscan.scanner.settings import Derivative
 
 DOMAIN = "memscan.cut"
 STOP = f"{DOMAIN}::Stop"
-NORMALIZATIONS = ("GroupNormalization", "InstanceNormalization", "LayerNormalization")
+NORMALIZATIONS = ("GroupNormalization", "InstanceNormalization", "LayerNormalization", "RMSNormalization")
 
 _RESAMPLING = ("AveragePool", "Conv", "MaxPool", "Resize")
 _QUERY, _KEY = 0, 1

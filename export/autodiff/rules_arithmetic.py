@@ -5,9 +5,9 @@ import math
 import onnx_ir as ir
 
 from memscan.export.autodiff.cut import STOP
-from memscan.export.autodiff.rule_table import MissingRule, RuleTable, constant_ints
+from memscan.export.autodiff.rule_table import RuleTable, constant_ints
 from memscan.export.autodiff.tape import Tape
-from memscan.export.nodes.shapes import describe, dtype_of, operand, shape_of
+from memscan.export.nodes.shapes import dtype_of, operand, shape_of
 
 RULES = RuleTable()
 
@@ -39,14 +39,30 @@ RULES.elementwise("Erf", lambda tape, x, y: _gaussian(tape, x, 2 / math.sqrt(mat
 
 @RULES.first_operand("Gelu")
 def gelu(tape: Tape, node: ir.Node, x_dot: ir.Value) -> ir.Value:
-    """gelu(x) = x Phi(x), so gelu'(x) = Phi(x) + x phi(x) with the standard normal's Phi and phi."""
-    if node.attributes.get_string("approximate", "none") != "none":
-        raise MissingRule(f"no derivative rule for {describe(node)} in its tanh approximation")
+    """gelu(x) = x Phi(x), so gelu'(x) = Phi(x) + x phi(x) with the standard normal's Phi and phi.
+
+    The approximation has Phi(x) = (1 + tanh u) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3), and its derivative for phi.
+    """
     x = operand(node, 0)
+    cdf, pdf = (_tanh_normal if node.attributes.get_string("approximate", "none") == "tanh" else _normal)(tape, x)
+    return tape.scale(x_dot, tape.op("Add", cdf, tape.op("Mul", x, pdf)))
+
+
+def _normal(tape: Tape, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Phi(x) and phi(x)."""
     erf = tape.op("Erf", tape.op("Mul", x, tape.scalar(math.sqrt(0.5), x)))
     cdf = tape.op("Mul", tape.op("Add", erf, tape.scalar(1, x)), tape.scalar(0.5, x))
-    pdf = _gaussian(tape, x, 1 / math.sqrt(2 * math.pi), -0.5)
-    return tape.scale(x_dot, tape.op("Add", cdf, tape.op("Mul", x, pdf)))
+    return cdf, _gaussian(tape, x, 1 / math.sqrt(2 * math.pi), -0.5)
+
+
+def _tanh_normal(tape: Tape, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """What stands for Phi(x) in the approximation, and its derivative (1 - tanh^2 u) u' / 2."""
+    op, factor = tape.op, math.sqrt(2 / math.pi)
+    square = op("Mul", op("Mul", x, x), tape.scalar(0.044715 * factor, x))  # u = x (factor + square)
+    half_tanh = op("Mul", op("Tanh", op("Mul", x, op("Add", square, tape.scalar(factor, x)))), tape.scalar(0.5, x))
+    slope = op("Add", op("Mul", square, tape.scalar(6, x)), tape.scalar(2 * factor, x))  # 2 u'
+    remainder = op("Sub", tape.scalar(0.25, x), op("Mul", half_tanh, half_tanh))  # (1 - tanh^2 u) / 4
+    return op("Add", half_tanh, tape.scalar(0.5, x)), op("Mul", remainder, slope)
 
 
 @RULES.first_operand("Neg", "Identity")

@@ -4,7 +4,8 @@ With x^ = (x - mean) r and r = 1 / sqrt(var + eps) over the normalized axes,
 
     x^_dot = r (x_dot - mean(x_dot) - x^ mean(x^ x_dot))
 
-and the scale multiplies it; the shift has no tangent. Where a cut holds the statistics, mean and r, it is r x_dot.
+and the scale multiplies it; the shift has no tangent. Where a cut holds the statistics, mean and r, it is r x_dot. An
+RMS normalization has no mean, neither of x nor of x_dot.
 Sums run in float32 at least.
 """
 
@@ -47,6 +48,23 @@ def layer_norm(tape: Tape, node: ir.Node, x_dot: ir.Value) -> ir.Value:
 def held_layer_norm(tape: Tape, node: ir.Node, x_dot: ir.Value) -> ir.Value:
     """The same with constant statistics."""
     _, r = _statistics(tape, node, operand(node, 0), _layer_axes(tape, node))
+    return tape.cast(tape.scale(tape.accumulator(x_dot), _layer_factor(tape, node, r)), dtype_of(x_dot))
+
+
+@RULES.first_operand("RMSNormalization")
+def rms_norm(tape: Tape, node: ir.Node, x_dot: ir.Value) -> ir.Value:
+    """Divided by the root of the mean square over the axes from `axis` on; the scale has their shape."""
+    over = _layer_axes(tape, node)
+    x, t = tape.accumulator(operand(node, 0)), tape.accumulator(x_dot)
+    r = _reciprocal_deviation(tape, node, x, over)
+    turned = tape.op("Sub", t, _along(tape, tape.op("Mul", x, r), t, over))
+    return tape.cast(tape.scale(turned, _layer_factor(tape, node, r)), dtype_of(x_dot))
+
+
+@RULES.first_operand(held("RMSNormalization"))
+def held_rms_norm(tape: Tape, node: ir.Node, x_dot: ir.Value) -> ir.Value:
+    """The same with a constant root."""
+    r = _reciprocal_deviation(tape, node, tape.accumulator(operand(node, 0)), _layer_axes(tape, node))
     return tape.cast(tape.scale(tape.accumulator(x_dot), _layer_factor(tape, node, r)), dtype_of(x_dot))
 
 
@@ -98,13 +116,22 @@ def _statistics(tape: Tape, node: ir.Node, x: ir.Value, over: ir.Value) -> tuple
     """x - mean, and r."""
     x = tape.accumulator(x)
     centred = tape.op("Sub", x, tape.op("ReduceMean", x, over))
+    return centred, _reciprocal_deviation(tape, node, centred, over)
+
+
+def _reciprocal_deviation(tape: Tape, node: ir.Node, centred: ir.Value, over: ir.Value) -> ir.Value:
     variance = tape.op("ReduceMean", tape.op("Mul", centred, centred), over)
-    epsilon = tape.scalar(node.attributes.get_float("epsilon", 1e-5), x)
-    return centred, tape.op("Reciprocal", tape.op("Sqrt", tape.op("Add", variance, epsilon)))
+    epsilon = tape.scalar(node.attributes.get_float("epsilon", 1e-5), centred)
+    return tape.op("Reciprocal", tape.op("Sqrt", tape.op("Add", variance, epsilon)))
 
 
 def _turned(tape: Tape, centred: ir.Value, r: ir.Value, x_dot: ir.Value, over: ir.Value) -> ir.Value:
     """x_dot - mean(x_dot) - x^ mean(x^ x_dot)."""
     t, x_hat = tape.accumulator(x_dot), tape.op("Mul", centred, r)
-    along = tape.op("Mul", x_hat, tape.op("ReduceMean", tape.op("Mul", t, x_hat), over))
+    along = _along(tape, x_hat, t, over)
     return tape.op("Sub", tape.op("Sub", t, tape.op("ReduceMean", t, over)), along)
+
+
+def _along(tape: Tape, x_hat: ir.Value, t: ir.Value, over: ir.Value) -> ir.Value:
+    """x^ mean(x^ x_dot)."""
+    return tape.op("Mul", x_hat, tape.op("ReduceMean", tape.op("Mul", t, x_hat), over))

@@ -4,21 +4,18 @@ The difference of two curvatures means something only where nothing but the trai
 """
 
 from itertools import zip_longest
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
-from memscan.export.checkpoint.checks import read_part, text_width
+from memscan.export.checkpoint.checks import keys_of, read_part, text_width
 from memscan.export.checkpoint.configuration.keys import Keys, differences
-from memscan.export.checkpoint.configuration.text_encoder import TEXT_ENCODER
-from memscan.export.checkpoint.configuration.unet import UNET
-from memscan.export.checkpoint.configuration.vae import VAE
 from memscan.export.checkpoint.files import read_json
 from memscan.export.checkpoint.sizes import latent_size
 from memscan.export.checkpoint.tokenization import check_same_tokenizers
 from memscan.scanner.errors import ExportError
-from memscan.scanner.schedules import DdpmSchedule, Schedule
+from memscan.scanner.schedules import DdpmSchedule, EdmSchedule, FlowSchedule
 
 _LOOSE = ("bos_token_id", "eos_token_id", "projection_dim")
 """Old configurations have placeholders here; the tokenizers and the denoiser's inputs are compared instead."""
@@ -37,21 +34,27 @@ def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
         ExportError: it is of another family, differs in a configuration, a tokenizer or the noise schedule, or has the
             model's own weights, perhaps rounded.
     """
-    if baseline.family != model.family:
+    if baseline.family.name != model.family.name:
         raise ExportError(
             f"{baseline.path} is of another family, {baseline.family.title}, than {model.path},"
             f" {model.family.title}: not the same model"
         )
-    for part, keys in (("unet", UNET), *((part, TEXT_ENCODER) for part in model.text_encoders), ("vae", VAE)):
+    lacking = baseline.family.lacking
+    if lacking != model.family.lacking and any(baseline.has(part) for part in baseline.text_encoders):
+        raise ExportError(
+            f"{baseline.path} has the text encoders {', '.join(baseline.text_encoders)}, but {model.path}"
+            f" {', '.join(model.text_encoders)}: not the same model"
+        )
+    for part, cls in model.family.parts.items():
         if baseline.has(part) and not (part == "vae" and _other_class(model, baseline)):
-            _require_same_config(model, baseline, part, keys)
+            _require_same_config(model, baseline, part, keys_of(cls.__name__))
     check_same_tokenizers(model, baseline)
     remarks = []
     if baseline.has("scheduler"):
-        if not _same_noise(baseline.schedule(), model.schedule()):
+        if _noise(baseline) != _noise(model):
             raise ExportError(
-                f"{baseline.path / 'scheduler'} has other noise than {model.path / 'scheduler'} (num_train_timesteps or"
-                " betas): not the same model"
+                f"{baseline.path / 'scheduler'} has other noise than {model.path / 'scheduler'} (num_train_timesteps,"
+                " betas or kind): not the same model"
             )
         if baseline.prediction_type() != model.prediction_type():
             remarks.append(
@@ -61,15 +64,29 @@ def check_baseline(model: Checkpoint, baseline: Checkpoint) -> list[str]:
     if baseline.has("vae") and not _same_vae(model, baseline):
         remarks.append(f"{baseline.id} has another vae than {model.id}: both are given the latents of {model.id}")
     encoders = [part for part in model.text_encoders if baseline.has(part)]
-    same = [part for part in ("unet", *encoders) if same_weights(model, baseline, part)]
-    if "unet" in same and len(same) == 1 + len(encoders):
+    denoiser = model.family.denoiser
+    same = [part for part in (denoiser, *encoders) if same_weights(model, baseline, part)]
+    if denoiser in same and len(same) == 1 + len(encoders):
         raise ExportError(
             f"{baseline.path} has the weights of {model.path}, perhaps rounded: a baseline is a less-trained checkpoint"
             " of the same model"
         )
-    if "unet" in same:
-        remarks.append(f"{baseline.id} has the unet of {model.id}, and differs from it in the text encoder alone")
+    if denoiser in same:
+        remarks.append(f"{baseline.id} has the {denoiser} of {model.id}, and differs from it in the text encoder alone")
     return remarks
+
+
+def _noise(checkpoint: Checkpoint) -> tuple[object, ...]:
+    """Of a schedule, what says which noise a timestep means to the denoiser; shifts and spacings are sampling's."""
+    match checkpoint.schedule():
+        case DdpmSchedule(alphas_cumprod=levels, kind=kind):
+            return kind, levels
+        case FlowSchedule(num_train_timesteps=timesteps, kind=kind):
+            return kind, timesteps
+        case EdmSchedule(kind=kind):
+            return kind, checkpoint.preconditioning()
+        case unknown:
+            assert_never(unknown)
 
 
 def same_weights(one: Checkpoint, other: Checkpoint, part: str) -> bool:
@@ -84,13 +101,6 @@ def same_weights(one: Checkpoint, other: Checkpoint, part: str) -> bool:
         if not roundings:
             return False
     return True
-
-
-def _same_noise(one: Schedule, other: Schedule) -> bool:
-    """Whether a timestep means the same noise; how sampling spaces its steps is the model's alone to say."""
-    if isinstance(one, DdpmSchedule) and isinstance(other, DdpmSchedule):
-        return one.alphas_cumprod == other.alphas_cumprod
-    return type(one) is type(other)
 
 
 def _require_same_config(model: Checkpoint, baseline: Checkpoint, part: str, keys: Keys) -> None:

@@ -11,26 +11,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
-from transformers import AutoTokenizer, CLIPTextConfig, CLIPTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, CLIPTokenizer, PreTrainedTokenizerBase
 
 from memscan.export.checkpoint.adapter import Adapter, read_adapter
 from memscan.export.checkpoint.autoencoders import autoencoder, with_widths
 from memscan.export.checkpoint.checks import (
+    given_width,
+    latent_channels,
     length_remark,
     read_index,
     read_part,
     require_belonging,
     require_listed,
+    require_spelled_out,
     require_tokenizer,
     text_width,
 )
+from memscan.export.checkpoint.configuration.scheduler import EDM_CLASSES, FLOW_CLASS
+from memscan.export.checkpoint.edm import Preconditioning, read_edm_schedule, read_preconditioning
 from memscan.export.checkpoint.embedding import ROWS, Embedding, add_tokens
-from memscan.export.checkpoint.families import family_of
+from memscan.export.checkpoint.families import family_of, read_denoiser
 from memscan.export.checkpoint.family import Family
 from memscan.export.checkpoint.files import read_json, require_whole
 from memscan.export.checkpoint.flow_schedule import read_flow_schedule
 from memscan.export.checkpoint.hub import locate
+from memscan.export.checkpoint.latent_scale import check_statistics
 from memscan.export.checkpoint.module_names import adapter_names
 from memscan.export.checkpoint.prediction import known_prediction
 from memscan.export.checkpoint.schedule import read_schedule, read_scheduler, scheduler_file
@@ -86,7 +91,7 @@ class Checkpoint:
         return self.vae if part == "vae" and self.vae is not None else self.path / part
 
     def load(self, part: str) -> Any:
-        """Load "unet", a text encoder or "vae" in float32, in evaluation mode, without gradients.
+        """Load the denoiser, a text encoder or "vae" in float32, in evaluation mode, without gradients.
 
         Raises:
             ExportError: the weights do not match the configuration, or cannot be read.
@@ -123,7 +128,7 @@ class Checkpoint:
         return match_weights(self.folder(part), self.weight_files(part), self._build(part).state_dict())
 
     def config(self, part: str) -> dict[str, Any]:
-        """The configuration of "unet", a text encoder or "vae"."""
+        """The configuration of the denoiser, a text encoder or "vae"."""
         config = read_json(self.folder(part) / "config.json")
         return with_widths(config) if part == "vae" else config
 
@@ -135,6 +140,7 @@ class Checkpoint:
         """
         # Only its configuration says of what class a tokenizer is; a bare vocabulary is CLIP's, as a pipeline has it.
         configured = (self.path / folder / "tokenizer_config.json").exists()
+        require_spelled_out(self.path / folder)
         cls = AutoTokenizer if configured else CLIPTokenizer
         try:
             if is_shipped(self.path):
@@ -148,12 +154,14 @@ class Checkpoint:
 
     def latent_shape(self) -> tuple[int, int, int]:
         """(C, h, w) of the latents, `cells` or as many as a pipeline draws where it is given no size."""
-        unet = self.config("unet")
-        return int(unet.get("out_channels", 4)), *(self.cells or latent_size(unet, self.family))
+        denoiser = self.config(self.family.denoiser)
+        return latent_channels(self.family, denoiser), *(self.cells or latent_size(denoiser, self.family))
 
     def text_width(self) -> int:
-        """The width of the text states that the denoiser attends to."""
-        return text_width(self.path, self.config("unet"))
+        """The width of the text states that the denoiser is given."""
+        if self.family.build is None:
+            return text_width(self.path, self.config("unet"))
+        return given_width([self.config(part) for part in self.text_encoders])
 
     def image_size(self) -> tuple[int, int]:
         """(H, W) of the images, in pixels."""
@@ -171,7 +179,7 @@ class Checkpoint:
         size = height or trained[0], width or trained[1]
         if size == trained:
             return self
-        require_drawable(size, self._pixels(), self.config("unet"))
+        require_drawable(size, self._pixels(), self.config(self.family.denoiser), self.family)
         remark = f"{self.id}: images of {size[0]} x {size[1]} pixels, of a model made for {trained[0]} x {trained[1]}"
         cells = size[0] // self._pixels(), size[1] // self._pixels()
         return dataclasses.replace(self, cells=cells, remarks=(*self.remarks, remark))
@@ -181,12 +189,26 @@ class Checkpoint:
         return self.family.zero_uncond and bool(read_index(self.path).get("force_zeros_for_empty_prompt", True))
 
     def prediction_type(self) -> Prediction:
-        """What the denoiser predicts: "epsilon", "v_prediction" or "flow_prediction".
+        """What the denoiser predicts: "epsilon", "v_prediction" or "flow_prediction"; of EDM's noise always v.
 
         Raises:
             ExportError: it predicts something else.
         """
-        return known_prediction(str(read_scheduler(self.path, read_index(self.path))["prediction_type"]))
+        if self.preconditioning() is not None:
+            return "v_prediction"
+        return known_prediction(str(self._scheduler()["prediction_type"]))
+
+    def preconditioning(self) -> Preconditioning | None:
+        """How the denoiser is asked, if it was trained with EDM's noise.
+
+        Raises:
+            ExportError: it is asked in a way that cannot be exported.
+        """
+        config = self._scheduler()
+        return read_preconditioning(scheduler_file(self.path), config) if config["_class_name"] in EDM_CLASSES else None
+
+    def _scheduler(self) -> dict[str, Any]:
+        return read_scheduler(self.path, read_index(self.path))
 
     def schedule(self) -> Schedule:
         """The noise schedule of the checkpoint's scheduler configuration, as a pipeline's scheduler has it.
@@ -198,8 +220,10 @@ class Checkpoint:
         Raises:
             ExportError: there is none that can be exported.
         """
-        file, config = scheduler_file(self.path), read_scheduler(self.path, read_index(self.path))
-        if config["prediction_type"] != "flow_prediction":
+        file, config = scheduler_file(self.path), self._scheduler()
+        if config["_class_name"] in EDM_CLASSES:
+            return read_edm_schedule(file, config)
+        if config["_class_name"] != FLOW_CLASS:
             return read_schedule(file, config, self.family.steps_offset)
         _, height, width = self.latent_shape()
         patch = self.family.patch
@@ -222,6 +246,8 @@ class Checkpoint:
         """
         if not adapters:
             return self
+        if self.family.build is not None:
+            raise ExportError(f"{self.path} is of {self.family.title}, to which memscan cannot add adapters")
         names, shapes = {}, {}
         for part in ("unet", *self.text_encoders):
             state = self._build(part).state_dict()
@@ -266,7 +292,7 @@ class Checkpoint:
         try:
             with torch.device("meta"):
                 if part in self.text_encoders:
-                    return cls(CLIPTextConfig.from_dict(config))
+                    return cls(cls.config_class.from_dict(config))  # type: ignore[attr-defined]
                 return cls.from_config(config)  # type: ignore[attr-defined]
         except Exception as error:  # whatever a constructor makes of values of a wrong type
             raise ExportError(f"{self.folder(part)} cannot be built by its config.json: {first_line(error)}") from error
@@ -308,9 +334,9 @@ def find_checkpoint(
         path, name, revision = locate(model, allow_unpinned=allow_unpinned)
         if revision is not None and revision not in model:
             remarks.append(f"commit {revision}")
-    unet = read_part(path / "unet", "unet", UNet2DConditionModel)
+    folder, denoiser = read_denoiser(path)
     index = read_index(path)
-    family = family_of(path, unet, index)
+    family = family_of(path, folder, denoiser, index)
     if vae is not None:
         vae = vae / "vae" if (vae / "vae").is_dir() else vae
         remarks.append(f"vae: that of {vae}")
@@ -320,17 +346,20 @@ def find_checkpoint(
     others = [part for part in (*family.tokenizers, "scheduler") if parts is None or found.has(part)]
     require_listed(path, index, [*used, *others])
     require_belonging(path, family, configs)
+    if "vae" in configs:
+        check_statistics(found.folder("vae") / "config.json", configs["vae"], family.latent_statistics)
     if "scheduler" in others:
-        found.schedule()
+        schedule = found.schedule()
         if file is not None:
             file.require_prediction(found.prediction_type(), path)
+            file.require_schedule(schedule, path)
     for part, encoder in zip(family.tokenizers, family.text_encoders, strict=True):
         if part in others:
-            tokenizer = found.tokenizer(part)
-            require_tokenizer(path / part, tokenizer, configs.get(encoder))
-            if encoder in configs:
+            tokenizer, t5 = found.tokenizer(part), part in family.behind
+            require_tokenizer(path / part, tokenizer, configs.get(encoder), t5=t5)
+            if encoder in configs and not t5:
                 remarks.append(length_remark(tokenizer, part, configs[encoder]))
-    remarks.append(size_remark(unet, family))
+    remarks += [size_remark(denoiser, family), family.remark]
     if file is None and (path / "unet_ema").is_dir():
         remarks.append("read from unet/, as a pipeline does, and not from unet_ema/, the average over its training")
     whole = {part: found.weights(part) for part in used if found.in_file(part) is None}

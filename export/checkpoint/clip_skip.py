@@ -18,6 +18,8 @@ def with_clip_skip(checkpoint: Checkpoint, layers: int) -> Checkpoint:
     if checkpoint.family.layers_left_out is None:
         raise ExportError(f"memscan knows no clip skip of {checkpoint.family.title}: leave out --clip-skip")
     for part in filter(checkpoint.has, checkpoint.text_encoders):
+        if checkpoint.config(part).get("model_type") == "t5":
+            continue
         most = int(checkpoint.config(part).get("num_hidden_layers", 12)) - checkpoint.family.layers_left_out
         if layers > most:
             raise ExportError(f"{checkpoint.folder(part)} has layers for a clip skip of {most} at most, not {layers}")

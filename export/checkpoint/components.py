@@ -5,6 +5,8 @@ from diffusers import AsymmetricAutoencoderKL, AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from memscan.export.checkpoint.joint_text_encoders import JointTextEncoders, PooledAndJointTextEncoders
+from memscan.export.checkpoint.latent_scale import from_vae, to_vae
 from memscan.scanner import graph_names
 
 _UNSKIPPED = graph_names.uncond("encoder_hidden_states")
@@ -98,7 +100,7 @@ class Decoder(nn.Module):
         self.vae = vae
 
     def forward(self, latents: Tensor) -> tuple[Tensor]:
-        return self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)
+        return self.vae.decode(to_vae(latents, self.vae.config), return_dict=False)
 
 
 class Encoder(nn.Module):
@@ -113,7 +115,15 @@ class Encoder(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor]:
         encoded = self.vae.encode(image)
         latents = encoded.latents if isinstance(self.vae, AutoencoderTiny) else encoded.latent_dist.mode()
-        return (latents * self.vae.config.scaling_factor,)
+        return (from_vae(latents, self.vae.config),)
 
 
-Component = TextEncoder | PooledTextEncoder | TwoTextEncoders | Decoder | Encoder
+Component = (
+    TextEncoder
+    | PooledTextEncoder
+    | TwoTextEncoders
+    | JointTextEncoders
+    | PooledAndJointTextEncoders
+    | Decoder
+    | Encoder
+)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 
+from memscan.export.checkpoint.edm import Preconditioning
 from memscan.export.checkpoint.prediction import known_prediction, to_eps
 from memscan.scanner.graph_names import AESTHETIC_SCORE, CHANNELS, GUIDANCE
 
@@ -27,6 +28,7 @@ class EpsDenoiser(torch.nn.Module):
         image_size: (H, W), for Stable Diffusion XL only: its denoiser is told that the image is of this size, was so
             before, and was not cropped.
         scored: whether it is a refiner, which is told an aesthetic score in place of the size that the image is of.
+        edm: of a network that was trained with EDM's noise, which then predicts v.
 
     Raises:
         ExportError: another prediction type (`"sample"` has no eps at sigma = 0).
@@ -42,9 +44,11 @@ class EpsDenoiser(torch.nn.Module):
         image_size: tuple[int, int] | None = None,
         *,
         scored: bool = False,
+        edm: Preconditioning | None = None,
     ) -> None:
         super().__init__()
         self.unet = unet
+        self.edm = edm
         self.prediction_type = known_prediction(prediction_type)
         self.scored = scored
         self.pooled_width = None if image_size is None else _pooled_width(unet, _SIZES_AND_SCORE if scored else _SIZES)
@@ -102,9 +106,10 @@ class EpsDenoiser(torch.nn.Module):
             added["added_cond_kwargs"] = {"text_embeds": text_embeds, "time_ids": sizes}
         if guidance is not None:
             added["timestep_cond"] = self._embedded(guidance)
-        noisy = sample if channels is None else torch.cat([sample, channels], dim=1)
-        prediction: torch.Tensor = self.unet(noisy, timestep, encoder_hidden_states, return_dict=False, **added)[0]
-        return prediction
+        seen = sample if self.edm is None else self.edm.seen(sample, alpha, sigma)
+        seen = seen if channels is None else torch.cat([seen, channels], dim=1)
+        prediction: torch.Tensor = self.unet(seen, timestep, encoder_hidden_states, return_dict=False, **added)[0]
+        return prediction if self.edm is None else self.edm.to_v(prediction, sample, alpha, sigma)
 
     def forward(
         self,

@@ -25,7 +25,8 @@ class Location(NamedTuple):
 def locate(model: str, *, allow_unpinned: bool = False) -> Location:
     """Find the folder of `model`, or download it.
 
-    A folder may be named by its `model_index.json`, by its `unet`, or by a repository's folder in a hub's cache.
+    A folder may be named by its `model_index.json`, by its `unet` or `transformer`, or by a repository's folder in a
+    hub's cache.
 
     Args:
         allow_unpinned: take a hub id by a branch or a tag, or by none, and ask the hub for its commit of today.
@@ -39,7 +40,7 @@ def locate(model: str, *, allow_unpinned: bool = False) -> Location:
         path = path.parent
     if (path / "snapshots").is_dir() and path.name.startswith(_CACHED):
         return _cached(path)
-    if path.is_dir() and not (path / "unet").is_dir() and path.resolve().name == "unet":
+    if path.is_dir() and not (path / path.resolve().name).is_dir() and path.resolve().name in ("unet", "transformer"):
         path = path.resolve().parent
     if path.is_dir():
         return Location(path, path.resolve().name, None)

@@ -9,6 +9,9 @@ from diffusers import DDIMScheduler
 from memscan.export.checkpoint.configuration.keys import check_keys
 from memscan.export.checkpoint.configuration.scheduler import (
     CLASSES,
+    EDM,
+    EDM_CLASSES,
+    EDM_SCHEDULER,
     FLOW,
     FLOW_CLASS,
     FLOW_SCHEDULER,
@@ -46,20 +49,24 @@ def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:
     entry = index.get("scheduler")
     named = entry[1] if isinstance(entry, list) and len(entry) == 2 else written
     for name in (named, written):
-        if not isinstance(name, str) or name not in (*CLASSES, FLOW_CLASS):
+        if not isinstance(name, str) or _kind(name) is None:
             raise ExportError(
                 f"{path / 'scheduler'} is a {name}, which memscan cannot export; it exports models trained with"
-                f" DDPM's noise, whose scheduler is one of {', '.join(CLASSES)}, and by flow matching, whose is a"
-                f" {FLOW_CLASS}"
+                f" DDPM's noise, whose scheduler is one of {', '.join(CLASSES)}, with EDM's ({', '.join(EDM_CLASSES)})"
+                f" and by flow matching ({FLOW_CLASS})"
             )
-    if (named == FLOW_CLASS) != (written == FLOW_CLASS):
+    kind = _kind(str(named))
+    if kind != _kind(str(written)):
         raise ExportError(f"{path / 'model_index.json'} names a {named}, but {file} is of a {written}")
-    if named == FLOW_CLASS:
-        check_keys(file, config, FLOW_SCHEDULER)
-        config = {**FLOW, **config, "prediction_type": "flow_prediction"}
-    else:
-        check_keys(file, config, SCHEDULER)
-        config = {**CLASSES[str(named)], **config}
+    keys, absent = {
+        "ddpm": (SCHEDULER, CLASSES.get(str(named), {})),
+        "edm": (EDM_SCHEDULER, EDM),
+        "flow": (FLOW_SCHEDULER, FLOW),
+    }[str(kind)]
+    check_keys(file, config, keys)
+    config = {**absent, **config}
+    if kind == "flow":
+        config["prediction_type"] = "flow_prediction"
     timesteps = config["num_train_timesteps"]
     if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < MIN_TIMESTEPS:
         raise ExportError(
@@ -67,6 +74,13 @@ def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:
             " more"
         )
     return config
+
+
+def _kind(name: str) -> str | None:
+    """Of noise, by the name of a class."""
+    if name in EDM_CLASSES:
+        return "edm"
+    return "ddpm" if name in CLASSES else "flow" if name == FLOW_CLASS else None
 
 
 def read_schedule(file: Path, config: dict[str, Any], steps_offset: int | None) -> DdpmSchedule:

@@ -17,6 +17,7 @@ from memscan.export.checkpoint.files import require_whole
 from memscan.export.checkpoint.shipped_configurations import configured_as, shipped_for
 from memscan.export.checkpoint.weight_files import named
 from memscan.scanner.errors import ExportError, first_line
+from memscan.scanner.schedules import DdpmSchedule, Schedule
 
 _UNET = "model.diffusion_model."
 _VAE = "first_stage_model."
@@ -79,10 +80,8 @@ class SingleFile:
         unknown = [
             key
             for key in sorted(self.shapes)
-            if not key.startswith((*known, *_UNUSED)) and key not in (*_OF_TRAINING, _V_PREDICTION)
+            if not key.startswith((*known, *_UNUSED)) and key not in (*_OF_TRAINING, _V_PREDICTION, _ZERO_SNR)
         ]
-        if _ZERO_SNR in unknown:
-            raise ExportError(f"{path} is marked {_ZERO_SNR}: it has zero terminal SNR, which memscan cannot export")
         if unknown:
             raise ExportError(
                 f"{path} has {len(unknown)} keys that memscan does not know and may not ignore ({named(unknown)})"
@@ -103,6 +102,19 @@ class SingleFile:
             raise ExportError(
                 f"{self.path} is marked {_V_PREDICTION}, but {path / 'scheduler'} predicts {prediction_type}: give by"
                 " --config a folder whose scheduler predicts v"
+            )
+
+    def require_schedule(self, schedule: Schedule, path: Path) -> None:
+        """Check that the file is not marked as of a model that begins at pure noise where a configuration does not.
+
+        Raises:
+            ExportError: it is.
+        """
+        begins_there = isinstance(schedule, DdpmSchedule) and schedule.alphas_cumprod[-1] == 0
+        if _ZERO_SNR in self.shapes and not begins_there:
+            raise ExportError(
+                f"{self.path} is marked {_ZERO_SNR}, but {path / 'scheduler'} has no zero terminal SNR: give by"
+                " --config a folder whose scheduler has rescale_betas_zero_snr"
             )
 
     def has(self, part: str) -> bool:

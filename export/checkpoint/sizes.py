@@ -25,27 +25,35 @@ def latent_size(unet: Mapping[str, Any], family: Family) -> tuple[int, int]:
         return family.latent_size
     sizes = tuple(size) if isinstance(size, list) else (size, size)
     if len(sizes) != 2 or not all(type(side) is int and side > 0 for side in sizes):
-        raise ExportError(f"unet/config.json has sample_size {size!r}: give the rows and columns of latents")
+        raise ExportError(
+            f"{family.denoiser}/config.json has sample_size {size!r}: give the rows and columns of latents"
+        )
     return sizes[0], sizes[1]
 
 
-def require_drawable(size: tuple[int, int], pixels: int, unet: Mapping[str, Any]) -> None:
+def require_drawable(size: tuple[int, int], pixels: int, denoiser: Mapping[str, Any], family: Family) -> None:
     """Check that images of a size can be encoded and denoised.
 
     Args:
         size: (H, W), in pixels.
         pixels: side of the square of pixels that a cell of latents stands for.
-        unet: the configuration of the denoiser, each of whose levels but the last halves the latents.
+        denoiser: the configuration of the denoiser, a UNet, each of whose levels but the last halves the latents, or a
+            transformer, which makes one token of a square of them.
 
     Raises:
-        ExportError: a side is no multiple of the least size.
+        ExportError: a side is no multiple of the least size, or has more tokens than the transformer knows places.
     """
-    halvings = len(unet.get("down_block_types", (None,) * 4)) - 1
+    smaller = 1 << (len(denoiser.get("down_block_types", (None,) * 4)) - 1) if family.build is None else family.patch
     for option, side in zip(("--height", "--width"), size, strict=True):
-        if side < 1 or side % (pixels << halvings):
+        if side < 1 or side % (pixels * smaller):
             raise ExportError(
-                f"{option} {side}: it must be a multiple of {pixels << halvings}, {pixels} pixels to a cell of latents"
-                f" times {1 << halvings}, by which the unet makes them smaller"
+                f"{option} {side}: it must be a multiple of {pixels * smaller}, {pixels} pixels to a cell of latents"
+                f" times {smaller}, by which the {family.denoiser} makes them smaller"
+            )
+        most = denoiser.get("pos_embed_max_size")
+        if type(most) is int and side > pixels * smaller * most:
+            raise ExportError(
+                f"{option} {side}: it must be {pixels * smaller * most} at most: the places of its tokens"
             )
 
 
@@ -54,7 +62,7 @@ def size_remark(unet: Mapping[str, Any], family: Family) -> str:
     height, width = latent_size(unet, family)
     size = unet.get("sample_size")
     if size is None:
-        return f"unet: no sample_size, so latents are {height} x {width} as {family.title} has them"
+        return f"{family.denoiser}: no sample_size, so latents are {height} x {width} as {family.title} has them"
     if size not in (height, [height, width]):
         return f"unet: sample_size {size} is of diffusers before 0.9, whose pipelines take {height} x {width}"
     return ""

@@ -13,6 +13,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from memscan.export.checkpoint.components import PooledTextEncoder, TwoTextEncoders
 from memscan.export.checkpoint.family import Family, more_channels
+from memscan.export.checkpoint.latent_scale import BY_CHANNEL
 
 
 def _recognises(unet: Mapping[str, Any]) -> bool:
@@ -46,6 +47,7 @@ STABLE_DIFFUSION_XL = Family(
     steps_offset=None,
     zero_uncond=True,
     told_size=True,
+    latent_statistics=BY_CHANNEL,
     layers_left_out=1,
 )
 

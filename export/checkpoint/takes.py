@@ -13,14 +13,15 @@ def takes_of(checkpoint: Checkpoint) -> Takes:
 
     A picture that is edited goes in as latents without the VAE's scaling, in diffusers' pipeline as in training.
     """
-    unet, family = checkpoint.config("unet"), checkpoint.family
+    family = checkpoint.family
+    denoiser = checkpoint.config(family.denoiser)
     channels = None
     if family.channels is not None:
         scaling = float(checkpoint.config("vae").get("scaling_factor", 0.18215))
         scale = 1 / scaling if family.channels == "edit" else 1.0
-        channels = Channels(family.channels, more_channels(unet), scale)
+        channels = Channels(family.channels, more_channels(denoiser), scale)
     return Takes(
-        guidance=unet.get("time_cond_proj_dim") is not None,
+        guidance=denoiser.get("time_cond_proj_dim") is not None or bool(denoiser.get("guidance_embeds")),
         channels=channels,
         aesthetic_scores=_SCORES if family.scored else None,
     )

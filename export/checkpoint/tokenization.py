@@ -21,23 +21,26 @@ def write_tokenizers(checkpoint: Checkpoint, folder: Path) -> Text:
     Raises:
         ExportError: they cut prompts at different lengths, so that their hidden states cannot be joined.
     """
-    rules = []
-    for index, (part, encoder) in enumerate(zip(checkpoint.family.tokenizers, checkpoint.text_encoders, strict=True)):
+    rules: list[Tokenization] = []
+    family = checkpoint.family
+    for index, (part, encoder) in enumerate(zip(family.tokenizers, checkpoint.text_encoders, strict=True)):
         tokenizer, file = checkpoint.tokenizer(part), graph_names.tokenizer(index)
         (folder / file).write_text(_tokenizer_json(tokenizer), encoding="utf-8")
+        longest = min(
+            int(tokenizer.model_max_length), int(checkpoint.config(encoder).get("max_position_embeddings", 77))
+        )
         rules.append(
             Tokenization(
                 file=file,
-                max_length=min(
-                    int(tokenizer.model_max_length), int(checkpoint.config(encoder).get("max_position_embeddings", 77))
-                ),
+                max_length=family.behind.get(part, longest),
                 pad_token_id=int(tokenizer.pad_token_id),
                 eos_token_id=int(tokenizer.eos_token_id),
-                bos_token_id=int(tokenizer.bos_token_id),
+                bos_token_id=None if part in family.behind else int(tokenizer.bos_token_id),
+                position=None if part in family.pooled else Text(tuple(rules)).length if part in family.behind else 0,
                 concepts=concepts(tokenizer),
             )
         )
-    lengths = [rule.max_length for rule in rules]
+    lengths = [rule.max_length for rule in rules if rule.position == 0]
     if len(set(lengths)) > 1:
         raise ExportError(f"{checkpoint.path}: its tokenizers differ in length: {', '.join(map(str, lengths))}")
     return Text(tuple(rules), zero_uncond=checkpoint.zero_uncond(), clip_skip=checkpoint.clip_skip)

@@ -22,6 +22,9 @@ _LEGACY_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn
 _IGNORED = ("text_model.embeddings.position_ids", "embeddings.position_ids")
 """0, 1, 2, ...: stored by transformers before 4.31, and built by it now."""
 
+_TIED = {"encoder.embed_tokens.weight": "shared.weight"}
+"""T5's table of embeddings, which its class has twice and which files hold under either name, or both."""
+
 _ADAPTED = (".lora.up.", ".lora.down.", ".lora_layer.", ".lora_magnitude_vector.", ".lora_embedding_A.")
 """Adapters that are loaded in a way that memscan does not fuse: of diffusers before peft, DoRA, of embeddings."""
 
@@ -44,6 +47,7 @@ def match_weights(folder: Path, files: WeightFiles, expected: Mapping[str, torch
         ExportError: tensors are missing, unexpected, of another shape or of integers, adapters are loaded that cannot
             be added, or a file cannot be read.
     """
+    expected = {name: tensor for name, tensor in expected.items() if name not in _TIED}
     places: dict[str, Tensor] = {}
     factors: dict[str, Tensor] = {}
     wrapped = set()
@@ -65,6 +69,9 @@ def match_weights(folder: Path, files: WeightFiles, expected: Mapping[str, torch
             if BASE in name:
                 name, loaded = name.replace(BASE, "."), loaded or name
             name = _renamed(name, expected)
+        name = _TIED.get(name, name) if _TIED.get(name) in expected else name
+        if name in places and {tensor.key, places[name].key} & _TIED.keys():
+            continue
         if name in places:
             raise ExportError(f"{where} has two tensors for {name}: {places[name].key} and {tensor.key}")
         if name not in expected and name in _IGNORED:

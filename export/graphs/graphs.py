@@ -1,6 +1,6 @@
 """The graphs of one denoiser, made of one trace of it: all over the same weights by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -13,9 +13,11 @@ from memscan.export.passes.half_precision import HALF_TYPES, HalfPrecision, Prec
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.sliced_attention import SliceAttention
 from memscan.export.passes.written_out_attention import WriteOutAttention
+from memscan.export.passes.written_out_rms_norm import WriteOutRmsNorm
 from memscan.scanner.bundle import Gives
 from memscan.scanner.graph_names import CONDITION, OBSERVE, STEP, measure, of_baseline, sliced
 from memscan.scanner.metrics.plan import OBSERVED
+from memscan.scanner.settings import DERIVATIVES, Derivative
 
 GIVES: dict[str, Gives] = {
     STEP: {"eps": ("prompt", "none"), "denoised": ("prompt",)},
@@ -39,6 +41,8 @@ def denoiser_graphs(
     tangents: int,
     precision: Precision = "fp32",
     guided: bool = True,
+    kinds: Sequence[Derivative] = DERIVATIVES,
+    observed: bool = True,
 ) -> dict[str, ir.Model]:
     """Make a denoiser's graphs.
 
@@ -46,6 +50,8 @@ def denoiser_graphs(
         traced: the graph of `trace_denoiser`; it is not modified, and its weights are shared.
         tangents: Kg, how many the measuring graphs take in one call.
         guided: whether all graphs are wanted; a baseline has the measuring graphs alone.
+        kinds: the kinds of derivative that the denoiser's architecture has.
+        observed: whether it attends to text across, and has a bottleneck, as a UNet does.
 
     Returns:
         File name in a bundle -> model. Sliced variants are there where attention is large enough to be sliced, what is
@@ -60,10 +66,10 @@ def denoiser_graphs(
         HalfPrecision(HALF_TYPES[precision])(denoiser)
     predictor = _eps_alone(denoiser)
     whole: dict[str, ir.Model | None] = {
-        measure(derivative): measure_graph(predictor, tangents, cut) for derivative, cut in CUTS.items()
+        measure(kind): measure_graph(predictor, tangents, cut) for kind, cut in CUTS.items() if kind in kinds
     }
     if guided:
-        whole |= {OBSERVE: observe_graph(predictor), CONDITION: condition_graph(predictor)}
+        whole |= {OBSERVE: observe_graph(predictor) if observed else None, CONDITION: condition_graph(predictor)}
     graphs: dict[str, ir.Model] = {}
     for name, model in whole.items():
         if model is None:
@@ -76,6 +82,7 @@ def denoiser_graphs(
             graphs[sliced(name)] = variant
     for model in graphs.values():
         WriteOutAttention()(model)  # of what has no tangents
+        WriteOutRmsNorm()(model)
     if guided:
         graphs[STEP] = guided_step(denoiser)
         variant = denoiser.clone()

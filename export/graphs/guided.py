@@ -6,8 +6,8 @@
           x - sigma v                             of flow_prediction
     x'  = a x + b eps + c d_prev + d d            a linear solver update
 
-The coefficients a, b, c, d are inputs: DDIM and Euler have a = c = 0, multistep DPM-Solver++ 2M uses d_prev. Attention
-and group normalization are written out in operators that every engine has.
+The coefficients a, b, c, d are inputs: DDIM and Euler have a = c = 0, multistep DPM-Solver++ 2M uses d_prev. Attention,
+group normalization and RMS normalization are written out in operators that every engine has.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from memscan.export.nodes.emitter import Emitter
 from memscan.export.nodes.shapes import shape_of, static_dims
 from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.written_out_attention import WriteOutAttention
+from memscan.export.passes.written_out_rms_norm import WriteOutRmsNorm
 from memscan.scanner.graph_names import SHARED
 from memscan.scanner.graph_names import uncond as uncond_name
 
@@ -41,6 +42,7 @@ def guided_step(denoiser: ir.Model) -> ir.Model:
     model = denoiser.clone()
     WriteOutAttention()(model)
     NativeGroupNorm()(model)
+    WriteOutRmsNorm()(model)
     graph = model.graph
     _rename_batch(graph, "N", "2N")
     inner = {str(value.name): value for value in graph.inputs}

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
-from torch import nn
+from torch import float32, nn
 
 from memscan.export.nodes.emitter import Emitter
 from memscan.scanner.graph_names import WEIGHTS
@@ -30,9 +30,9 @@ def round_weights(module: nn.Module, storage: StorageDtype) -> None:
     """Round weights in place as `storage` rounds them in the graphs, so that parity is about arithmetic alone."""
     if storage == "float32":
         return
-    for parameter in module.parameters():
-        if is_narrowed(parameter.shape, parameter.nbytes):
-            parameter.copy_(parameter.half().float())
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.dtype == float32 and is_narrowed(tensor.shape, tensor.nbytes):
+            tensor.copy_(tensor.half().float())
 
 
 def save_graph(model: ir.Model, file: Path, storage: StorageDtype = "float32") -> None:

@@ -1,4 +1,4 @@
-"""Tracing: an `EpsDenoiser` becomes an ONNX graph with a symbolic batch and everything else static.
+"""Tracing: a denoiser becomes an ONNX graph with a symbolic batch and everything else static.
 
 Opset 23, because there attention and group normalization are single nodes, which the derivative rules want whole.
 """
@@ -12,24 +12,29 @@ from torch import Tensor
 
 from memscan.export.checkpoint.components import Component
 from memscan.export.checkpoint.denoiser import EpsDenoiser
+from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.prediction import to_eps
 from memscan.export.nodes.conditions import require_shapes
+from memscan.export.passes.permuting_einsum import TransposePermutingEinsum
 from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
 from memscan.export.passes.written_out_attention import WriteOutAttention
+from memscan.export.passes.written_out_rms_norm import WriteOutRmsNorm
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.errors import ExportError, first_line
 from memscan.scanner.graph_names import LEVEL
 
 OPSET = 23
 INPUTS = ("sample", *LEVEL, "encoder_hidden_states")
-"""Of every denoiser; Stable Diffusion XL's also takes text_embeds."""
+"""Of every denoiser; Stable Diffusion XL's and transformers also take text_embeds."""
 OUTPUT = "eps"
 _INNER = "denoiser"
 """What torch puts before the names of weights, where the denoiser is a part of what is traced."""
 
 
-def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], text_shape: tuple[int, int]) -> ir.Model:
+def trace_denoiser(
+    denoiser: EpsDenoiser | FlowDenoiser, latent_shape: tuple[int, int, int], text_shape: tuple[int, int]
+) -> ir.Model:
     """Trace the denoiser.
 
     Weights stay in torch's storage; a linear layer's weight appears under its own name with `.T` appended, that of a
@@ -42,14 +47,14 @@ def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], te
 
     Returns:
         A model with inputs sample `[N, C, h, w]`, timestep, alpha and sigma `[N]`, encoder_hidden_states `[N, S, D]`
-        and, if it is Stable Diffusion XL, text_embeds `[N, P]`, and output eps `[N, C, h, w]`; every value has a shape
-        and a dtype. A model that predicts eps does not read alpha and sigma; any other has a second output, what it
-        predicts, `[N, C, h, w]`, under the name of the prediction type.
+        and, of Stable Diffusion XL and transformers, text_embeds `[N, P]`, and output eps `[N, C, h, w]`; every value
+        has a shape and a dtype. A model that predicts eps does not read alpha and sigma; any other has a second output,
+        what it predicts, `[N, C, h, w]`, under the name of the prediction type.
 
     Raises:
         ExportError: the model cannot be traced, or a value has no static shape.
     """
-    dtype = next(denoiser.unet.parameters()).dtype
+    dtype = next(denoiser.parameters()).dtype
     example = {
         name: torch.zeros(shape, dtype=dtype)
         for name, shape in denoiser.input_shapes(2, latent_shape, text_shape).items()
@@ -57,11 +62,12 @@ def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], te
     # diffusers copies upsampling inputs from a batch of 64 on: a branch of the tracing only, the graph takes any N.
     dynamic = {name: {0: torch.export.Dim("N", max=63)} for name in example}
     is_eps = denoiser.prediction_type == "epsilon"
-    module = denoiser if is_eps else _WithPrediction(denoiser)
+    module = denoiser if is_eps else _WithPrediction(denoiser, tuple(example))
     try:
         with quiet_libraries(), torch.no_grad():
-            shapes = dynamic if is_eps else {"inputs": dynamic}
-            exported = torch.export.export(module, (), example, dynamic_shapes=shapes, strict=False)
+            shapes: Any = dynamic if is_eps else {"inputs": tuple(dynamic.values())}
+            given: Any = ((), example) if is_eps else (tuple(example.values()), None)
+            exported = torch.export.export(module, *given, dynamic_shapes=shapes, strict=False)
             program = torch.onnx.export(
                 exported,
                 dynamo=True,
@@ -87,20 +93,23 @@ def trace_denoiser(denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], te
     model.producer_name, model.producer_version = "memscan", None
     require_shapes(model)
     SplitProjections()(model)
+    TransposePermutingEinsum()(model)
     return model
 
 
 class _WithPrediction(torch.nn.Module):
     """A denoiser that also says what its eps was made of."""
 
-    def __init__(self, denoiser: EpsDenoiser) -> None:
+    def __init__(self, denoiser: EpsDenoiser | FlowDenoiser, names: tuple[str, ...]) -> None:
         super().__init__()
         self.add_module(_INNER, denoiser)
+        self._names = names
 
-    def forward(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         denoiser: Any = getattr(self, _INNER)
-        prediction = denoiser.predict(**inputs)
-        level = (inputs[name] for name in ("sample", "alpha", "sigma"))
+        named = dict(zip(self._names, inputs, strict=True))
+        prediction = denoiser.predict(**named)
+        level = (named[name] for name in ("sample", "alpha", "sigma"))
         return to_eps(denoiser.prediction_type, prediction, *level), prediction
 
 
@@ -125,4 +134,5 @@ def trace_component(module: Component, example: dict[str, Tensor]) -> ir.Model:
     # torch notes a stack trace beside every node, with the paths of the machine that exports.
     ClearMetadataAndDocStringPass()(program.model)
     WriteOutAttention()(program.model)
+    WriteOutRmsNorm()(program.model)
     return program.model

@@ -8,10 +8,10 @@ from memscan.export.passes.half_precision import Precision
 from memscan.scanner import graph_names
 
 _PARTS = {
-    graph_names.MEASURE: "UNet",
-    graph_names.STEP: "UNet",
-    graph_names.OBSERVE: "UNet",
-    graph_names.CONDITION: "UNet",
+    graph_names.MEASURE: "denoiser",
+    graph_names.STEP: "denoiser",
+    graph_names.OBSERVE: "denoiser",
+    graph_names.CONDITION: "denoiser",
     graph_names.TEXT_ENCODER: "text encoder",
     graph_names.VAE_DECODER: "VAE",
     graph_names.VAE_ENCODER: "VAE",
@@ -61,7 +61,7 @@ def trajectory_failure(rows: Sequence[ParityRow], precision: Precision, *, narro
         why = f"the {what} that diffusers' own {pipeline} draws {are} not finite"
         advice = "export with --storage float32" if narrowed else "this checkpoint computes nothing, mend its weights"
     elif precision == "fp16" and failed[0].overflow == "graph":
-        why = f"the {what} that {who} draws {are} not finite: values of the UNet lie beyond the range of float16"
+        why = f"the {what} that {who} draws {are} not finite: values of the denoiser lie beyond the range of float16"
         advice = "export with --precision bf16 or fp32"
     else:
         errors = ", ".join(

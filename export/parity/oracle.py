@@ -4,6 +4,7 @@ A `Case` holds arrays only, so that torch's weights can be freed before a runtim
 """
 
 import dataclasses
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor
 from memscan.export.autodiff.cut import CUTS, Cut
 from memscan.export.checkpoint.components import Component
 from memscan.export.checkpoint.denoiser import EpsDenoiser
+from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.prediction import to_denoised, to_eps
 from memscan.export.parity.detached import detached
+from memscan.export.parity.detached_transformer import detached_transformer
 from memscan.export.parity.observed import observed
 from memscan.scanner import graph_names
 
@@ -51,7 +54,12 @@ class DenoiserOracle:
         text_shape: (S, D).
     """
 
-    def __init__(self, denoiser: EpsDenoiser, latent_shape: tuple[int, int, int], text_shape: tuple[int, int]):
+    def __init__(
+        self,
+        denoiser: EpsDenoiser | FlowDenoiser,
+        latent_shape: tuple[int, int, int],
+        text_shape: tuple[int, int],
+    ):
         self._denoiser = denoiser
         self._latent_shape = latent_shape
         batch = 1 if sum(parameter.numel() for parameter in denoiser.parameters()) > _LARGE else 2
@@ -76,14 +84,15 @@ class DenoiserOracle:
             return self._predict(sample=x)
 
         total = torch.zeros_like(sample)
-        with torch.no_grad(), detached(self._denoiser.unet, cut):
+        with torch.no_grad(), self._detached(cut):
             for probe in probes[probes.flatten(1).any(1)]:
                 eps, jv = torch.func.jvp(predict, (sample,), (probe,))
                 total += probe * jv
         return Case(_arrays({**self._inputs, "tangents": probes}), _arrays({"eps": eps, "v_dot_jv": total}))
 
     def observe(self) -> Case:
-        """What the denoiser attends to in the text, and its bottleneck's activation."""
+        """What a UNet attends to in the text, and its bottleneck's activation."""
+        assert isinstance(self._denoiser, EpsDenoiser)
         with torch.no_grad(), observed(self._denoiser.unet) as seen:
             self._predict()
         return Case(_arrays(self._inputs), _arrays(seen.outputs(self._latent_shape)))
@@ -97,7 +106,7 @@ class DenoiserOracle:
             return self._predict(**dict(zip(names, encodings, strict=True)))
 
         direction = tuple(cond[name] - uncond[name] for name in names)
-        with torch.no_grad(), detached(self._denoiser.unet, CUTS["exact"]):
+        with torch.no_grad(), self._detached(CUTS["exact"]):
             eps, product = torch.func.jvp(predict, tuple(cond.values()), direction)
         feed = {**self._inputs, **{graph_names.uncond(name): value for name, value in uncond.items()}}
         return Case(_arrays(feed), _arrays({"eps": eps, "condition_product": product}))
@@ -133,6 +142,12 @@ class DenoiserOracle:
         """Encodings of a prompt, and others that are drawn for none."""
         cond = {name: value for name, value in self._inputs.items() if name not in ("sample", *graph_names.SHARED)}
         return cond, {name: torch.randn(value.shape, generator=generator) for name, value in cond.items()}
+
+    def _detached(self, cut: Cut) -> AbstractContextManager[None]:
+        denoiser = self._denoiser
+        if isinstance(denoiser, FlowDenoiser):
+            return detached_transformer(denoiser.network, cut)
+        return detached(denoiser.unet, cut)
 
     def _predict(self, **changed: Tensor) -> Tensor:
         prediction: Tensor = self._denoiser(**{**self._inputs, **changed})

@@ -1,5 +1,5 @@
 """A checkpoint's own pipeline in diffusers, made of parts that are loaded already, with DDIM in place of its scheduler,
-unless that is flow matching's.
+or Euler's method where it is flow matching's or EDM's.
 
 What memscan made of the configurations does not go into it: tokenizing, guidance, sizes, noise levels and the scaling
 of latents are what the pipeline itself reads there.
@@ -10,11 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import diffusers
-from diffusers import DDIMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DiffusionPipeline,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SchedulerMixin,
+)
 
 from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.checks import read_index
-from memscan.export.checkpoint.configuration.scheduler import FLOW_CLASS, TRAINING
+from memscan.export.checkpoint.configuration.scheduler import EDM_CLASSES, FLOW_CLASS, TRAINING
 from memscan.export.checkpoint.files import read_json
 from memscan.export.checkpoint.schedule import read_scheduler, scheduler_file
 
@@ -39,7 +45,7 @@ def own_pipeline(
     said = {name: value for name, value in index.items() if isinstance(value, bool)} | _OPTIONS
     given = {
         **dict.fromkeys(_NOT_ASKED),
-        **dict.fromkeys(pipeline_class._optional_components),
+        **dict.fromkeys((*pipeline_class._optional_components, *checkpoint.family.lacking)),
         **said,
         **parts,
         **{folder: checkpoint.tokenizer(folder) for folder in checkpoint.family.tokenizers},
@@ -55,13 +61,15 @@ def own_pipeline(
     return pipeline
 
 
-def _scheduler(checkpoint: Checkpoint) -> DDIMScheduler | FlowMatchEulerDiscreteScheduler:
-    """DDIM over the noise of the checkpoint's scheduler, with the spacing that DDIM takes from its configuration; or
-    flow matching's own."""
+def _scheduler(checkpoint: Checkpoint) -> SchedulerMixin:
+    """DDIM over the noise of the checkpoint's scheduler, with the spacing that DDIM takes from its configuration;
+    Euler of flow matching and of EDM."""
     index = read_index(checkpoint.path)
     config = read_scheduler(checkpoint.path, index)
     if config["_class_name"] == FLOW_CLASS:
         return FlowMatchEulerDiscreteScheduler.from_config(read_json(scheduler_file(checkpoint.path)))
+    if config["_class_name"] in EDM_CLASSES:
+        return EDMEulerScheduler.from_config(config)
     entry = index.get("scheduler") or (None, config["_class_name"])
     try:
         own = getattr(diffusers, entry[1]).from_config(read_json(scheduler_file(checkpoint.path))).config

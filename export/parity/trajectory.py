@@ -104,7 +104,10 @@ def draw_reference(
 
     def draw() -> Drawn:
         pipeline = own_pipeline(checkpoint, parts)
-        return _drawn_by(pipeline, drawing, ask(pipeline, checkpoint, parts, drawing.seed))
+        drawn = _drawn_by(pipeline, drawing, ask(pipeline, checkpoint, parts, drawing.seed))
+        if checkpoint.family.packed == 1:
+            return drawn
+        return drawn._replace(latents=_unpacked(drawn.latents, checkpoint.latent_shape()))
 
     return drawn_by_diffusers(checkpoint.family.pipelines[0], drawing, precision, draw)
 
@@ -189,6 +192,13 @@ def _measurement(bundle: Bundle, drawing: Drawing) -> Measurement:
         save_images=True,
         sampler=drawing.sampler,
     )
+
+
+def _unpacked(packed: Array, latent_shape: tuple[int, int, int]) -> Array:
+    """Latents [1, h/2 * w/2, C * 4], as a pipeline that packs them has them, to [1, C, h, w]."""
+    channels, height, width = latent_shape
+    squares = packed.reshape(1, height // 2, width // 2, channels, 2, 2)
+    return squares.transpose(0, 3, 1, 4, 2, 5).reshape(1, channels, height, width)
 
 
 def _drawn_by(pipeline: DiffusionPipeline, drawing: Drawing, asked: Mapping[str, Any]) -> Drawn:

@@ -22,8 +22,8 @@ HALF_TYPES: dict[Precision, ir.DataType] = {"fp16": ir.DataType.FLOAT16, "bf16":
 
 _PRODUCTS = frozenset({"Attention", "Conv", "Gemm", "MatMul"})
 _IN_FLOAT32 = frozenset(
-    {"Cos", "GroupNormalization", "InstanceNormalization", "LayerNormalization", "ReduceMean", "ReduceSum", "Sin"}
-    | {"Softmax"}
+    {"Cos", "GroupNormalization", "InstanceNormalization", "LayerNormalization", "RMSNormalization"}
+    | {"ReduceMean", "ReduceSum", "Sin", "Softmax"}
 )
 _FIRST_INPUT_ONLY = frozenset({"Resize"})
 """Operators whose further floating-point inputs are float32 by definition."""

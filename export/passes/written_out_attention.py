@@ -17,9 +17,10 @@ from memscan.export.passes.lowering import lower_each, nodes_of
 
 
 class WriteOutAttention(ir.passes.InPlacePass):
-    """Replace each Attention node by softmax(scale q k^T) v; a boolean mask sets scores to minus infinity.
+    """Replace each Attention node by softmax(scale q k^T) v; a boolean mask sets scores to minus infinity, and any
+    other is added to them, as T5's bias of positions.
 
-    Requires: scaled dot-product attention with known D, no mask but a boolean one.
+    Requires: scaled dot-product attention with known D, with no cache.
     Ensures: no Attention node of the default domain is left; new values have shapes and dtypes.
     """
 
@@ -41,7 +42,11 @@ def attention_weights(emitter: Emitter, node: ir.Node) -> ir.Value:
     scaled = emitter.op("Mul", q, emitter.scalar(dot_product_scale(node), q))
     scores = emitter.op("MatMul", scaled, emitter.transpose(k, 0, 1, 3, 2))
     if len(node.inputs) > 3 and node.inputs[3] is not None:
-        scores = emitter.op("Where", node.inputs[3], scores, emitter.scalar(-math.inf, scores))
+        mask = node.inputs[3]
+        if mask.dtype == ir.DataType.BOOL:
+            scores = emitter.op("Where", mask, scores, emitter.scalar(-math.inf, scores))
+        else:
+            scores = emitter.op("Add", scores, mask)
     return emitter.op("Softmax", emitter.accumulator(scores), axis=-1)
 
 

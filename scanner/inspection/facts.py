@@ -16,7 +16,7 @@ from memscan.scanner.sampling.schedule import noise_level
 from memscan.scanner.settings import Execution
 
 _FAMILIES = {1: "Stable Diffusion 1.x or 2.x", 2: "Stable Diffusion XL"}
-"""By the number of text encoders: a bundle's record does not name its family."""
+"""Of UNets, by the number of text encoders: a bundle's record does not name its family."""
 
 Facts = dict[str, Any]
 
@@ -43,7 +43,7 @@ def facts(bundle: Bundle, *, verified: bool) -> Facts:
             "embeddings": [dataclasses.asdict(embedding) for embedding in bundle.embeddings],
         },
         "baseline": _baseline(bundle),
-        "family": _FAMILIES.get(len(bundle.text.tokenizers), "unknown"),
+        "family": _family(bundle),
         "prediction_type": bundle.prediction_type,
         "takes": dataclasses.asdict(bundle.takes),
         "latents": [channels, height, width],
@@ -62,6 +62,13 @@ def facts(bundle: Bundle, *, verified: bool) -> Facts:
         "calibration_file": _calibration_file(calibrated, refused),
         "engines": [engine._asdict() for engine in engines_here(bundle)],
     }
+
+
+def _family(bundle: Bundle) -> str:
+    rules = bundle.text.tokenizers
+    if bundle.prediction_type == "flow_prediction":
+        return "FLUX.1" if any(rule.position is None for rule in rules) else "Stable Diffusion 3"
+    return _FAMILIES.get(len(rules), "unknown")
 
 
 def _baseline(bundle: Bundle) -> Facts | None:

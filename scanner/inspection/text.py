@@ -96,7 +96,11 @@ def _flow_spacing(schedule: Facts) -> str:
     return f"flow matching, shift {schedule['shift']:.4g} of equal distances from 1 to {last}"
 
 
-_SPACINGS = {"ddpm": _ddpm_spacing, "flow_matching": _flow_spacing}
+def _edm_spacing(schedule: Facts) -> str:
+    return f"EDM, {schedule['sigma_schedule']}, sigma / alpha {schedule['sigma_max']:g} to {schedule['sigma_min']:g}"
+
+
+_SPACINGS = {"ddpm": _ddpm_spacing, "flow_matching": _flow_spacing, "edm": _edm_spacing}
 
 
 def _levels(schedule: Facts) -> Iterator[tuple[str, tuple[float, float]]]:
@@ -110,7 +114,8 @@ def _text(said: Facts) -> str:
     encoders = "1 text encoder" if len(rules) == 1 else f"{len(rules)} text encoders"
     none = "zeros" if said["zero_uncond"] else brief(repr(said["uncond_prompt"]), 40)
     skipped = f"; clip skip {said['clip_skip']}" if said["clip_skip"] else ""
-    return f"{encoders} of {rules[0]['max_length']} tokens ({files}); no prompt is {none}{skipped}"
+    lengths = list(dict.fromkeys(str(rule["max_length"]) for rule in rules))
+    return f"{encoders} of {' and '.join(lengths)} tokens ({files}); no prompt is {none}{skipped}"
 
 
 def _graphs(facts: Facts) -> Iterator[str]:

@@ -14,12 +14,15 @@ _STATES = "encoder_hidden_states"
 
 
 def padding_of(tokens: Tokens, text: Text) -> NDArray[np.bool_]:
-    """Which positions lie behind the end of a prompt for each of the model's text encoders, [S]."""
-    behind = []
+    """Which positions of text states lie behind the end of a prompt, for each of the text encoders that they are made
+    by, [S]."""
+    found = np.ones(text.length, np.bool_)
     for ids, rule in zip(tokens.ids, text.tokenizers, strict=True):
+        if rule.position is None:
+            continue
         ends = np.flatnonzero(ids == rule.eos_token_id)
-        behind.append(np.arange(len(ids)) > (ends[0] if len(ends) else len(ids)))
-    found: NDArray[np.bool_] = np.logical_and.reduce(behind)
+        behind = np.arange(len(ids)) > (ends[0] if len(ends) else len(ids))
+        found[rule.position : rule.position + rule.max_length] &= behind
     return found
 
 

@@ -1,6 +1,7 @@
 """DPM-Solver++ 2M as linear coefficients (Lu et al., arXiv 2211.01095, Algorithm 2), with diffusers' numbers.
 
-These are `DPMSolverMultistepScheduler`'s: dpmsolver++, order 2, midpoint, no Karras sigmas, final sigma zero. With
+These are `DPMSolverMultistepScheduler`'s and `EDMDPMSolverMultistepScheduler`'s: dpmsolver++, order 2, midpoint, levels
+as the schedule has them, the last sigma zero. With
 lambda = log(alpha / sigma), h = lambda' - lambda, h_previous = lambda - lambda_previous, w = h / (2 h_previous):
 
     x' = (sigma' / sigma) x + g ((1 + w) d - w d_previous),  g = alpha' - alpha sigma' / sigma
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from memscan.scanner.errors import UsageError
 from memscan.scanner.sampling.schedule import CLEAN, Level, SolverStep, signal_level
-from memscan.scanner.sampling.spacing import Spacing, spaced, trailing
-from memscan.scanner.schedules import DdpmSchedule
+from memscan.scanner.sampling.spacing import Spacing, along_edm, spaced, trailing
+from memscan.scanner.schedules import DdpmSchedule, EdmSchedule
 
 
 def _leading(train: int, count: int, offset: int) -> NDArray[np.float64]:
@@ -30,19 +31,21 @@ def _linspace(train: int, count: int, offset: int) -> NDArray[np.float64]:
 _SPACINGS: dict[str, Spacing] = {"leading": _leading, "trailing": trailing, "linspace": _linspace}
 
 
-def dpm_timesteps(schedule: DdpmSchedule, num_inference_steps: int) -> tuple[int, ...]:
-    """The sampler's timesteps, descending; a step's index is its place in this tuple.
+def dpm_timesteps(schedule: DdpmSchedule | EdmSchedule, num_inference_steps: int) -> tuple[float, ...]:
+    """The sampler's timesteps, whole ones of a table, descending; a step's index is its place in this tuple.
 
     Raises:
         UsageError: a number of steps that this schedule cannot be divided into.
     """
+    if isinstance(schedule, EdmSchedule):
+        return along_edm(schedule, num_inference_steps)
     timesteps = tuple(map(int, spaced(schedule, _SPACINGS, num_inference_steps)))
     if len(set(timesteps)) < len(timesteps):
         raise UsageError(f"{num_inference_steps} inference steps of dpmsolver++ repeat a timestep: choose fewer steps")
     return timesteps
 
 
-def dpm_steps(schedule: DdpmSchedule, timesteps: tuple[int, ...]) -> tuple[SolverStep, ...]:
+def dpm_steps(schedule: DdpmSchedule | EdmSchedule, timesteps: tuple[float, ...]) -> tuple[SolverStep, ...]:
     """The sampler's steps at `timesteps`, any that descend, in the order in which they are taken."""
     levels = [signal_level(schedule, timestep) for timestep in timesteps]
     steps = []

@@ -13,7 +13,7 @@ from memscan.scanner.sampling.ddim import ddim_steps, ddim_timesteps
 from memscan.scanner.sampling.dpm_solver import dpm_steps, dpm_timesteps
 from memscan.scanner.sampling.euler import euler_scale, euler_steps, euler_timesteps
 from memscan.scanner.sampling.schedule import SolverStep
-from memscan.scanner.schedules import DdpmSchedule, FlowSchedule, Schedule
+from memscan.scanner.schedules import DdpmSchedule, EdmSchedule, FlowSchedule, Schedule
 from memscan.scanner.settings import Move, Sampler
 
 DEFAULT_STEPS: dict[Sampler, int] = {"ddim": 50, "dpmsolver++": 20, "euler": 28}
@@ -22,9 +22,10 @@ DEFAULT_STEPS: dict[Sampler, int] = {"ddim": 50, "dpmsolver++": 20, "euler": 28}
 _SUITED: dict[type[Schedule], tuple[Sampler, ...]] = {
     DdpmSchedule: ("ddim", "dpmsolver++", "euler"),
     FlowSchedule: ("euler",),
+    EdmSchedule: ("euler", "dpmsolver++"),
 }
 
-_TITLES = {"ddpm": "DDPM's noise", "flow_matching": "flow matching"}
+_TITLES = {"ddpm": "DDPM's noise", "flow_matching": "flow matching", "edm": "EDM's noise"}
 
 
 def samplers_for(schedule: Schedule) -> tuple[Sampler, ...]:
@@ -45,8 +46,8 @@ def sampler_timesteps(
             that the schedule cannot be divided into.
     """
     timesteps = tuple(map(round, _positions(schedule, sampler, num_inference_steps, moved)))
-    if sampler == "euler" and len(set(timesteps)) < len(timesteps):
-        raise UsageError(f"{num_inference_steps} inference steps of euler repeat a timestep: choose fewer steps")
+    if sampler != "ddim" and len(set(timesteps)) < len(timesteps):
+        raise UsageError(f"{num_inference_steps} inference steps of {sampler} repeat a timestep: choose fewer steps")
     return timesteps
 
 
@@ -61,9 +62,11 @@ def sampler_steps(
     positions = _positions(schedule, sampler, num_inference_steps, moved)
     if sampler == "euler":
         return euler_steps(schedule, positions)
+    assert not isinstance(schedule, FlowSchedule)
+    if sampler == "dpmsolver++":
+        return dpm_steps(schedule, positions)
     assert isinstance(schedule, DdpmSchedule)
-    whole = tuple(map(int, positions))
-    return ddim_steps(schedule, whole) if sampler == "ddim" else dpm_steps(schedule, whole)
+    return ddim_steps(schedule, tuple(map(int, positions)))
 
 
 def starting_scale(schedule: Schedule, sampler: Sampler, first: SolverStep) -> float:
@@ -84,15 +87,19 @@ def _positions(
         )
     if sampler == "ddim" and moved:
         raise UsageError(f"ddim cannot be measured at timestep {', '.join(str(timestep) for _, timestep in moved)}")
-    own: tuple[float, ...]
-    if sampler == "euler":
-        own = euler_timesteps(schedule, num_inference_steps)
-    else:
-        assert isinstance(schedule, DdpmSchedule)
-        timesteps = ddim_timesteps if sampler == "ddim" else dpm_timesteps
-        own = timesteps(schedule, num_inference_steps)
+    own = _own(schedule, sampler, num_inference_steps)
     elsewhere = dict(moved)
     return tuple(elsewhere.get(index, timestep) for index, timestep in enumerate(own))
+
+
+def _own(schedule: Schedule, sampler: Sampler, num_inference_steps: int) -> tuple[float, ...]:
+    if sampler == "euler":
+        return euler_timesteps(schedule, num_inference_steps)
+    assert not isinstance(schedule, FlowSchedule)
+    if sampler == "dpmsolver++":
+        return dpm_timesteps(schedule, num_inference_steps)
+    assert isinstance(schedule, DdpmSchedule)
+    return ddim_timesteps(schedule, num_inference_steps)
 
 
 def moves(timesteps: tuple[int, ...], wanted: Iterable[int], schedule: Schedule) -> tuple[Move, ...]:

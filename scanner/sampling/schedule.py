@@ -11,7 +11,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.schedules import DdpmSchedule, FlowSchedule, Schedule
+from memscan.scanner.schedules import DdpmSchedule, EdmSchedule, FlowSchedule, Schedule
 
 Latents = NDArray[np.float32]
 
@@ -83,15 +83,29 @@ def noise_level(schedule: Schedule, timestep: float) -> Level:
         case FlowSchedule():
             sigma = timestep / schedule.num_train_timesteps
             return Level(timestep, 1 - sigma, sigma)
+        case EdmSchedule():
+            ratio = _edm_ratio(schedule, 1 - timestep / schedule.last_timestep)
+            alpha = 1 / math.sqrt(1 + ratio**2)
+            return Level(math.log(ratio) / 4, alpha, ratio * alpha)
         case unknown:
             assert_never(unknown)
 
 
-def signal_level(schedule: DdpmSchedule, timestep: float) -> Level:
-    """`noise_level` for a solver in sigma / alpha: pure noise counts as the faintest signal, as in diffusers."""
+def signal_level(schedule: Schedule, timestep: float) -> Level:
+    """`noise_level` for a solver in sigma / alpha: a table's pure noise counts as a faint signal, as in diffusers."""
+    if not isinstance(schedule, DdpmSchedule):
+        return noise_level(schedule, timestep)
     if schedule.alphas_cumprod[-1]:
         return _of_table(schedule.alphas_cumprod, timestep)
     return _of_table((*schedule.alphas_cumprod[:-1], _LEAST_SIGNAL), timestep)
+
+
+def _edm_ratio(schedule: EdmSchedule, ramp: float) -> float:
+    """r at a share `ramp` of the way from the noisiest level to the least noisy one."""
+    if schedule.sigma_schedule == "exponential":
+        return math.exp((1 - ramp) * math.log(schedule.sigma_max) + ramp * math.log(schedule.sigma_min))
+    high, low = (end ** (1 / schedule.rho) for end in (schedule.sigma_max, schedule.sigma_min))
+    return (high + ramp * (low - high)) ** schedule.rho
 
 
 def _of_table(alphas_cumprod: tuple[float, ...], timestep: float) -> Level:

@@ -6,6 +6,7 @@ PIPELINE = Keys(
     understood=dict.fromkeys(
         (
             *("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"),
+            *("transformer", "text_encoder_3", "tokenizer_3"),
             "force_zeros_for_empty_prompt",
         )
     ),

@@ -62,6 +62,19 @@ FLOW: dict[str, Any] = {
 }
 """The keys of its levels; an absent one means this."""
 
+EDM: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "sigma_min": 0.002,
+    "sigma_max": 80.0,
+    "sigma_data": 0.5,
+    "sigma_schedule": "karras",
+    "rho": 7.0,
+    "prediction_type": "epsilon",
+}
+"""The keys of EDM's levels and of what its network predicts; an absent one means this."""
+
+EDM_CLASSES = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
+
 MIN_TIMESTEPS = 50
 """A scan takes 50 steps unless it is told otherwise."""
 
@@ -113,6 +126,31 @@ SCHEDULER = Keys(
         "use_dynamic_shifting": (False, None),
         "use_flow_sigmas": (False, None),
         "variance_type": (None, "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"),
+    },
+)
+
+EDM_SCHEDULER = Keys(
+    understood=EDM,
+    harmless=frozenset(
+        {
+            "_class_name",
+            "_diffusers_version",
+            "_name_or_path",
+            "_use_default_values",
+            "algorithm_type",
+            "dynamic_thresholding_ratio",  # of thresholding, which is refused
+            "euler_at_final",
+            "final_sigmas_type",
+            "lower_order_final",
+            "sample_max_value",  # of thresholding
+            "solver_order",
+            "solver_type",
+        }
+    ),
+    only={
+        "prediction_type": ("epsilon", "v_prediction"),
+        "sigma_schedule": ("karras", "exponential"),
+        "thresholding": (False, None),
     },
 )
 

@@ -1,7 +1,6 @@
 """The configuration of an image autoencoder, `vae/config.json`.
 
-The pipelines of Stable Diffusion scale latents by `scaling_factor` and by nothing else; a mean, a deviation or a shift
-belongs to pipelines that memscan does not export.
+How its latents are scaled differs between families: see `memscan.export.checkpoint.latent_scale`.
 """
 
 from memscan.export.checkpoint.configuration.keys import Keys
@@ -12,10 +11,13 @@ VAE = Keys(
         "block_out_channels": (64,),
         "down_block_types": ("DownEncoderBlock2D",),
         "latent_channels": 4,
+        "latents_mean": None,
+        "latents_std": None,
         "layers_per_block": 1,
         "mid_block_add_attention": True,
         "norm_num_groups": 32,
         "scaling_factor": 0.18215,
+        "shift_factor": None,
         "up_block_types": ("UpDecoderBlock2D",),
         "use_post_quant_conv": True,
         "use_quant_conv": True,
@@ -32,10 +34,7 @@ VAE = Keys(
     only={
         "_class_name": ("AutoencoderKL",),
         "in_channels": (3,),
-        "latents_mean": (None,),
-        "latents_std": (None,),
         "out_channels": (3,),
         "quantization_config": (None,),
-        "shift_factor": (None,),
     },
 )

@@ -69,6 +69,7 @@ ELEMENTWISE = [
     _elementwise("Sin", torch.sin),
     _elementwise("Sqrt", torch.sqrt, "positive"),
     _elementwise("Tanh", torch.tanh),
+    Row("Gelu", ((2, 5),), lambda x: F.gelu(x, approximate="tanh"), {"approximate": "tanh"}, batch=True, note="tanh"),
     Row("Cast", ((2, 5),), torch.clone, {"to": 11}, batch=True, note="to-double"),
 ]
 
@@ -292,6 +293,21 @@ NORMS = [
         lambda x: F.instance_norm(x, weight=_from(floats(3)), bias=_from(floats(3))),
         note="default-epsilon",
     ),
+    Row(
+        "RMSNormalization",
+        ((2, 3, 5), floats(5)),
+        lambda x: F.rms_norm(x, (5,), _from(floats(5)), eps=0.1),
+        {"epsilon": 0.1},
+        batch=True,
+    ),
+    Row(
+        "RMSNormalization",
+        ((2, 3, 5), floats(3, 5)),
+        lambda x: F.rms_norm(x, (3, 5), _from(floats(3, 5)), eps=1e-5),
+        {"axis": 1},
+        batch=True,
+        note="two-axes",
+    ),
 ]
 
 
@@ -299,6 +315,11 @@ def _held(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
     """x normalized over `axes`, by statistics that have no tangent."""
     mean, variance = x.mean(axes, keepdim=True).detach(), x.var(axes, correction=0, keepdim=True).detach()
     return (x - mean) / (variance + eps).sqrt()
+
+
+def _held_rms(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    """x divided by a root mean square over `axes` that has no tangent."""
+    return x / ((x * x).mean(axes, keepdim=True).detach() + eps).sqrt()
 
 
 def _by_channel(vector: np.ndarray, x: Tensor) -> Tensor:
@@ -356,6 +377,21 @@ HELD = [
         ((2, 3, 4), floats(3), floats(3)),
         lambda x: _held_instance_norm(x, floats(3), 1e-5),
         note="default-epsilon",
+    ),
+    Row(
+        "memscan.cut::RMSNormalization",
+        ((2, 3, 5), floats(5)),
+        lambda x: _held_rms(x, (-1,), 0.1) * _from(floats(5)),
+        {"epsilon": 0.1},
+        batch=True,
+    ),
+    Row(
+        "memscan.cut::RMSNormalization",
+        ((2, 3, 5), floats(3, 5)),
+        lambda x: _held_rms(x, (1, 2), 1e-5) * _from(floats(3, 5)),
+        {"axis": 1},
+        batch=True,
+        note="two-axes",
     ),
 ]
 

@@ -30,7 +30,8 @@ class Gelu(OpRun):
     op_domain = ""
 
     def _run(self, x: np.ndarray, approximate: str = "none") -> tuple[np.ndarray]:
-        assert approximate == "none"
+        if approximate == "tanh":
+            return (x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),)
         return (x * scipy.special.ndtr(x),)
 
 

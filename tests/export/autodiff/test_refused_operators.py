@@ -28,7 +28,6 @@ REFUSED = [
         ("x1",),
         "no derivative rule for Conv node 'node' with respect to its input 'x1'",
     ),
-    (_row("Gelu", (2, 3), approximate="tanh"), ("x0",), "no derivative rule for Gelu node 'node' in its tanh approx"),
     (_row("MatMul", (4,), floats(4, 5)), ("x0",), "no derivative rule for MatMul node 'node' with a vector operand"),
     (
         _row(

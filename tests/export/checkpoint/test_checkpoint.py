@@ -5,9 +5,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from diffusers import DDIMScheduler
 
 from memscan.export.checkpoint.checkpoint import find_checkpoint
+from memscan.export.checkpoint.files import read_json
 from memscan.scanner.errors import ExportError
+from memscan.scanner.schedules import DdpmSchedule
 from tests.export.checkpoint.spoil import edit
 from tests.more_inputs import save_member
 
@@ -170,10 +173,15 @@ def test_an_unknown_prediction_type_is_named(copy: Path) -> None:
         find_checkpoint(str(copy)).prediction_type()
 
 
-def test_zero_terminal_snr_is_refused(copy: Path) -> None:
-    edit(copy / "scheduler" / "scheduler_config.json", rescale_betas_zero_snr=True)
-    with pytest.raises(ExportError, match="zero terminal SNR"):
-        find_checkpoint(str(copy)).schedule()
+def test_zero_terminal_snr_is_read_where_v_is_predicted(copy: Path) -> None:
+    """To diffusers' table, whose last value is 0."""
+    config = copy / "scheduler" / "scheduler_config.json"
+    edit(config, rescale_betas_zero_snr=True, prediction_type="v_prediction", timestep_spacing="trailing")
+    schedule = find_checkpoint(str(copy)).schedule()
+    assert isinstance(schedule, DdpmSchedule)
+    expected = DDIMScheduler.from_config(read_json(config)).alphas_cumprod.double().tolist()
+    assert list(schedule.alphas_cumprod) == expected
+    assert expected[-1] == 0
 
 
 def test_a_truncated_weight_file_is_one_line(copy: Path) -> None:

@@ -113,7 +113,7 @@ def plus(key: str) -> Callable[[Tensors], Tensors]:
         (plus("model.diffusion_model.extra.weight"), r"has 209 tensors, of which its configuration explains 208: give"),
         (plus("joint.weight"), r"has 1 keys that memscan does not know and may not ignore \(joint\.weight\)$"),
         (plus("v_pred"), r"is marked v_pred, but .*scheduler predicts epsilon: give by --config a folder whose"),
-        (plus("ztsnr"), r"is marked ztsnr: it has zero terminal SNR, which memscan cannot export$"),
+        (plus("ztsnr"), r"is marked ztsnr, but .*scheduler has no zero terminal SNR: give by --config a folder whose"),
         (plus("conditioner.embedders.0.model.x"), r"has only the second of two text encoders \(a refiner\?\)"),
         (lambda _: {"lora_unet_x.alpha": torch.zeros(1)}, r"holds adapters and no model: give it by --lora, and the"),
         (lambda _: {"down_blocks.0.x": torch.zeros(1)}, r"holds one part of a model under diffusers' names: give the"),

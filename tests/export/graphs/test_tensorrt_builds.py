@@ -18,6 +18,8 @@ from memscan.scanner.runtimes.tensorrt.builder import Request, build_plan
 from memscan.scanner.runtimes.tensorrt.flavour import load_flavour
 from memscan.scanner.runtimes.tensorrt.interface import Interface, Tensor
 from tests.export.graphs.families import FAMILIES, TANGENTS, graphs
+from tests.export.graphs.transformers import TRANSFORMERS
+from tests.export.graphs.transformers import graphs as of_transformers
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX's wheels are not installed")
 
@@ -60,6 +62,12 @@ def test_graphs_that_look_into_the_denoiser_build(name: str, family: str, precis
     build(name, family, precision, tmp_path, batch_size=1)
 
 
+@pytest.mark.parametrize("name", ["measure.onnx", "step.onnx"])
+@pytest.mark.parametrize("family", TRANSFORMERS)
+def test_the_graphs_of_transformers_build(family: str, name: str, tmp_path: Path) -> None:
+    build_and_compare(of_transformers(family)[name], tmp_path / name, batch_size=1)
+
+
 @pytest.mark.parametrize("dtype", [ir.DataType.FLOAT, ir.DataType.FLOAT16], ids=["fp32", "fp16"])
 @pytest.mark.parametrize("head_size", [5, 40, 160])
 @pytest.mark.parametrize("wrt", [("q", "k", "v"), ("q",), ("v",)], ids=["self", "cross", "values"])
@@ -82,9 +90,12 @@ def test_attention_with_tangents_builds_at_any_head_size(
 
 
 def build(name: str, family: str, precision: Precision, folder: Path, batch_size: int) -> None:
+    build_and_compare(graphs(family, precision)[name], folder / name, batch_size)
+
+
+def build_and_compare(model: ir.Model, file: Path, batch_size: int) -> None:
     """Build a graph's plan, and compare what it takes and gives with the graph."""
-    model = graphs(family, precision)[name]
-    interface, plan = build_model(model, folder / name, batch_size)
+    interface, plan = build_model(model, file, batch_size)
     assert interface.inputs == {value.name: tensor(value) for value in model.graph.inputs}
     assert interface.outputs == {value.name: tensor(value) for value in model.graph.outputs}
     assert all(str(value.name).encode() in plan for value in (*model.graph.inputs, *model.graph.outputs))

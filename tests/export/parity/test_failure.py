@@ -28,14 +28,14 @@ def row(graph: str, output: str, overflow: Overflow) -> ParityRow:
         ([row("measure.onnx", "eps", None)], "float32", "fp32",
          "parity with torch failed for measure.onnx eps: no bundle was written; please report it"),
         ([row("step.onnx", "eps", "torch"), row("measure.sliced.onnx", "eps", "torch")], "float32", "fp32",
-         "values of the UNet lie beyond the range of float32, in torch too, though its weights are finite "
+         "values of the denoiser lie beyond the range of float32, in torch too, though its weights are finite "
          "(step.onnx eps, measure.sliced.onnx eps): no bundle was written; "
          "this checkpoint computes nothing, mend its weights"),
         ([row("text_encoder.onnx", "hidden", "torch")], "float16", "fp32",
          "values of the text encoder lie beyond the range of float16, in which its weights are stored, or of float32 "
          "(text_encoder.onnx hidden): no bundle was written; export with --storage float32"),
         ([row("baseline/measure.shallow.onnx", "eps", "graph")], "float32", "fp16",
-         "values of the baseline's UNet lie beyond the range of float16 (baseline/measure.shallow.onnx eps): "
+         "values of the baseline's denoiser lie beyond the range of float16 (baseline/measure.shallow.onnx eps): "
          "no bundle was written; export with --precision bf16 or fp32"),
         ([row("measure.onnx", "eps", "graph")], "float32", "fp32",
          "parity with torch failed for measure.onnx eps: no bundle was written; please report it"),
@@ -69,7 +69,7 @@ PIPELINE = "StableDiffusionPipeline"
          "the image that diffusers' own StableDiffusionPipeline draws is not finite: no bundle was written; "
          "export with --storage float32"),
         ([row(PIPELINE, "latents", "graph")], "float32", "fp16",
-         "the image that the bundle draws is not finite: values of the UNet lie beyond the range of float16: "
+         "the image that the bundle draws is not finite: values of the denoiser lie beyond the range of float16: "
          "no bundle was written; export with --precision bf16 or fp32"),
         ([ParityRow(f"baseline/{PIPELINE}", "latents", 0.31, 1e-4)], "float32", "fp32",
          "the latents that the baseline draws are not those of diffusers' own StableDiffusionPipeline (latents by "
@@ -91,8 +91,14 @@ def scaled(name: str, factor: float) -> Callable[[Tensors], Tensors]:
 @pytest.mark.parametrize(
     ("part", "weight", "factor", "options", "said"),
     [
-        ("unet", "conv_out.weight", 1e38, [], "values of the UNet lie beyond the range of float32, in torch too, "),
-        ("unet", "conv_out.weight", 1e7, ["--precision", "fp16"], "values of the UNet lie beyond the range of float16"),
+        ("unet", "conv_out.weight", 1e38, [], "values of the denoiser lie beyond the range of float32, in torch too, "),
+        (
+            "unet",
+            "conv_out.weight",
+            1e7,
+            ["--precision", "fp16"],
+            "values of the denoiser lie beyond the range of float16",
+        ),
     ],
     ids=["float32", "computed in float16"],
 )

@@ -64,6 +64,25 @@ def test_attention_written_out_keeps_a_boolean_mask() -> None:
     np.testing.assert_allclose(evaluate(written_out, point, "y"), expected, rtol=1e-12)
 
 
+def test_attention_written_out_adds_a_mask_of_numbers() -> None:
+    """As T5 has: a bias for every distance of positions."""
+    shape = (2, 3, 5, 4)
+    row = Row("Attention", (shape, shape, shape), torch.clone)
+    point, _ = draw(row, 1)
+    model = build(row)
+    bias = ir.Tensor(np.random.default_rng(0).normal(size=(1, 3, 5, 5)), name="bias")
+    value = ir.Value(name="bias", shape=bias.shape, type=ir.TensorType(bias.dtype), const_value=bias)
+    model.graph.register_initializer(value)
+    (node,) = (node for node in model.graph if node.op_type == "Attention")
+    node.resize_inputs(4)
+    node.replace_input_with(3, value)
+    written_out = model.clone()
+    assert WriteOutAttention()(written_out).modified
+    expected = evaluate(model, point, "y")
+    assert not np.allclose(expected, evaluate(build(row), point, "y"))
+    np.testing.assert_allclose(evaluate(written_out, point, "y"), expected, rtol=1e-12)
+
+
 def test_transposed_weight_becomes_a_view_that_is_shared() -> None:
     weight = torch.randn(3, 4)
     tensor = TorchTensor(weight, name="w")

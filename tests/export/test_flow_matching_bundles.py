@@ -1,0 +1,114 @@
+"""Exports of flow matching, end to end: the image is diffusers' own, the bundle offers what a transformer can, and a
+manifest is scanned."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+
+from memscan.export.checkpoint.checkpoint import find_checkpoint
+from memscan.export.parity.trajectory import Drawing, compare_trajectory, draw_reference
+from memscan.export.quiet import quiet_libraries
+from memscan.scanner.bundle import Bundle, open_bundle
+from memscan.scanner.cli import invoke
+from memscan.scanner.inspection.facts import facts
+from memscan.scanner.results.reader import open_results
+from tests.conftest import Exported
+
+METRICS = "dh_uncond,ds_uncond,condition_jacobian"
+"""Of the diagonals, of guided steps, and of the derivative with respect to the text."""
+
+
+def test_the_trajectory_and_the_image_are_those_of_the_pipeline(tiny_sd3_export: Exported) -> None:
+    table = tiny_sd3_export.printed[tiny_sd3_export.printed.index("\npipeline ") :].splitlines()[1:4]
+    assert table[0].split() == ["pipeline", "output", "error", "limit"]
+    for line, output in zip(table[1:], ("latents", "image"), strict=True):
+        name, found, error, limit, verdict = line.split()
+        assert (name, found, limit, verdict) == ("StableDiffusion3Pipeline", output, "1e-04", "ok")
+        assert 0 < float(error) < 2e-5
+
+
+@pytest.mark.parametrize("guidance_scale", [0.5, 3.0])
+def test_a_prompt_that_t5_alone_holds_whole_is_drawn_as_by_the_pipeline(
+    guidance_scale: float, tiny_sd3_export: Exported, tiny_sd3_pipeline: Path
+) -> None:
+    """Longer than CLIP takes, with signs that T5 cannot spell."""
+    drawing = Drawing("the red house, a dog, a cat of a photo! @" * 2, 3, guidance_scale, seed=7, sampler="euler")
+    with quiet_libraries():
+        checkpoint = find_checkpoint(str(tiny_sd3_pipeline))
+        parts = {part: checkpoint.load(part) for part in checkpoint.family.parts}
+        reference = draw_reference(checkpoint, parts, drawing, "fp32")
+    assert reference.note == ""
+    assert all(row.passed for row in compare_trajectory(tiny_sd3_export.path, reference, "fp32"))
+
+
+def test_the_bundle_offers_what_a_transformer_can(tiny_sd3_export: Exported) -> None:
+    bundle = open_bundle(tiny_sd3_export.path)
+    assert bundle.prediction_type == "flow_prediction"
+    assert bundle.latent_shape == (4, 8, 8)
+    assert bundle.derivatives == ("frozen", "exact")
+    assert not bundle.gives("bottleneck", "prompt") and not bundle.gives("token_attention", "prompt")
+    assert bundle.gives("condition_product", "prompt") == ("condition.onnx",)
+    assert "no shallow derivative, and no metric of attention or bottleneck" in tiny_sd3_export.printed
+
+
+@pytest.mark.parametrize(
+    ("name", "family"), [("tiny_sd3_export", "Stable Diffusion 3"), ("tiny_flux_export", "FLUX.1")]
+)
+def test_inspect_names_the_family(name: str, family: str, request: pytest.FixtureRequest) -> None:
+    bundle = open_bundle(request.getfixturevalue(name).path, verify=False)
+    assert facts(bundle, verified=False)["family"] == family
+
+
+def test_a_manifest_is_scanned(tiny_sd3_export: Exported, tmp_path: Path) -> None:
+    (tmp_path / "prompts.csv").write_text("prompt,seed\na photo of a red cat,1\nthe blue house,2\n")
+    out = tmp_path / "results"
+    arguments = ["--model", str(tiny_sd3_export.path), "--out", str(out), "--provider", "cpu", "--threads", "1"]
+    settings = ["--num-inference-steps", "4", "--step", "1", "--step", "3", "--guidance", "3", "--maps"]
+    assert invoke(["run", str(tmp_path / "prompts.csv"), *arguments, *settings, "--metrics", METRICS]) == 0
+    results = open_results(out)
+    rows = results.rows(["row", "status", "sigma", "dh_uncond_mean"], ds.field("status") == "ok").to_pylist()
+    assert len(rows) == 4
+    assert all(np.isfinite(row["dh_uncond_mean"]) for row in rows)
+
+
+def test_a_metric_of_attention_is_refused_in_one_line(
+    tiny_sd3_export: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(tiny_sd3_export.path), "--out", str(tmp_path / "out"), "--metrics", "bright_ending"]
+    assert invoke(["run", "--prompt", "a cat", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the metric bright_ending asks for" in line and "which no graph of this bundle gives" in line
+
+
+@pytest.mark.slow
+def test_without_t5_the_image_is_the_pipelines_too(tiny_sd3_without_t5: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    assert invoke(["export", str(tiny_sd3_without_t5), str(bundle), "--tangents", "1", "--no-certify"]) == 0
+    text = json.loads((bundle / "bundle.json").read_text())["text"]
+    assert [rule["position"] for rule in text["tokenizers"]] == [0, 0]
+    assert isinstance(open_bundle(bundle), Bundle)
+
+
+def test_flux_is_drawn_as_by_its_pipeline(tiny_flux_export: Exported) -> None:
+    """Packed latents, a told guidance, a shift by resolution; guided no further."""
+    bundle = open_bundle(tiny_flux_export.path)
+    assert bundle.defaults.guidance_scale == 3.5
+    assert bundle.takes.guidance
+    assert bundle.latent_shape == (4, 8, 8)
+    table = tiny_flux_export.printed[tiny_flux_export.printed.index("\npipeline ") :].splitlines()[2:4]
+    for line, output in zip(table, ("latents", "image"), strict=True):
+        name, found, error, limit, verdict = line.split()
+        assert (name, found, limit, verdict) == ("FluxPipeline", output, "1e-04", "ok")
+        assert 0 < float(error) < 2e-5
+
+
+def test_flux_is_scanned_with_the_empty_prompt_for_none(tiny_flux_export: Exported, tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    arguments = ["--model", str(tiny_flux_export.path), "--out", str(out), "--provider", "cpu", "--threads", "1"]
+    assert invoke(["run", "--prompt", "a photo of a cat", *arguments, "--num-inference-steps", "3", "--step", "2"]) == 0
+    (row,) = open_results(out).rows(["status", "dh_uncond_mean"]).to_pylist()
+    assert row["status"] == "ok"
+    assert np.isfinite(row["dh_uncond_mean"]) and row["dh_uncond_mean"] != 0
