@@ -148,7 +148,7 @@ def test_bundle_without_baseline_leaves_its_maps_null(
     run("--prompt", "a city", "--model", analytic_without_baseline, "--step", 9, code=0, capsys=capsys)
     (row,) = results("prompts.memscan").to_pylist()
     assert row["dh_base_mean"] is row["ds_base_q99"] is None
-    assert row["dh_uncond_mean"] == row["score"]
+    assert row["dh_uncond_q99"] == row["score"]
 
 
 def test_maps_and_images_are_written_on_request(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
