@@ -199,7 +199,7 @@ def test_a_bundle_that_names_no_probes_is_measured_with_those_of_its_channels(
         defaults=dataclasses.replace(bundle.defaults, probes=None),
     )
     measurement, _ = build_measurement(nameless, Request(probe_seed=3))
-    assert measurement.probes == Probes("hadamard", count, 3)
+    assert measurement.probes == Probes("lattice", count, 3)
 
 
 def test_metrics_are_the_default_ones_and_the_score_is_the_mean_of_the_masks_map(bundle: Bundle) -> None:
