@@ -260,7 +260,7 @@ def test_score_and_mask_are_two_settings(analytic: Path, capsys: pytest.CaptureF
     opened = open_results(Path("prompts.memscan"))
     assert (opened.score_name, opened.mask_map) == ("flipd", "h_cond")
     _, lines = run("--prompt", "a memorized city", "--model", analytic, *options[2:], code=2, capsys=capsys)
-    assert 'score_name was "flipd" and is "h_cond_mean" now' in lines[-1]
+    assert 'score_name was "flipd" and is "h_cond_q99" now' in lines[-1]
 
 
 def test_a_given_image_has_no_score_of_sampling(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
