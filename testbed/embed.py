@@ -10,6 +10,7 @@ from memscan.scanner.settings import Probes
 from testbed.captions import CAPTIONS, split_of
 from testbed.scanning import export
 from testbed.tables import HOME
+from testbed.thresholds import PROBES
 
 
 def calibrated_options() -> ExportOptions:
@@ -25,7 +26,7 @@ def calibrated_options() -> ExportOptions:
         num_inference_steps=choice["num_inference_steps"],
         guidance_scale=choice["guidance_scale"],
         timesteps=(choice["timestep"],),
-        probes=Probes(),
+        probes=PROBES,
         mask_map=choice["mask_map"],
     )
     prompts = tuple(caption.prompt for caption in CAPTIONS if split_of(caption) == "calibration")

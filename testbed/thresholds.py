@@ -28,6 +28,7 @@ from testbed.tables import HOME
 
 CHOICE = HOME / "calibration.json"
 NUM_INFERENCE_STEPS = 50
+PROBES = Probes("lattice", 8)
 TIMESTEPS = (301, 201, 141, 101, 61, 21, 1)
 
 Found = dict[tuple[str, int], BestThreshold]  # by map and timestep
@@ -45,15 +46,15 @@ def calibrations(guidance_scale: float) -> list[Calibration]:
                 timesteps=TIMESTEPS,
                 num_inference_steps=NUM_INFERENCE_STEPS,
                 guidance_scale=guidance_scale,
+                probe_kind=PROBES.kind,
+                num_probes=PROBES.count,
                 derivative=derivative,
                 metrics=MAPS,
             )
             best = thresholds_of(scan(open_bundle(bundle), manifest, Path(work) / derivative, request))
             print_ious(f"{derivative} derivative", best)
             found += [
-                Calibration(
-                    name, t, one.threshold, NUM_INFERENCE_STEPS, guidance_scale, Probes(), derivative=derivative
-                )
+                Calibration(name, t, one.threshold, NUM_INFERENCE_STEPS, guidance_scale, PROBES, derivative=derivative)
                 for (name, t), one in sorted(best.items())
             ]
     return found

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from memscan.scanner.bundle import Bundle
 from memscan.scanner.calibrating.scans import Scans
 from memscan.scanner.calibration.record import Overlap
 from memscan.scanner.calibration.thresholds import best_threshold
@@ -26,7 +27,7 @@ from memscan.scanner.evaluation.score_columns import step_maps
 from memscan.scanner.evaluation.truth import KINDS, GroundTruth
 from memscan.scanner.input.manifest import Manifest
 from memscan.scanner.metrics.catalogue import METRICS
-from memscan.scanner.metrics.probes import hadamard_counts
+from memscan.scanner.metrics.probes import counts, default_probes
 from memscan.scanner.results.reader import Results
 from memscan.scanner.results.schema import SCORE_COLUMNS, SHARE
 from memscan.scanner.run.request import Request
@@ -156,12 +157,19 @@ def _candidates(scans: Scans, request: Request, name: str) -> Iterator[_Candidat
         yield _Candidate(request.derivative, request.num_probes, 0.0)
         return
     derivatives: Sequence[Derivative] = [request.derivative] if request.derivative else bundle.derivatives
-    most = 2 * max(bundle.tangents_per_call, hadamard_counts(bundle.latent_shape[0])[0])
-    usual = [count for count in hadamard_counts(bundle.latent_shape[0]) if count <= most]
-    counts = [request.num_probes] if request.num_probes or request.probe_kind == "rademacher" else usual
-    for derivative, count in itertools.product(derivatives, counts):
+    for derivative, count in itertools.product(derivatives, _numbers_of_probes(bundle, request)):
         calls = math.ceil((count or 1) / bundle.tangents_per_call)
         yield _Candidate(derivative, count, calls * bundle.passes[derivative] + 1e-3 * DERIVATIVES.index(derivative))
+
+
+def _numbers_of_probes(bundle: Bundle, request: Request) -> Sequence[int | None]:
+    """What is asked for, else all that are worth trying: of at most two calls, and one number at least."""
+    channels = bundle.latent_shape[0]
+    kind = request.probe_kind or (bundle.defaults.probes or default_probes(channels)).kind
+    if request.num_probes or kind == "rademacher":
+        return [request.num_probes]
+    known = counts(kind, channels)
+    return [count for count in known if count <= max(2 * bundle.tangents_per_call, known[0])]
 
 
 def _best(masks: Sequence[MaskChoice], usual: str) -> MaskChoice:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from memscan.scanner.calibration.record import AtTimestep, Recommended
+from memscan.scanner.results.schema import USUAL_SUMMARY
 
 
 def recommend(
@@ -12,10 +13,10 @@ def recommend(
     default.
 
     Args:
-        score_name: what the user wants; None is the map's 99% quantile, which a small copied region raises as well.
+        score_name: what the user wants; None is `USUAL_SUMMARY` of the map.
         defaults: the bundle's default timesteps.
     """
-    score = score_name or f"{mask_map}_q99"
+    score = score_name or f"{mask_map}_{USUAL_SUMMARY}"
     told = [(level.maps[mask_map].power, level.timestep) for level in levels]
     known = [(power, timestep) for power, timestep in told if power is not None]
     if known:

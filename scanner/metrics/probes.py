@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.errors import UsageError
-from memscan.scanner.settings import Probes
+from memscan.scanner.settings import ProbeKind, Probes
 
 _TILES = {1: (1, 1), 2: (2, 2), 4: (2, 2), 16: (4, 4)}
 """Spatial colours -> the tile that repeats; two colours are a checkerboard, others number the tile's pixels."""
@@ -29,12 +29,22 @@ _FEWEST = 8
 
 
 def default_probes(channels: int) -> Probes:
-    """The probes of a model that names none: every channel's checkerboard in colours of its own, or finer.
+    """The probes of a model that names none: a lattice of twice as many colours as a pixel has channels, 8 at least.
 
-    The fewest Hadamard probes that do so, and 8 at least: 8 for 3 and 4 channels, 16 for 8, 32 for 12 and 16.
+    8 for 2 to 4 channels, 16 for 8, 32 for 12 and 16; 4 for one channel, which has no more.
     """
-    checkerboard = 2 * _channel_colours(channels)
-    return Probes("hadamard", next(count for count in hadamard_counts(channels) if count >= max(checkerboard, _FEWEST)))
+    return Probes("lattice", min(max(2 * _channel_colours(channels), _FEWEST), lattice_counts(channels)[-1]))
+
+
+def counts(kind: ProbeKind, channels: int) -> tuple[int, ...]:
+    """The numbers of probes that suit this many channels, ascending.
+
+    Raises:
+        ValueError: rademacher probes, of which there can be any number.
+    """
+    if kind == "rademacher":
+        raise ValueError("there can be any number of rademacher probes")
+    return lattice_counts(channels) if kind == "lattice" else hadamard_counts(channels)
 
 
 def make_probes(probes: Probes, latent_shape: tuple[int, int, int]) -> NDArray[np.float32]:
@@ -55,10 +65,9 @@ def make_probes(probes: Probes, latent_shape: tuple[int, int, int]) -> NDArray[n
         raise UsageError(f"probe seed {probes.seed} is outside [0, 2^32)")
     if probes.kind == "rademacher":
         return _random_signs(probes.seed, (probes.count, *latent_shape))
-    lattice = probes.kind == "lattice"
-    counts = (lattice_counts if lattice else hadamard_counts)(latent_shape[0])
-    if probes.count not in counts:
-        known = ", ".join(map(str, counts))
+    lattice, suitable = probes.kind == "lattice", counts(probes.kind, latent_shape[0])
+    if probes.count not in suitable:
+        known = ", ".join(map(str, suitable))
         raise UsageError(
             f"no {'lattice' if lattice else 'Hadamard'} colouring of {latent_shape[0]} channels has {probes.count} "
             f"probes: use {known} probes, or rademacher for any number"

@@ -25,6 +25,8 @@ SCHEMA_VERSION = 4
 SHARE = "share"
 SUMMARIES = (*Summaries._fields, SHARE)
 """What is kept of a map, each in a column `<map>_<summary>`."""
+USUAL_SUMMARY = "q99"
+"""The score unless another is wanted: a small copy raises it, a single cell does not."""
 
 SCORE_COLUMNS: dict[str, Metric] = {
     **{f"{name}_{summary}": METRICS[name] for name in MAPS for summary in SUMMARIES},

@@ -7,7 +7,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
 from memscan.scanner.metrics.plan import is_free, is_given, plan_calls
-from memscan.scanner.results.schema import SCORE_COLUMNS, SUMMARIES
+from memscan.scanner.results.schema import SCORE_COLUMNS, SUMMARIES, USUAL_SUMMARY
 from memscan.scanner.settings import Derivative
 
 GROUPS = ("all", "free")
@@ -38,7 +38,7 @@ def choose(
 
     Args:
         asked: names of metrics or one of `GROUPS`; none for the default ones.
-        score_name: None for the mean of the mask's map.
+        score_name: None for `USUAL_SUMMARY` of the mask's map.
         steps: indices of the measured steps.
         derivative: a kind that the bundle has.
         references: the metrics of which there is a reference.
@@ -48,7 +48,7 @@ def choose(
     """
     if mask_map not in MAPS:
         raise UsageError(f"--mask-map {mask_map}: expected one of {', '.join(MAPS)}")
-    score_name = score_name or f"{mask_map}_mean"
+    score_name = score_name or f"{mask_map}_{USUAL_SUMMARY}"
     if score_name not in SCORE_COLUMNS:
         raise UsageError(
             f"--score {score_name}: expected one of {', '.join(SCORES)}, or {_summaries()} of a map: {', '.join(MAPS)}"

@@ -164,16 +164,16 @@ def test_impossible_probes_are_refused(probes: Probes, message: str) -> None:
         make_probes(probes, LATENT)
 
 
-@pytest.mark.parametrize(("channels", "count"), [(1, 16), (2, 8), (3, 8), (4, 8), (8, 16), (12, 32), (16, 32)])
+@pytest.mark.parametrize(("channels", "count"), [(1, 4), (2, 8), (3, 8), (4, 8), (8, 16), (12, 32), (16, 32)])
 def test_default_probes_tell_the_channels_and_neighbours_of_a_pixel_apart(channels: int, count: int) -> None:
-    """Jacobian terms between channels of one pixel, and between neighbouring pixels, cancel exactly."""
+    """Jacobian terms between channels of one pixel, and between one channel's neighbouring pixels, cancel exactly."""
     probes = default_probes(channels)
-    assert probes == Probes("hadamard", count)
+    assert probes == Probes("lattice", count)
     height, width = 4, 6
     vectors = make_probes(probes, (channels, height, width)).reshape(count, -1).astype(np.float64)
     channel, y, x = (index.ravel() for index in np.indices((channels, height, width)))
     distance = abs(y[:, None] - y) + abs(x[:, None] - x)
-    must_cancel = ((distance == 0) & (channel[:, None] != channel)) | (distance == 1)
+    must_cancel = ((distance == 0) & (channel[:, None] != channel)) | ((distance == 1) & (channel[:, None] == channel))
     assert must_cancel.any()
     assert not (vectors.T @ vectors)[must_cancel].any()
 

@@ -199,15 +199,15 @@ def test_a_bundle_that_names_no_probes_is_measured_with_those_of_its_channels(
         defaults=dataclasses.replace(bundle.defaults, probes=None),
     )
     measurement, _ = build_measurement(nameless, Request(probe_seed=3))
-    assert measurement.probes == Probes("hadamard", count, 3)
+    assert measurement.probes == Probes("lattice", count, 3)
 
 
-def test_metrics_are_the_default_ones_and_the_score_is_the_mean_of_the_masks_map(bundle: Bundle) -> None:
+def test_metrics_are_the_default_ones_and_the_score_is_a_high_quantile_of_the_masks_map(bundle: Bundle) -> None:
     measurement, _ = build_measurement(bundle, Request())
     assert measurement.metrics == (*MAPS, "guidance_norm", "guidance_first", "update_norm")
-    assert (measurement.mask_map, measurement.score_name) == ("dh_uncond", "dh_uncond_mean")
+    assert (measurement.mask_map, measurement.score_name) == ("dh_uncond", "dh_uncond_q99")
     other, _ = build_measurement(bundle, Request(mask_map="ds_base"))
-    assert (other.mask_map, other.score_name) == ("ds_base", "ds_base_mean")
+    assert (other.mask_map, other.score_name) == ("ds_base", "ds_base_q99")
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_bundle_without_baseline_leaves_its_maps_null(
     run("--prompt", "a city", "--model", analytic_without_baseline, "--step", 9, code=0, capsys=capsys)
     (row,) = results("prompts.memscan").to_pylist()
     assert row["dh_base_mean"] is row["ds_base_q99"] is None
-    assert row["dh_uncond_mean"] == row["score"]
+    assert row["dh_uncond_q99"] == row["score"]
 
 
 def test_maps_and_images_are_written_on_request(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,7 +260,7 @@ def test_score_and_mask_are_two_settings(analytic: Path, capsys: pytest.CaptureF
     opened = open_results(Path("prompts.memscan"))
     assert (opened.score_name, opened.mask_map) == ("flipd", "h_cond")
     _, lines = run("--prompt", "a memorized city", "--model", analytic, *options[2:], code=2, capsys=capsys)
-    assert 'score_name was "flipd" and is "h_cond_mean" now' in lines[-1]
+    assert 'score_name was "flipd" and is "h_cond_q99" now' in lines[-1]
 
 
 def test_a_given_image_has_no_score_of_sampling(analytic: Path, capsys: pytest.CaptureFixture[str]) -> None:
