@@ -87,15 +87,12 @@ class TwoTextEncoders(nn.Module):
         return (*encodings, states(0)) if self.clip_skip else encodings
 
 
-Vae = AutoencoderKL | AutoencoderTiny | AsymmetricAutoencoderKL
-
-
 class Decoder(nn.Module):
     """latents [N, C, h, w] -> image [N, 3, H, W], about in [-1, 1]; undoes the latent scaling."""
 
     outputs = ("image",)
 
-    def __init__(self, vae: Vae):
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny | AsymmetricAutoencoderKL):
         super().__init__()
         self.vae = vae
 
@@ -108,7 +105,7 @@ class Encoder(nn.Module):
 
     outputs = ("latents",)
 
-    def __init__(self, vae: Vae):
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny | AsymmetricAutoencoderKL):
         super().__init__()
         self.vae = vae
 

@@ -192,7 +192,7 @@ class PromptEncoder:
         """What the denoiser takes for no prompt."""
         tokens = tokenizer(self._text.uncond_prompt)
         if self._text.zero_uncond:
-            encoding = {name: np.zeros_like(values) for name, values in self(tokens).cond.items()}
+            encoding: Conditioning = {name: np.zeros_like(values) for name, values in self(tokens).cond.items()}
         elif not self._text.clip_skip:
             encoding = self(tokens).cond
         else:

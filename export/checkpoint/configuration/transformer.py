@@ -20,9 +20,9 @@ _HARMLESS = frozenset(
 
 def _keys(cls: type, **only: tuple[Any, ...]) -> Keys:
     """The arguments of a class with their defaults; what it is built with is what it honours."""
-    arguments = inspect.signature(cls.__init__).parameters.items()
+    arguments = inspect.signature(cls).parameters.items()
     return Keys(
-        understood={name: argument.default for name, argument in arguments if name != "self" and name not in only},
+        understood={name: argument.default for name, argument in arguments if name not in only},
         harmless=_HARMLESS,
         only={"_class_name": (cls.__name__,), "quantization_config": (None,), **only},
     )
