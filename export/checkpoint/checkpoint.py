@@ -32,6 +32,7 @@ from memscan.export.checkpoint.edm import Preconditioning, read_edm_schedule, re
 from memscan.export.checkpoint.embedding import ROWS, Embedding, add_tokens
 from memscan.export.checkpoint.families import family_of, read_denoiser
 from memscan.export.checkpoint.family import Family
+from memscan.export.checkpoint.few_steps import few_step_remark, is_distilled
 from memscan.export.checkpoint.files import read_json, require_whole
 from memscan.export.checkpoint.flow_schedule import read_flow_schedule
 from memscan.export.checkpoint.hub import locate
@@ -207,6 +208,11 @@ class Checkpoint:
         config = self._scheduler()
         return read_preconditioning(scheduler_file(self.path), config) if config["_class_name"] in EDM_CLASSES else None
 
+    def few_steps(self) -> str:
+        """What is to be said where it was distilled to few steps, or ""."""
+        config = self._scheduler()
+        return few_step_remark(config) if is_distilled(config) else ""
+
     def _scheduler(self) -> dict[str, Any]:
         return read_scheduler(self.path, read_index(self.path))
 
@@ -353,6 +359,8 @@ def find_checkpoint(
         if file is not None:
             file.require_prediction(found.prediction_type(), path)
             file.require_schedule(schedule, path)
+        if parts is None:
+            remarks.append(found.few_steps())
     for part, encoder in zip(family.tokenizers, family.text_encoders, strict=True):
         if part in others:
             tokenizer, t5 = found.tokenizer(part), part in family.behind
