@@ -37,7 +37,9 @@ def few_step_defaults(defaults: Defaults, *, told: bool) -> Defaults:
 
 
 def few_step_remark(config: Mapping[str, Any]) -> str:
-    """What is to be said of it."""
+    """What is to be said where a scheduler's configuration is such a model's, or ""."""
+    if not is_distilled(config):
+        return ""
     return (
         f"scheduler: {config['_class_name']}, taken for that of a model distilled to few steps: the default is"
         f" {FEW_STEPS} steps of euler, which draws no noise on its way, without guidance; --num-inference-steps and"
