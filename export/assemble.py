@@ -24,6 +24,7 @@ from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.components import Component, Decoder, Encoder
 from memscan.export.checkpoint.default_timesteps import at_own_timesteps
 from memscan.export.checkpoint.denoiser import EpsDenoiser
+from memscan.export.checkpoint.few_steps import few_step_defaults
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.takes import takes_of
 from memscan.export.checkpoint.target import beside, require_free
@@ -150,6 +151,8 @@ class _Assembly:
         if model.family.told_guidance is not None:
             scale = model.family.told_guidance if takes_of(model).guidance else 1.0
             self.defaults = dataclasses.replace(self.defaults, guidance_scale=scale)
+        if model.few_steps():
+            self.defaults = few_step_defaults(self.defaults, told=takes_of(model).guidance)
         self.rows: list[ParityRow] = []
         self.passes: dict[Derivative, float] = {}
         self.gives: dict[str, Gives] = {}

@@ -27,18 +27,17 @@ from memscan.export.checkpoint.checks import (
     require_tokenizer,
     text_width,
 )
-from memscan.export.checkpoint.configuration.scheduler import EDM_CLASSES, FLOW_CLASS
-from memscan.export.checkpoint.edm import Preconditioning, read_edm_schedule, read_preconditioning
+from memscan.export.checkpoint.edm import Preconditioning
 from memscan.export.checkpoint.embedding import ROWS, Embedding, add_tokens
 from memscan.export.checkpoint.families import family_of, read_denoiser
 from memscan.export.checkpoint.family import Family
+from memscan.export.checkpoint.few_steps import few_step_remark
 from memscan.export.checkpoint.files import read_json, require_whole
-from memscan.export.checkpoint.flow_schedule import read_flow_schedule
 from memscan.export.checkpoint.hub import locate
 from memscan.export.checkpoint.latent_scale import check_statistics
 from memscan.export.checkpoint.module_names import adapter_names
-from memscan.export.checkpoint.prediction import known_prediction
-from memscan.export.checkpoint.schedule import read_schedule, read_scheduler, scheduler_file
+from memscan.export.checkpoint.noise import noise_schedule, preconditioning_of, prediction_of
+from memscan.export.checkpoint.schedule import read_scheduler, scheduler_file
 from memscan.export.checkpoint.shipped_configurations import MERGES, is_shipped, shipped_tokenizer
 from memscan.export.checkpoint.single_file import SingleFile, configurations
 from memscan.export.checkpoint.sizes import latent_size, require_drawable, size_remark
@@ -194,9 +193,7 @@ class Checkpoint:
         Raises:
             ExportError: it predicts something else.
         """
-        if self.preconditioning() is not None:
-            return "v_prediction"
-        return known_prediction(str(self._scheduler()["prediction_type"]))
+        return prediction_of(self._scheduler())
 
     def preconditioning(self) -> Preconditioning | None:
         """How the denoiser is asked, if it was trained with EDM's noise.
@@ -204,11 +201,11 @@ class Checkpoint:
         Raises:
             ExportError: it is asked in a way that cannot be exported.
         """
-        config = self._scheduler()
-        return read_preconditioning(scheduler_file(self.path), config) if config["_class_name"] in EDM_CLASSES else None
+        return preconditioning_of(scheduler_file(self.path), self._scheduler())
 
-    def _scheduler(self) -> dict[str, Any]:
-        return read_scheduler(self.path, read_index(self.path))
+    def few_steps(self) -> str:
+        """What is to be said where it was distilled to few steps, or ""."""
+        return few_step_remark(self._scheduler())
 
     def schedule(self) -> Schedule:
         """The noise schedule of the checkpoint's scheduler configuration, as a pipeline's scheduler has it.
@@ -220,15 +217,10 @@ class Checkpoint:
         Raises:
             ExportError: there is none that can be exported.
         """
-        file, config = scheduler_file(self.path), self._scheduler()
-        if config["_class_name"] in EDM_CLASSES:
-            return read_edm_schedule(file, config)
-        if config["_class_name"] != FLOW_CLASS:
-            return read_schedule(file, config, self.family.steps_offset)
-        _, height, width = self.latent_shape()
-        patch = self.family.patch
-        tokens = (height // patch) * (width // patch)
-        return read_flow_schedule(file, config, tokens=tokens, pipeline_sigmas=self.family.pipeline_sigmas)
+        return noise_schedule(scheduler_file(self.path), self._scheduler(), self.family, self.latent_shape())
+
+    def _scheduler(self) -> dict[str, Any]:
+        return read_scheduler(self.path, read_index(self.path))
 
     def weight_files(self, part: str) -> WeightFiles:
         """The files that hold the weights of a part.
@@ -353,6 +345,8 @@ def find_checkpoint(
         if file is not None:
             file.require_prediction(found.prediction_type(), path)
             file.require_schedule(schedule, path)
+        if parts is None:
+            remarks.append(found.few_steps())
     for part, encoder in zip(family.tokenizers, family.text_encoders, strict=True):
         if part in others:
             tokenizer, t5 = found.tokenizer(part), part in family.behind

@@ -50,6 +50,8 @@ def check_statistics(file: Path, config: Config, known: Sequence[str]) -> None:
     """
     channels = config.get("latent_channels", 4)
     found = {name: config[name] for name in (*BY_CHANNEL, *SHIFT) if config.get(name) is not None}
+    if found.get("shift_factor") == 0 and not isinstance(found["shift_factor"], bool):
+        del found["shift_factor"]  # as an AutoencoderTiny says that it has none
     for name, value in found.items():
         if name not in known:
             raise ExportError(f"{file} has {name}, which the pipeline of this family leaves out: set it to null")

@@ -18,6 +18,7 @@ from memscan.export.checkpoint.configuration.scheduler import (
     MIN_TIMESTEPS,
     SCHEDULER,
 )
+from memscan.export.checkpoint.few_steps import CONSISTENCY
 from memscan.export.checkpoint.files import read_json
 from memscan.scanner.errors import ExportError, first_line
 from memscan.scanner.schedules import DdpmSchedule
@@ -34,7 +35,8 @@ def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:
     """The checked configuration of the scheduler of the checkpoint at `path`.
 
     What it leaves out of the training noise is as its class has it, which another class may have otherwise. Flow
-    matching's has a `prediction_type`, "flow_prediction", which its file never names.
+    matching's has a `prediction_type`, "flow_prediction", which its file never names, and what begins at the noisiest
+    level whatever its spacing is called is "trailing".
 
     Args:
         index: `model_index.json`, which names the class that a pipeline builds; {} if there is none.
@@ -67,6 +69,8 @@ def read_scheduler(path: Path, index: dict[str, Any]) -> dict[str, Any]:
     config = {**absent, **config}
     if kind == "flow":
         config["prediction_type"] = "flow_prediction"
+    if named in CONSISTENCY:
+        config["timestep_spacing"] = "trailing"
     timesteps = config["num_train_timesteps"]
     if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < MIN_TIMESTEPS:
         raise ExportError(

@@ -21,6 +21,7 @@ from diffusers import (
 from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.checks import read_index
 from memscan.export.checkpoint.configuration.scheduler import EDM_CLASSES, FLOW_CLASS, TRAINING
+from memscan.export.checkpoint.few_steps import CONSISTENCY
 from memscan.export.checkpoint.files import read_json
 from memscan.export.checkpoint.schedule import read_scheduler, scheduler_file
 
@@ -77,4 +78,5 @@ def _scheduler(checkpoint: Checkpoint) -> SchedulerMixin:
         own = config
     # diffusers takes what a file leaves out from the class that it builds, and so would read another noise.
     noise = {name: own[name] for name in TRAINING if name in own}
-    return DDIMScheduler.from_config(own, **noise, clip_sample=False)
+    spacing = {"timestep_spacing": "trailing"} if config["_class_name"] in CONSISTENCY else {}
+    return DDIMScheduler.from_config(own, **noise, **spacing, clip_sample=False)

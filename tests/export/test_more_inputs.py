@@ -41,7 +41,7 @@ def components() -> Iterator[None]:
 
     def once(module: torch.nn.Module, example: dict[str, torch.Tensor]) -> ir.Model:
         weights = sum(parameter.double().sum().item() for parameter in module.parameters())
-        key = type(module), weights, str({name: value.shape for name, value in example.items()})
+        key = str(module), weights, str({name: value.shape for name, value in example.items()})
         if key not in traced:
             traced[key] = trace(module, example)
         return traced[key]

@@ -12,7 +12,8 @@ LATENT, TEXT = (4, 8, 8), (7, 24)
 
 def denoiser(family: str = "sd1", *, scored: bool = False, **changes: object) -> EpsDenoiser:
     torch.manual_seed(0)
-    config = {**tiny_unet(family, TEXT[1]).config, **changes}
+    # from_config leaves out what a model has from its class alone, whatever it is changed to.
+    config = {**tiny_unet(family, TEXT[1]).config, "_use_default_values": [], **changes}
     unet = UNet2DConditionModel.from_config(config).eval().requires_grad_(False)
     return EpsDenoiser(unet, "epsilon", (32, 24) if family == "sdxl" else None, scored=scored)
 

@@ -85,3 +85,4 @@ def test_a_statistic_that_would_mean_something_else_is_refused(
 
 def test_statistics_that_are_null_say_nothing() -> None:
     check_statistics(FILE, dict.fromkeys((*BY_CHANNEL, *SHIFT)), ())
+    check_statistics(FILE, {"shift_factor": 0.0}, ())

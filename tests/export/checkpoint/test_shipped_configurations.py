@@ -63,7 +63,7 @@ def test_every_part_has_the_parameters_of_the_published_one(name: str, part: str
 def test_each_is_a_checkpoint_without_weights(name: str) -> None:
     path = SHIPPED / name
     unet = read(name, "unet/config.json")
-    family = family_of(path, unet, read_index(path))
+    family = family_of(path, "unet", unet, read_index(path))
     configs = {part: read_part(path / part, part, cls) for part, cls in family.parts.items()}
     assert {*configs} == {*PARAMETERS[name]}
     require_belonging(path, family, configs)

@@ -4,6 +4,7 @@
 """
 
 import functools
+from types import SimpleNamespace
 
 import onnx_ir as ir
 import torch
@@ -23,6 +24,8 @@ FAMILIES = {
 """Name -> architecture (see `tiny_unet`) and prediction type."""
 
 LATENT, TEXT = (4, 8, 8), (7, 24)
+PLAIN = SimpleNamespace(in_channels=4, out_channels=4, time_cond_proj_dim=None)
+"""What is asked of the configuration of a stand-in for a UNet."""
 TANGENTS = 3
 
 

@@ -9,7 +9,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.scanner.errors import ExportError
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
-from tests.export.graphs.families import FAMILIES, LATENT, TANGENTS, TEXT, graphs, tiny_denoiser, traced
+from tests.export.graphs.families import FAMILIES, LATENT, PLAIN, TANGENTS, TEXT, graphs, tiny_denoiser, traced
 
 LIMIT = 1e-5
 """Relative, in the norm: the limit of the export's parity check; float32 in two orders of summation gives 1e-6."""
@@ -70,7 +70,8 @@ def test_traced_graph_shares_the_denoisers_weights(family: str) -> None:
 def test_traced_graph_has_every_shape_and_a_symbolic_batch(family: str) -> None:
     model = traced(family)
     assert [value.name for value in model.graph.inputs] == list(tiny_denoiser(family).input_shapes(1, LATENT, TEXT))
-    assert [value.name for value in model.graph.outputs] == ["eps"]
+    predicted = tiny_denoiser(family).prediction_type
+    assert [value.name for value in model.graph.outputs] == (["eps"] if predicted == "epsilon" else ["eps", predicted])
     for node in model.graph:
         for value in node.outputs:
             assert value.dtype is not None
@@ -79,6 +80,8 @@ def test_traced_graph_has_every_shape_and_a_symbolic_batch(family: str) -> None:
 
 def test_v_prediction_is_converted_to_eps() -> None:
     class Constant(torch.nn.Module):
+        config = PLAIN
+
         def forward(self, sample: torch.Tensor, *_: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
             return (torch.full_like(sample, 2.0),)
 

@@ -7,10 +7,13 @@ from torch import Tensor, nn
 
 from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.graphs.trace import trace_denoiser
+from tests.export.graphs.families import PLAIN
 
 
 class Mixing(nn.Module):
     """A convolution and a linear layer over the channels, in the place of a UNet."""
+
+    config = PLAIN
 
     def __init__(self) -> None:
         super().__init__()

@@ -144,8 +144,9 @@ def test_a_threshold_belongs_to_its_sampler_and_to_a_run_that_moves_no_other_ste
 
 
 def test_an_unknown_sampler_is_said(bundle: Bundle) -> None:
-    strange = dataclasses.replace(bundle, defaults=dataclasses.replace(bundle.defaults, sampler="euler"))
-    assert refusal(strange, Request()) == "no sampler is called 'euler': expected one of ddim, dpmsolver++"
+    strange = dataclasses.replace(bundle, defaults=dataclasses.replace(bundle.defaults, sampler="heun"))
+    expected = "no sampler is called 'heun': expected one of ddim, dpmsolver++, euler"
+    assert refusal(strange, Request(num_inference_steps=10)) == expected
 
 
 def test_map_that_does_not_exist_or_needs_a_baseline_is_said(bundle: Bundle, analytic_without_baseline: Path) -> None:
