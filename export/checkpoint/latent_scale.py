@@ -50,6 +50,10 @@ def check_statistics(file: Path, config: Config, known: Sequence[str]) -> None:
     """
     channels = config.get("latent_channels", 4)
     found = {name: config[name] for name in (*BY_CHANNEL, *SHIFT) if config.get(name) is not None}
+    if (
+        _is_number(shift := found.get("shift_factor")) and shift == 0
+    ):  # AutoencoderTiny writes it, and it shifts nothing
+        del found["shift_factor"]
     for name, value in found.items():
         if name not in known:
             raise ExportError(f"{file} has {name}, which the pipeline of this family leaves out: set it to null")

@@ -18,7 +18,7 @@ from memscan.export.checkpoint import checkpoint, shipped_configurations
 from memscan.export.checkpoint.autoencoders import AUTOENCODERS
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.checkpoint.checks import read_index, read_part, require_belonging, require_tokenizer
-from memscan.export.checkpoint.families import family_of
+from memscan.export.checkpoint.families import family_of, read_denoiser
 from memscan.export.checkpoint.shipped_configurations import MERGES, NAMES, SHIPPED, configured_as, shipped_tokenizer
 from memscan.export.checkpoint.single_file import SingleFile, configurations
 from memscan.export.checkpoint.sizes import latent_size
@@ -63,7 +63,7 @@ def test_every_part_has_the_parameters_of_the_published_one(name: str, part: str
 def test_each_is_a_checkpoint_without_weights(name: str) -> None:
     path = SHIPPED / name
     unet = read(name, "unet/config.json")
-    family = family_of(path, unet, read_index(path))
+    family = family_of(path, *read_denoiser(path), read_index(path))
     configs = {part: read_part(path / part, part, cls) for part, cls in family.parts.items()}
     assert {*configs} == {*PARAMETERS[name]}
     require_belonging(path, family, configs)
