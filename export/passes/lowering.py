@@ -1,4 +1,5 @@
-"""What the lowering passes share: every node of one operator is replaced by nodes that give the same value."""
+"""What the lowering passes share: every node of one operator is replaced by nodes that give the same value,
+under the same name where it is an output of the graph."""
 
 from collections.abc import Callable
 
@@ -18,7 +19,10 @@ def lower_each(model: ir.Model, op_type: str, lower: Callable[[Emitter, ir.Node]
     for node in nodes:
         with emitter.scope(f"{node.outputs[0].name}_lowered", after=node):
             y = lower(emitter, node)
-        node.outputs[0].replace_all_uses_with(y, replace_graph_outputs=True)
+        replaced = node.outputs[0]
+        if replaced.is_graph_output():
+            replaced.name, y.name = f"{replaced.name}_replaced", replaced.name
+        replaced.replace_all_uses_with(y, replace_graph_outputs=True)
         model.graph.remove(node, safe=True)
     return ir.passes.PassResult(model, modified=bool(nodes))
 

@@ -140,7 +140,7 @@ def test_contract_of_the_graphs(tiny_bundle: Path) -> None:
         "encoder_hidden_states": text,
         "uncond_encoder_hidden_states": text,
         "previous_denoised": latent,
-        **{name: [] for name in ("guidance_scale", "a", "b", "c")},
+        **{name: [] for name in ("guidance_scale", "a", "b", "c", "d")},
         **dict.fromkeys(("next_sample", "denoised", "eps", "uncond_eps"), latent),
     }
 
@@ -171,7 +171,7 @@ def test_the_command_prints_the_parity_table(tiny_export: Exported) -> None:
     assert "v_dot_jv" in printed and "FAILED" not in printed
     costs = re.search(r"forward passes that a call costs, by its operations: (.*)", printed)
     assert costs is not None
-    assert [cost.split()[0] for cost in costs[1].split(", ")] == ["exact", "frozen", "shallow"]
+    assert [cost.split()[0] for cost in costs[1].split(", ")] == [*DERIVATIVES]
     assert f"bundle written to {tiny_export.path}; scan with: memscan run manifest.parquet --model" in printed
 
 

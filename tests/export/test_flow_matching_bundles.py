@@ -69,7 +69,9 @@ def test_a_manifest_is_scanned(tiny_sd3_export: Exported, tmp_path: Path) -> Non
     settings = ["--num-inference-steps", "4", "--step", "1", "--step", "3", "--guidance", "3", "--maps"]
     assert invoke(["run", str(tmp_path / "prompts.csv"), *arguments, *settings, "--metrics", METRICS]) == 0
     results = open_results(out)
-    rows = results.rows(["row", "status", "sigma", "dh_uncond_mean"], ds.field("status") == "ok").to_pylist()
+    rows = results.rows(
+        ["row", "seed", "step_index", "status", "sigma", "dh_uncond_mean"], ds.field("status") == "ok"
+    ).to_pylist()
     assert len(rows) == 4
     assert all(np.isfinite(row["dh_uncond_mean"]) for row in rows)
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from memscan.scanner.report.errors_by_kind import ErrorsByKind
-from memscan.scanner.report.histogram import ALL, BINS, FLAGGED, histogram
+from memscan.scanner.report.histogram import ALL, BINS, FLAGGED, axis, histogram
 from memscan.scanner.report.ranking import Ranking
 from memscan.scanner.report.survey import survey
 from memscan.scanner.results import reader
@@ -46,7 +46,8 @@ def test_counts_and_ranking_of_many_rows(many: Path) -> None:
 
 def test_histogram_counts_every_image_once(many: Path) -> None:
     results = open_results(many)
-    counts = histogram(results, survey(results, None, 1, 0.01), None)
+    found = survey(results, None, 1, 0.01)
+    counts = histogram(results, found, None, axis(results.score_name, found))
     assert counts[ALL].tolist() == [MANY // BINS] * BINS
     assert counts[FLAGGED].sum() == MANY // 4
     assert not counts[FLAGGED][: BINS * 3 // 4].any()

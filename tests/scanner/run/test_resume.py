@@ -209,11 +209,15 @@ def test_any_flush_or_rename_may_fail(
         code = invoke([*arguments, "--out", str(out)])
         if len(calls) < fails_at:
             break
-        assert code == 1, f"call {fails_at}"
-        assert capsys.readouterr().err.splitlines()[-1] == (
-            "memscan: error: [Errno 28] No space left on device: "
-            "mend the disk or device, then run the same command again"
-        )
+        printed = capsys.readouterr().err
+        if "the pulse or its metrics cannot be written, and the scan goes on" in printed:
+            assert code == 0, f"call {fails_at}"
+        else:
+            assert code == 1, f"call {fails_at}"
+            assert printed.splitlines()[-1] == (
+                "memscan: error: [Errno 28] No space left on device: "
+                "mend the disk or device, then run the same command again"
+            )
         visible(out)
         assert invoke([*arguments, "--out", str(out)]) == 0
         assert contents(out) == contents(tmp_path / "whole"), f"call {fails_at}"

@@ -169,7 +169,7 @@ def test_bad_bundle_is_one_line(analytic: Path, capsys: pytest.CaptureFixture[st
     for version in (2, 99):
         (bundle / "bundle.json").write_text(json.dumps(record | {"format_version": version}))
         assert error(*prompt, capsys=capsys) == (
-            f"bundle has bundle format {version}, this memscan reads 4 and 5: export the model again"
+            f"bundle has bundle format {version}, this memscan reads 4 to 6: export the model again"
         )
 
 
