@@ -17,6 +17,7 @@ from memscan.scanner.inspection.facts import facts
 from memscan.scanner.results.reader import open_results
 from tests.conftest import Exported
 
+KEY = ("row", "seed", "step_index")
 METRICS = "dh_uncond,ds_uncond,condition_jacobian"
 """Of the diagonals, of guided steps, and of the derivative with respect to the text."""
 
@@ -111,6 +112,6 @@ def test_flux_is_scanned_with_the_empty_prompt_for_none(tiny_flux_export: Export
     out = tmp_path / "results"
     arguments = ["--model", str(tiny_flux_export.path), "--out", str(out), "--provider", "cpu", "--threads", "1"]
     assert invoke(["run", "--prompt", "a photo of a cat", *arguments, "--num-inference-steps", "3", "--step", "2"]) == 0
-    (row,) = open_results(out).rows(["status", "dh_uncond_mean"]).to_pylist()
+    (row,) = open_results(out).rows([*KEY, "status", "dh_uncond_mean"]).to_pylist()
     assert row["status"] == "ok"
     assert np.isfinite(row["dh_uncond_mean"]) and row["dh_uncond_mean"] != 0
