@@ -39,7 +39,7 @@ FROM ${BASE} AS runtime
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="memscan" \
       org.opencontainers.image.description="Finds whether and where a diffusion model reproduces training images" \
-      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.licenses="Apache-2.0 AND MIT" \
       org.opencontainers.image.revision="${REVISION}"
 RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /tmp memscan \
     && install --directory --owner=10001 --group=0 --mode=0770 /cache /data

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
-from transformers import CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.checkpoint.clip_skip import with_clip_skip
@@ -27,7 +27,8 @@ LIMIT = 1e-6
 @pytest.fixture(autouse=True)
 def nested(monkeypatch: pytest.MonkeyPatch) -> None:
     """diffusers looks for the last norm where transformers had it before it took a level of names away."""
-    if not hasattr(CLIPTextModel, "text_model"):
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    if not hasattr(CLIPTextModel(CLIPTextConfig(vocab_size=8, **small)), "text_model"):
         monkeypatch.setattr(CLIPTextModel, "text_model", property(lambda model: model), raising=False)
 
 
