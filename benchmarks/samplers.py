@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from memscan.export.assemble import ExportOptions
-from memscan.scanner.bundle import Bundle, Calibration, open_bundle
+from memscan.scanner.bundle import Bundle, open_bundle
+from memscan.scanner.bundle_parts import Calibration
 from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
 from memscan.scanner.evaluation.evaluate import evaluate
 from memscan.scanner.evaluation.figures import Record

@@ -41,8 +41,8 @@ from memscan.export.parity.trajectory import Drawing, Reference, compare_traject
 from memscan.export.passes.half_precision import Precision
 from memscan.export.passes.sliced_attention import unsliced_scores
 from memscan.scanner import graph_names
-from memscan.scanner.bundle import Calibration, Defaults, Gives, bundle_record, file_digest
-from memscan.scanner.bundle_parts import Dtype, Dtypes, Text
+from memscan.scanner.bundle import Gives, bundle_record, file_digest
+from memscan.scanner.bundle_parts import Calibration, Defaults, Dtype, Dtypes, Text
 from memscan.scanner.errors import ExportError
 from memscan.scanner.metrics.probes import default_probes
 from memscan.scanner.sampling.samplers import samplers_for

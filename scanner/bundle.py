@@ -38,17 +38,18 @@ from memscan.scanner.bundle_parts import (
     NOTHING_MORE,
     AddedAdapter,
     AddedEmbedding,
+    Calibration,
     Certificate,
+    Defaults,
     Dtypes,
     Takes,
     Text,
     check_digest,
-    check_map,
 )
 from memscan.scanner.errors import BundleError
 from memscan.scanner.records import RecordError, check_range, parse_json, read_record, shown
-from memscan.scanner.schedules import MOST_TIMESTEPS, DdpmSchedule, FlowSchedule, Schedule
-from memscan.scanner.settings import DERIVATIVES, Derivative, Probes, Sampler
+from memscan.scanner.schedules import DdpmSchedule, FlowSchedule, Schedule
+from memscan.scanner.settings import DERIVATIVES, Derivative
 from memscan.scanner.terminal import listed
 
 FORMAT_VERSION = 6
@@ -86,60 +87,11 @@ Gives = Mapping[Quantity, tuple[Condition, ...]]
 """What a graph can be asked for: quantity -> given the prompt, given none, or of the baseline given the prompt."""
 
 
-_MOST_TANGENTS, _MOST_PROBES = 1024, 4096
+_MOST_TANGENTS = 1024
 _MOST_CHANNELS, _LONGEST_SIDE = 1024, 1 << 14
 _MOST_PASSES = 1e6
-_LARGEST_SCALE = 1000.0
-_COLLAPSE = -1.0, 2.0
-"""Where thresholds of curvature can be, in the collapse unit."""
-_ANYWHERE = -1e6, 1e6
-"""Where those of other maps can be: squares of differences have no upper end."""
 
 _LARGEST_RECORD = 64 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Calibration:
-    """A threshold of `map`, in the collapse unit, found on calibration prompts at exactly these settings.
-
-    `smooth` is the side of the mean filter that the maps had passed.
-    """
-
-    map: str
-    timestep: int
-    threshold: float
-    num_inference_steps: int
-    guidance_scale: float
-    probes: Probes
-    sampler: Sampler = "ddim"
-    derivative: Derivative = "exact"
-    smooth: int = 1
-
-    def __post_init__(self) -> None:
-        check_map("map", self.map)
-        is_curvature = self.map.startswith(("dh_", "h_"))
-        check_range("threshold", self.threshold, *(_COLLAPSE if is_curvature else _ANYWHERE))
-        _check_settings(self.num_inference_steps, self.guidance_scale, self.probes)
-
-
-@dataclasses.dataclass(frozen=True)
-class Defaults:
-    """What a scan uses when it is not told otherwise. `timesteps` are training timesteps, descending.
-
-    `probes` None leaves the choice to the scanner, by the number of latent channels.
-    """
-
-    num_inference_steps: int
-    guidance_scale: float
-    timesteps: tuple[int, ...]
-    probes: Probes | None
-    mask_map: str
-    sampler: Sampler = "ddim"
-    derivative: Derivative = "exact"
-
-    def __post_init__(self) -> None:
-        check_map("mask_map", self.mask_map)
-        _check_settings(self.num_inference_steps, self.guidance_scale, self.probes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -405,14 +357,6 @@ class _Record:
             baseline_has_text_encoder=self.baseline is not None and self.baseline.text_encoder,
             **{name: getattr(self, name) for name in names},
         )
-
-
-def _check_settings(num_inference_steps: int, guidance_scale: float, probes: Probes | None) -> None:
-    check_range("num_inference_steps", num_inference_steps, 1, MOST_TIMESTEPS)
-    check_range("guidance_scale", guidance_scale, 0.0, _LARGEST_SCALE)
-    if probes is not None:
-        check_range("probes.count", probes.count, 1, _MOST_PROBES)
-        check_range("probes.seed", probes.seed, 0, 2**32 - 1)
 
 
 def _read_whole(manifest: Path) -> bytes:

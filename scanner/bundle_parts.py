@@ -1,5 +1,5 @@
-"""What a bundle says of its model, part by part: text, number formats, and how well cheaper derivatives agree with the
-exact one; each within its ranges. Noise schedules have `schedules.py`."""
+"""What a bundle says of its model, part by part: text, settings, number formats, and how well cheaper derivatives agree
+with the exact one; each within its ranges. Noise schedules have `schedules.py`."""
 
 import dataclasses
 import re
@@ -7,7 +7,7 @@ from typing import Literal
 
 from memscan.scanner.records import check_range, shown
 from memscan.scanner.schedules import MOST_TIMESTEPS
-from memscan.scanner.settings import Derivative
+from memscan.scanner.settings import Derivative, Probes, Sampler
 
 MAPS = (
     "dh_uncond",
@@ -26,6 +26,11 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 _MOST_PROMPTS = 2**53
 _MOST_CHANNELS, _LARGEST_SCALE = 1024, 1000.0
 _LONGEST_TEXT, _LARGEST_TOKEN = 1 << 16, 2**31 - 1
+_MOST_PROBES = 4096
+_COLLAPSE = -1.0, 2.0
+"""Where thresholds of curvature can be, in the collapse unit."""
+_ANYWHERE = -1e6, 1e6
+"""Where those of other maps can be: squares of differences have no upper end."""
 _MOST_LAYERS = 1 << 10
 
 
@@ -93,6 +98,58 @@ class Text:
         """The positions of text states."""
         ends = (rule.position + rule.max_length for rule in self.tokenizers if rule.position is not None)
         return max(ends, default=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """A threshold of `map`, in the collapse unit, found on calibration prompts at exactly these settings.
+
+    `smooth` is the side of the mean filter that the maps had passed.
+    """
+
+    map: str
+    timestep: int
+    threshold: float
+    num_inference_steps: int
+    guidance_scale: float
+    probes: Probes
+    sampler: Sampler = "ddim"
+    derivative: Derivative = "exact"
+    smooth: int = 1
+
+    def __post_init__(self) -> None:
+        check_map("map", self.map)
+        is_curvature = self.map.startswith(("dh_", "h_"))
+        check_range("threshold", self.threshold, *(_COLLAPSE if is_curvature else _ANYWHERE))
+        _check_settings(self.num_inference_steps, self.guidance_scale, self.probes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Defaults:
+    """What a scan uses when it is not told otherwise. `timesteps` are training timesteps, descending.
+
+    `probes` None leaves the choice to the scanner, by the number of latent channels.
+    """
+
+    num_inference_steps: int
+    guidance_scale: float
+    timesteps: tuple[int, ...]
+    probes: Probes | None
+    mask_map: str
+    sampler: Sampler = "ddim"
+    derivative: Derivative = "exact"
+
+    def __post_init__(self) -> None:
+        check_map("mask_map", self.mask_map)
+        _check_settings(self.num_inference_steps, self.guidance_scale, self.probes)
+
+
+def _check_settings(num_inference_steps: int, guidance_scale: float, probes: Probes | None) -> None:
+    check_range("num_inference_steps", num_inference_steps, 1, MOST_TIMESTEPS)
+    check_range("guidance_scale", guidance_scale, 0.0, _LARGEST_SCALE)
+    if probes is not None:
+        check_range("probes.count", probes.count, 1, _MOST_PROBES)
+        check_range("probes.seed", probes.seed, 0, 2**32 - 1)
 
 
 ChannelKind = Literal["inpainting", "depth", "edit"]

@@ -4,7 +4,7 @@ import json
 import shutil
 
 from memscan.export.assemble import ExportOptions
-from memscan.scanner.bundle import Calibration, Defaults
+from memscan.scanner.bundle_parts import Calibration, Defaults
 from memscan.scanner.embedded import BUNDLE, GROUND_TRUTH, MANIFEST
 from memscan.scanner.settings import Probes
 from testbed.captions import CAPTIONS, split_of

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from memscan.export.assemble import ExportOptions
-from memscan.scanner.bundle import Calibration, open_bundle
+from memscan.scanner.bundle import open_bundle
+from memscan.scanner.bundle_parts import Calibration
 from memscan.scanner.calibration.thresholds import BestThreshold, best_threshold
 from memscan.scanner.metrics.catalogue import MAPS
 from memscan.scanner.results.reader import Results

@@ -15,14 +15,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from memscan.scanner.bundle import (
     Bundle,
-    Calibration,
-    Defaults,
     Gives,
     bundle_record,
     file_digest,
     open_bundle,
 )
-from memscan.scanner.bundle_parts import Certificate, Dtypes, Text, Tokenization
+from memscan.scanner.bundle_parts import Calibration, Certificate, Defaults, Dtypes, Text, Tokenization
 from memscan.scanner.graph_names import CONDITION, OBSERVE, measure, of_baseline
 from memscan.scanner.schedules import DdpmSchedule, Schedule
 from memscan.scanner.settings import Derivative, Probes, Sampler

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from memscan.scanner.bundle import Defaults
+from memscan.scanner.bundle_parts import Defaults
 from memscan.scanner.sampling.samplers import DEFAULT_STEPS, sampler_timesteps, samplers_for
 from memscan.scanner.sampling.schedule import noise_level
 from memscan.scanner.schedules import EdmSchedule, Schedule

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
+from memscan.export.checkpoint.prediction import column
 from memscan.scanner.errors import ExportError, first_line
 from memscan.scanner.schedules import EdmSchedule
 
@@ -34,11 +35,11 @@ class Preconditioning:
     def to_v(self, answer: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """v [N, C, h, w], of the network's answer F and x."""
         q = self._q(alpha, sigma)
-        skipped = _column(alpha * sigma * (1 - self.sigma_data**2)) * x / q**2
+        skipped = column(alpha * sigma * (1 - self.sigma_data**2)) * x / q**2
         return skipped - self.sign * self.sigma_data * answer / q
 
     def _q(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        return _column(sigma**2 + (self.sigma_data * alpha) ** 2) ** 0.5
+        return column(sigma**2 + (self.sigma_data * alpha) ** 2) ** 0.5
 
 
 def read_edm_schedule(file: Path, config: dict[str, Any]) -> EdmSchedule:
@@ -72,7 +73,3 @@ def read_preconditioning(file: Path, config: dict[str, Any]) -> Preconditioning:
     if not isinstance(sigma_data, int | float) or isinstance(sigma_data, bool) or not 0 < sigma_data < float("inf"):
         raise ExportError(f"{file} has sigma_data {sigma_data!r}: it must be a positive number")
     return Preconditioning(float(sigma_data), 1 if config["prediction_type"] == "epsilon" else -1)
-
-
-def _column(values: Tensor) -> Tensor:
-    return values[:, None, None, None]

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from memscan.scanner.bundle import Defaults
+from memscan.scanner.bundle_parts import Defaults
 
 CONSISTENCY = ("LCMScheduler", "TCDScheduler")
 _EULER = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")

@@ -35,9 +35,9 @@ def to_eps(kind: Prediction, prediction: Tensor, x: Tensor, alpha: Tensor, sigma
         case "epsilon":
             return prediction
         case "v_prediction":
-            return _column(alpha) * prediction + _column(sigma) * x
+            return column(alpha) * prediction + column(sigma) * x
         case "flow_prediction":
-            return x + _column(alpha) * prediction
+            return x + column(alpha) * prediction
         case unknown:
             assert_never(unknown)
 
@@ -46,14 +46,15 @@ def to_denoised(kind: Prediction, prediction: Tensor, x: Tensor, alpha: Tensor, 
     """The denoised estimate [N, C, h, w], of the same; of eps there must be a signal, alpha > 0."""
     match kind:
         case "epsilon":
-            return (x - _column(sigma) * prediction) / _column(alpha)
+            return (x - column(sigma) * prediction) / column(alpha)
         case "v_prediction":
-            return _column(alpha) * x - _column(sigma) * prediction
+            return column(alpha) * x - column(sigma) * prediction
         case "flow_prediction":
-            return x - _column(sigma) * prediction
+            return x - column(sigma) * prediction
         case unknown:
             assert_never(unknown)
 
 
-def _column(values: Tensor) -> Tensor:
+def column(values: Tensor) -> Tensor:
+    """[N] as [N, 1, 1, 1], to go with latents."""
     return values[:, None, None, None]

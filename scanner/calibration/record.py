@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from memscan.scanner.bundle import Bundle, Calibration, Defaults
+from memscan.scanner.bundle import Bundle
 from memscan.scanner.bundle_files import check_file
-from memscan.scanner.bundle_parts import check_digest, check_map
+from memscan.scanner.bundle_parts import Calibration, Defaults, check_digest, check_map
 from memscan.scanner.calibration.order_statistics import Limit
 from memscan.scanner.errors import UsageError
 from memscan.scanner.local_path import local_path

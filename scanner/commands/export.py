@@ -116,7 +116,7 @@ def command(
     MODEL is a local diffusers folder with safetensors weights, a whole model in one such file, or a hub id pinned by a
     commit, OWNER/NAME@COMMIT.
     Needs the extra `memscan[export]`; the scan itself does not. Families: Stable Diffusion 1.x, 2.x and XL, also for
-    inpainting, depth and editing, and XL's refiner, predicting eps or v.
+    inpainting, depth and editing, XL's refiner, Stable Diffusion 3 and FLUX.1; docs/models.md has all forms.
 
     \b
     memscan export ./stable-diffusion-v1-4 sd14.bundle --baseline ./stable-diffusion-v1-1

@@ -9,7 +9,8 @@ import math
 import shlex
 from typing import TypeVar
 
-from memscan.scanner.bundle import Bundle, Calibration
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.bundle_parts import Calibration
 from memscan.scanner.calibration.record import Calibrated
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import METRICS

@@ -14,7 +14,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from memscan.scanner.errors import UsageError
 from memscan.scanner.sampling.schedule import CLEAN, Level, SolverStep, signal_level
 from memscan.scanner.sampling.spacing import Spacing, along_edm, spaced, trailing
 from memscan.scanner.schedules import DdpmSchedule, EdmSchedule
@@ -39,10 +38,7 @@ def dpm_timesteps(schedule: DdpmSchedule | EdmSchedule, num_inference_steps: int
     """
     if isinstance(schedule, EdmSchedule):
         return along_edm(schedule, num_inference_steps)
-    timesteps = tuple(map(int, spaced(schedule, _SPACINGS, num_inference_steps)))
-    if len(set(timesteps)) < len(timesteps):
-        raise UsageError(f"{num_inference_steps} inference steps of dpmsolver++ repeat a timestep: choose fewer steps")
-    return timesteps
+    return tuple(map(int, spaced(schedule, _SPACINGS, num_inference_steps)))
 
 
 def dpm_steps(schedule: DdpmSchedule | EdmSchedule, timesteps: tuple[float, ...]) -> tuple[SolverStep, ...]:

@@ -45,10 +45,7 @@ def sampler_timesteps(
         UsageError: an unknown sampler, or one that does not suit the schedule, a move of DDIM's, or a number of steps
             that the schedule cannot be divided into.
     """
-    timesteps = tuple(map(round, _positions(schedule, sampler, num_inference_steps, moved)))
-    if sampler != "ddim" and len(set(timesteps)) < len(timesteps):
-        raise UsageError(f"{num_inference_steps} inference steps of {sampler} repeat a timestep: choose fewer steps")
-    return timesteps
+    return tuple(map(round, _positions(schedule, sampler, num_inference_steps, moved)))
 
 
 def sampler_steps(
@@ -89,7 +86,10 @@ def _positions(
         raise UsageError(f"ddim cannot be measured at timestep {', '.join(str(timestep) for _, timestep in moved)}")
     own = _own(schedule, sampler, num_inference_steps)
     elsewhere = dict(moved)
-    return tuple(elsewhere.get(index, timestep) for index, timestep in enumerate(own))
+    positions = tuple(elsewhere.get(index, timestep) for index, timestep in enumerate(own))
+    if sampler != "ddim" and len(set(map(round, positions))) < len(positions):
+        raise UsageError(f"{num_inference_steps} inference steps of {sampler} repeat a timestep: choose fewer steps")
+    return positions
 
 
 def _own(schedule: Schedule, sampler: Sampler, num_inference_steps: int) -> tuple[float, ...]:

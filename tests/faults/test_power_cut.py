@@ -34,7 +34,8 @@ def test_after_a_power_cut_at_any_flush_the_same_command_does_the_rest(
             assert_whole(after / "out", expected)
     assert code == 3
     assert_whole(before / "out", expected)
-    assert at > 36  # three parts with maps, images and results, each flushed, placed and flushed in its folder
+    # 39 flushes at least: three parts with maps, images and results, each flushed, placed and flushed in its folder.
+    assert at >= 40
 
 
 def test_what_was_not_flushed_is_gone_from_the_model(tmp_path: Path) -> None:

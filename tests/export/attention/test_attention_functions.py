@@ -14,7 +14,7 @@ from memscan.export.autodiff.rule_table import MissingRule
 from memscan.export.graphs.trace import OPSET
 from memscan.kernels.jvp_attention import jvp_attention
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
-from tests.export.autodiff.rule_rows import Row
+from tests.export.autodiff.rule_row import Row
 from tests.export.autodiff.single_node import build
 
 K, H, SCALE = 3, 2, 0.25

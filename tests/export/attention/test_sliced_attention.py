@@ -14,7 +14,7 @@ from memscan.export.graphs.graphs import denoiser_graphs
 from memscan.export.passes import sliced_attention
 from memscan.export.passes.sliced_attention import MIN_SCORES, SliceAttention
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
-from tests.export.autodiff.rule_rows import Row
+from tests.export.autodiff.rule_row import Row
 from tests.export.autodiff.single_node import build, draw, evaluate
 from tests.export.graphs.families import TANGENTS, traced
 

@@ -1,53 +1,19 @@
 """The table that the derivative rules are tested by: for each operator, forms of it and the same function in torch."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One form of an operator.
-
-    `inputs` are, in the operator's order: a shape for an input that may carry a tangent, an array for a constant, None
-    for an absent one. `function` maps the tensors of the former to the output (the first output, where there are more).
-    `batch` says that the leading dimension of inputs and output is a batch, which the test then also makes symbolic.
-    """
-
-    op: str
-    inputs: tuple[Shape | np.ndarray | None, ...]
-    function: Callable[..., Tensor]
-    attributes: dict[str, Any] = field(default_factory=dict)
-    domain: Literal["real", "positive"] = "real"
-    outputs: int = 1
-    batch: bool = False
-    note: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.op}-{self.note}" if self.note else self.op
-
-
-def ints(*values: int) -> np.ndarray:
-    return np.array(values, np.int64)
-
-
-def floats(*shape: int) -> np.ndarray:
-    return np.random.default_rng(sum(shape)).normal(size=shape)
-
-
-def _from(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(array)
+from tests.export.autodiff.held_rows import HELD
+from tests.export.autodiff.rule_row import Row, Shape, constant, floats, ints
 
 
 def _group_norm(x: Tensor) -> Tensor:
-    return F.group_norm(x, 2, _from(floats(4)), _from(floats(4) + 1), eps=0.1)
+    return F.group_norm(x, 2, constant(floats(4)), constant(floats(4) + 1), eps=0.1)
 
 
 def _elementwise(op: str, function: Callable[[Tensor], Tensor], domain: Literal["real", "positive"] = "real") -> Row:
@@ -87,8 +53,8 @@ ARITHMETIC = [
     Row("Div", ((4,), (2, 3, 4)), torch.div, domain="positive", note="lower-rank-first"),
     Row("Pow", ((2, 4), (4,)), torch.pow, domain="positive"),
     Row("Pow", ((2, 4), np.array(3.0)), lambda x: x**3, batch=True, note="cube"),
-    Row("Where", (_MASK, (2, 4), (2, 4)), lambda a, b: torch.where(_from(_MASK), a, b)),
-    Row("Where", (_MASK, (4,), (2, 1)), lambda a, b: torch.where(_from(_MASK), a, b), note="broadcast"),
+    Row("Where", (_MASK, (2, 4), (2, 4)), lambda a, b: torch.where(constant(_MASK), a, b)),
+    Row("Where", (_MASK, (4,), (2, 1)), lambda a, b: torch.where(constant(_MASK), a, b), note="broadcast"),
     Row("ReduceMean", ((2, 3, 4), ints(-1)), lambda x: x.mean(-1, keepdim=True), batch=True),
     Row("ReduceMean", ((2, 3, 4), ints(1, 2)), lambda x: x.mean((1, 2)), {"keepdims": 0}, batch=True, note="dropped"),
     Row("ReduceMean", ((2, 3),), torch.clone, {"noop_with_empty_axes": 1}, note="noop"),
@@ -139,15 +105,15 @@ _KERNEL, _BIAS = floats(4, 3, 3, 3), floats(4)
 
 PRODUCTS = [
     *(_gemm(trans_a, trans_b) for trans_a in (False, True) for trans_b in (False, True)),
-    Row("Gemm", ((3, 4), floats(4, 5)), lambda a: a @ _from(floats(4, 5)), batch=True, note="no-C"),
-    Row("MatMul", ((2, 3, 4), floats(4, 5)), lambda a: a @ _from(floats(4, 5)), batch=True, note="weight"),
+    Row("Gemm", ((3, 4), floats(4, 5)), lambda a: a @ constant(floats(4, 5)), batch=True, note="no-C"),
+    Row("MatMul", ((2, 3, 4), floats(4, 5)), lambda a: a @ constant(floats(4, 5)), batch=True, note="weight"),
     Row("MatMul", ((2, 3, 4), (2, 4, 5)), torch.matmul, batch=True, note="batched"),
     Row("MatMul", ((3, 4), (2, 4, 5)), torch.matmul, note="lower-rank-first"),
     Row("MatMul", ((2, 3, 4), (4, 5)), torch.matmul, note="lower-rank-second"),
     Row(
         "Conv",
         ((2, 3, 6, 5), _KERNEL, _BIAS),
-        lambda x: F.conv2d(x, _from(_KERNEL), _from(_BIAS), stride=2, padding=1),
+        lambda x: F.conv2d(x, constant(_KERNEL), constant(_BIAS), stride=2, padding=1),
         {"strides": [2, 2], "pads": [1, 1, 1, 1]},
         batch=True,
         note="bias",
@@ -155,7 +121,7 @@ PRODUCTS = [
     Row(
         "Conv",
         ((2, 3, 8), floats(4, 3, 3)),
-        lambda x: F.conv1d(x, _from(floats(4, 3, 3)), dilation=2),
+        lambda x: F.conv1d(x, constant(floats(4, 3, 3)), dilation=2),
         {"dilations": [2], "kernel_shape": [3]},
         batch=True,
         note="dilated",
@@ -163,7 +129,7 @@ PRODUCTS = [
     Row(
         "Conv",
         ((2, 4, 5), floats(6, 2, 3)),
-        lambda x: F.conv1d(x, _from(floats(6, 2, 3)), groups=2),
+        lambda x: F.conv1d(x, constant(floats(6, 2, 3)), groups=2),
         {"group": 2},
         batch=True,
         note="grouped-1d",
@@ -171,14 +137,14 @@ PRODUCTS = [
     Row(
         "ConvTranspose",
         ((2, 3, 4, 4), floats(3, 2, 2, 2), floats(2)),
-        lambda x: F.conv_transpose2d(x, _from(floats(3, 2, 2, 2)), _from(floats(2)), stride=2),
+        lambda x: F.conv_transpose2d(x, constant(floats(3, 2, 2, 2)), constant(floats(2)), stride=2),
         {"strides": [2, 2]},
         batch=True,
     ),
     Row(
         "ConvTranspose",
         ((2, 4, 5), floats(4, 3, 3)),
-        lambda x: F.conv_transpose1d(x, _from(floats(4, 3, 3)), padding=1),
+        lambda x: F.conv_transpose1d(x, constant(floats(4, 3, 3)), padding=1),
         {"pads": [1, 1], "kernel_shape": [3]},
         batch=True,
         note="padded-1d",
@@ -247,14 +213,14 @@ NORMS = [
     Row(
         "LayerNormalization",
         ((2, 3, 5), floats(5), floats(5) + 1),
-        lambda x: F.layer_norm(x, (5,), _from(floats(5)), _from(floats(5) + 1), eps=0.1),
+        lambda x: F.layer_norm(x, (5,), constant(floats(5)), constant(floats(5) + 1), eps=0.1),
         {"epsilon": 0.1},
         batch=True,
     ),
     Row(
         "LayerNormalization",
         ((2, 3, 5), floats(3, 5)),
-        lambda x: F.layer_norm(x, (3, 5), _from(floats(3, 5))),
+        lambda x: F.layer_norm(x, (3, 5), constant(floats(3, 5))),
         {"axis": 1},
         batch=True,
         note="two-axes-no-shift",
@@ -262,7 +228,7 @@ NORMS = [
     Row(
         "LayerNormalization",
         ((2, 5), floats(5)),
-        lambda x: F.layer_norm(x, (5,), _from(floats(5))),
+        lambda x: F.layer_norm(x, (5,), constant(floats(5))),
         outputs=3,
         note="mean-and-deviation-unused",
     ),
@@ -276,124 +242,40 @@ NORMS = [
     Row(
         "InstanceNormalization",
         ((2, 3, 4, 4), floats(3), floats(3) + 1),
-        lambda x: F.instance_norm(x, weight=_from(floats(3)), bias=_from(floats(3) + 1), eps=0.1),
+        lambda x: F.instance_norm(x, weight=constant(floats(3)), bias=constant(floats(3) + 1), eps=0.1),
         {"epsilon": 0.1},
         batch=True,
     ),
     Row(
         "GroupNormalization",
         ((2, 4, 3), floats(4), floats(4)),
-        lambda x: F.group_norm(x, 2, _from(floats(4)), _from(floats(4))),
+        lambda x: F.group_norm(x, 2, constant(floats(4)), constant(floats(4))),
         {"num_groups": 2, "stash_type": 11},
         note="default-epsilon",
     ),
     Row(
         "InstanceNormalization",
         ((2, 3, 4), floats(3), floats(3)),
-        lambda x: F.instance_norm(x, weight=_from(floats(3)), bias=_from(floats(3))),
+        lambda x: F.instance_norm(x, weight=constant(floats(3)), bias=constant(floats(3))),
         note="default-epsilon",
     ),
     Row(
         "RMSNormalization",
         ((2, 3, 5), floats(5)),
-        lambda x: F.rms_norm(x, (5,), _from(floats(5)), eps=0.1),
+        lambda x: F.rms_norm(x, (5,), constant(floats(5)), eps=0.1),
         {"epsilon": 0.1},
         batch=True,
     ),
     Row(
         "RMSNormalization",
         ((2, 3, 5), floats(3, 5)),
-        lambda x: F.rms_norm(x, (3, 5), _from(floats(3, 5)), eps=1e-5),
+        lambda x: F.rms_norm(x, (3, 5), constant(floats(3, 5)), eps=1e-5),
         {"axis": 1},
         batch=True,
         note="two-axes",
     ),
 ]
 
-
-def _held(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
-    """x normalized over `axes`, by statistics that have no tangent."""
-    mean, variance = x.mean(axes, keepdim=True).detach(), x.var(axes, correction=0, keepdim=True).detach()
-    return (x - mean) / (variance + eps).sqrt()
-
-
-def _held_rms(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
-    """x divided by a root mean square over `axes` that has no tangent."""
-    return x / ((x * x).mean(axes, keepdim=True).detach() + eps).sqrt()
-
-
-def _by_channel(vector: np.ndarray, x: Tensor) -> Tensor:
-    return _from(vector).view(-1, *[1] * (x.ndim - 2))
-
-
-def _held_group_norm(x: Tensor, groups: int, shift: np.ndarray, eps: float) -> Tensor:
-    normalized = _held(x.unflatten(1, (groups, -1)), tuple(range(2, x.ndim + 1)), eps).reshape(x.shape)
-    return normalized * _by_channel(floats(4), x) + _by_channel(shift, x)
-
-
-def _held_instance_norm(x: Tensor, shift: np.ndarray, eps: float) -> Tensor:
-    return _held(x, tuple(range(2, x.ndim)), eps) * _by_channel(floats(3), x) + _by_channel(shift, x)
-
-
-HELD = [
-    Row(
-        "memscan.cut::LayerNormalization",
-        ((2, 3, 5), floats(5), floats(5) + 1),
-        lambda x: _held(x, (-1,), 0.1) * _from(floats(5)) + _from(floats(5) + 1),
-        {"epsilon": 0.1},
-        batch=True,
-    ),
-    Row(
-        "memscan.cut::LayerNormalization",
-        ((2, 3, 5), floats(3, 5)),
-        lambda x: _held(x, (1, 2), 1e-5) * _from(floats(3, 5)),
-        {"axis": 1},
-        batch=True,
-        note="two-axes-no-shift",
-    ),
-    Row(
-        "memscan.cut::GroupNormalization",
-        ((2, 4, 3, 3), floats(4), floats(4) + 1),
-        lambda x: _held_group_norm(x, 2, floats(4) + 1, 0.1),
-        {"num_groups": 2, "epsilon": 0.1, "stash_type": 11},
-        batch=True,
-    ),
-    Row(
-        "memscan.cut::GroupNormalization",
-        ((2, 4, 3), floats(4), floats(4)),
-        lambda x: _held_group_norm(x, 2, floats(4), 1e-5),
-        {"num_groups": 2, "stash_type": 11},
-        note="default-epsilon",
-    ),
-    Row(
-        "memscan.cut::InstanceNormalization",
-        ((2, 3, 4, 4), floats(3), floats(3) + 1),
-        lambda x: _held_instance_norm(x, floats(3) + 1, 0.1),
-        {"epsilon": 0.1},
-        batch=True,
-    ),
-    Row(
-        "memscan.cut::InstanceNormalization",
-        ((2, 3, 4), floats(3), floats(3)),
-        lambda x: _held_instance_norm(x, floats(3), 1e-5),
-        note="default-epsilon",
-    ),
-    Row(
-        "memscan.cut::RMSNormalization",
-        ((2, 3, 5), floats(5)),
-        lambda x: _held_rms(x, (-1,), 0.1) * _from(floats(5)),
-        {"epsilon": 0.1},
-        batch=True,
-    ),
-    Row(
-        "memscan.cut::RMSNormalization",
-        ((2, 3, 5), floats(3, 5)),
-        lambda x: _held_rms(x, (1, 2), 1e-5) * _from(floats(3, 5)),
-        {"axis": 1},
-        batch=True,
-        note="two-axes",
-    ),
-]
 
 _QKV = ((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 4))
 

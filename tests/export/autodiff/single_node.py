@@ -10,7 +10,7 @@ from memscan.export.autodiff.cut import UnmarkCut
 from memscan.export.autodiff.jvp import jvp
 from memscan.export.graphs.trace import OPSET
 from memscan.export.nodes.shapes import infer_outputs
-from tests.export.autodiff.rule_rows import Row
+from tests.export.autodiff.rule_row import Row
 
 Arrays = dict[str, np.ndarray]
 

@@ -14,10 +14,11 @@ from memscan.export.checkpoint.denoiser import EpsDenoiser
 from memscan.export.graphs.measure import measure_graph
 from memscan.export.graphs.trace import trace_denoiser
 from memscan.export.parity.oracle import Case, DenoiserOracle
-from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from memscan.scanner.settings import DERIVATIVES, Derivative
-from tests.export.autodiff.rule_rows import ROWS, Row
+from tests.export.autodiff.rule_row import Row
+from tests.export.autodiff.rule_rows import ROWS
 from tests.export.autodiff.single_node import build
+from tests.export.graph_run import error, run
 from tests.export.graphs.families import FAMILIES, tiny_denoiser
 from tests.export.graphs.families import LATENT as FAMILY_LATENT
 from tests.export.graphs.families import TEXT as FAMILY_TEXT
@@ -127,15 +128,3 @@ def assert_equal(model: ir.Model, truth: Case) -> None:
     found = run(model, truth.feed)
     for name, expected in truth.expected.items():
         assert error(found[name], expected) < LIMIT, name
-
-
-def run(model: ir.Model, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    proto = ir.to_proto(model).SerializeToString()
-    session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
-    return dict(zip([value.name for value in session.get_outputs()], session.run(None, feed), strict=True))
-
-
-def error(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))

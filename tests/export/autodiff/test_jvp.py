@@ -13,7 +13,8 @@ from memscan.export.autodiff.rule_table import MissingRule
 from memscan.export.graphs.trace import OPSET
 from memscan.export.nodes.shapes import infer_outputs
 from memscan.scanner.errors import ExportError
-from tests.export.autodiff.rule_rows import ROWS, Row, floats, ints
+from tests.export.autodiff.rule_row import Row, floats, ints
+from tests.export.autodiff.rule_rows import ROWS
 from tests.export.autodiff.single_node import build, draw, evaluate, tangent
 
 K = 3

@@ -10,7 +10,7 @@ from memscan.export.autodiff.rule_table import MissingRule
 from memscan.export.autodiff.rules import RULES
 from memscan.export.autodiff.tape import Tape
 from memscan.scanner.errors import ExportError
-from tests.export.autodiff.rule_rows import Row, floats, ints
+from tests.export.autodiff.rule_row import Row, floats, ints
 from tests.export.autodiff.single_node import build
 
 K = 3

@@ -10,7 +10,8 @@ import torch
 from memscan.export.autodiff.cut import DOMAIN, STOP, UnmarkCut
 from memscan.export.autodiff.rules import RULES
 from memscan.export.graphs.trace import OPSET
-from tests.export.autodiff.rule_rows import ROWS, ZERO_INPUTS, Row
+from tests.export.autodiff.rule_row import Row
+from tests.export.autodiff.rule_rows import ROWS, ZERO_INPUTS
 from tests.export.autodiff.single_node import build, differentiable, draw, evaluate, tangent
 
 K = 3

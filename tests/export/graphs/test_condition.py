@@ -1,13 +1,12 @@
 """The derivative with respect to the text: whole random denoisers against torch's own forward mode."""
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 import torch
 
 from memscan.export.autodiff.jvp import jvp
 from memscan.export.parity.oracle import DenoiserOracle
-from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
+from tests.export.graph_run import error, run
 from tests.export.graphs.families import FAMILIES, LATENT, TEXT, graphs, tiny_denoiser, traced
 
 LIMIT = 1e-5
@@ -64,16 +63,3 @@ def test_image_and_text_may_have_tangents_at_once(family: str) -> None:
         for name in names
     ]
     assert error(every, sum(found["eps_dot"] for found in one_by_one)) < LIMIT
-
-
-def run(model: ir.Model, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    proto = ir.to_proto(model).SerializeToString()
-    session = onnxruntime.InferenceSession(proto, options, ["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, feed), strict=True))
-
-
-def error(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))

@@ -15,8 +15,8 @@ from memscan.export.checkpoint.packed_flux import PackedFlux
 from memscan.export.graphs.graphs import denoiser_graphs, given_by
 from memscan.export.parity.detached_transformer import detached_transformer
 from memscan.export.parity.oracle import Case, DenoiserOracle
-from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from memscan.scanner.settings import Derivative
+from tests.export.graph_run import error, run
 from tests.export.graphs.transformers import (
     KINDS,
     LATENT,
@@ -223,15 +223,3 @@ def assert_equal(model: ir.Model, case: Case) -> None:
     found = run(model, case.feed)
     for name, expected in case.expected.items():
         assert error(found[name], expected) < LIMIT, name
-
-
-def run(model: ir.Model, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    proto = ir.to_proto(model).SerializeToString()
-    session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
-    return dict(zip([value.name for value in session.get_outputs()], session.run(None, feed), strict=True))
-
-
-def error(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))

@@ -19,7 +19,7 @@ from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
 from memscan.export.passes.written_out_attention import WriteOutAttention
 from memscan.scanner.errors import ExportError
-from tests.export.autodiff.rule_rows import Row, floats
+from tests.export.autodiff.rule_row import Row, floats
 from tests.export.autodiff.single_node import build
 from tests.export.graphs.families import traced
 

@@ -12,7 +12,8 @@ from memscan.export.passes.native_group_norm import NativeGroupNorm
 from memscan.export.passes.split_projections import SplitProjections
 from memscan.export.passes.weight_views import ViewTransposedWeights
 from memscan.export.passes.written_out_attention import WriteOutAttention
-from tests.export.autodiff.rule_rows import ROWS, Row
+from tests.export.autodiff.rule_row import Row
+from tests.export.autodiff.rule_rows import ROWS
 from tests.export.autodiff.single_node import build, draw, evaluate
 
 ATTENTION_ROWS = [row for row in ROWS if row.op == "Attention"]

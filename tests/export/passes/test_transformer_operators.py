@@ -6,7 +6,8 @@ import pytest
 
 from memscan.export.passes.permuting_einsum import TransposePermutingEinsum
 from memscan.export.passes.written_out_rms_norm import WriteOutRmsNorm
-from tests.export.autodiff.rule_rows import ROWS, Row
+from tests.export.autodiff.rule_row import Row
+from tests.export.autodiff.rule_rows import ROWS
 from tests.export.autodiff.single_node import build, draw, evaluate
 
 

@@ -14,7 +14,7 @@ from memscan.export.graphs.flops import forward_passes, graph_flops
 from memscan.export.graphs.trace import OPSET
 from memscan.export.nodes.emitter import Emitter
 from memscan.export.passes.zero_channels import SkipZeroChannels
-from tests.export.autodiff.rule_rows import floats
+from tests.export.autodiff.rule_row import floats
 from tests.export.graphs.families import TANGENTS, graphs
 
 K, SIZE = 2, 4

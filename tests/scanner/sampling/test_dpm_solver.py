@@ -9,6 +9,7 @@ from diffusers import DPMSolverMultistepScheduler
 
 from memscan.scanner.errors import UsageError
 from memscan.scanner.sampling.dpm_solver import dpm_steps, dpm_timesteps
+from memscan.scanner.sampling.samplers import sampler_steps
 from memscan.scanner.sampling.schedule import SolverStep
 from memscan.scanner.schedules import DdpmSchedule
 
@@ -111,4 +112,4 @@ def test_the_last_step_is_the_denoised_estimate() -> None:
 def test_steps_that_repeat_a_timestep_are_refused(spacing: str, num_steps: int) -> None:
     message = f"^{num_steps} inference steps of dpmsolver\\+\\+ repeat a timestep: choose fewer steps$"
     with pytest.raises(UsageError, match=message):
-        dpm_timesteps(schedule_of(diffusers_scheduler(spacing)), num_steps)
+        sampler_steps(schedule_of(diffusers_scheduler(spacing)), "dpmsolver++", num_steps)
