@@ -1,8 +1,8 @@
 """`python -m testbed.emoji.train --work WORK --seed S`: an autoencoder and a text-to-image model of emoji.
 
-Fetches the artwork if need be. Training has two parts: every exposure once, then those of the graded captions twice
-more, among fewer common ones. Leaves WORK/vae, WORK/emoji-seed{S}, a pipeline folder, WORK/emoji-seed{S}-once, what the
-first part left, and early checkpoints of this.
+Fetches the artwork if need be. Training has two parts: every exposure once, then those of the graded captions three
+times more, among fewer common ones. Leaves WORK/vae, WORK/emoji-seed{S}, a pipeline folder, WORK/emoji-seed{S}-once,
+what the first part left, and early checkpoints of this.
 """
 
 import argparse
@@ -28,7 +28,8 @@ from testbed.graded.train import save, start
 from testbed.text import new_text_encoder, spelled_merges, token_ids, tokenizer_of
 from testbed.vae import fit_vae
 
-STEPS, MORE_STEPS = 2500, 2000
+STEPS, MORE_STEPS = 2500, 2750
+AGAIN = 3  # times that the second part shows a graded caption's exposures
 DROPOUT = 0.1  # of every caption, as Stable Diffusion has it
 EARLY = (0.10, 0.25, 0.50)
 VAE_PICTURES, VAE_STEPS, VAE_RATE = 3000, 600, 1e-3
@@ -85,11 +86,11 @@ def assemble(work: Path, artwork: Artwork, seed: int) -> StableDiffusionPipeline
     return pipeline
 
 
-def graded_twice(pool: Pool, captions: int, exposures: int, seed: int) -> Pool:
-    """So many exposures of a pool: those of its first `captions` texts twice, the others among a choice of the rest."""
+def graded_again(pool: Pool, captions: int, exposures: int, seed: int) -> Pool:
+    """So many exposures of a pool: of its first `captions` texts `AGAIN` times all, of the others a choice."""
     own, common = (pool.texts < captions).nonzero().ravel(), (pool.texts >= captions).nonzero().ravel()
     chosen = common[torch.randperm(len(common), generator=torch.Generator().manual_seed(seed))]
-    shown = torch.cat([own, own, chosen])[:exposures]
+    shown = torch.cat([own.repeat(AGAIN), chosen])[:exposures]
     return Pool(pool.latents, pool.pictures[shown], pool.texts[shown])
 
 
@@ -104,7 +105,7 @@ def train(work: Path, seed: int) -> None:
         early = {share: partial(save, pipeline, work / folder_name(seed, share)) for share in (*EARLY, 1.0)}
         show(pipeline, pool_of(work, artwork, pipeline.vae, seed), prompts, STEPS, seed, early)
     pipeline = load_pipeline(once)
-    pool = graded_twice(pool_of(work, artwork, pipeline.vae, seed), len(captions), MORE_STEPS * BATCH, seed)
+    pool = graded_again(pool_of(work, artwork, pipeline.vae, seed), len(captions), MORE_STEPS * BATCH, seed)
     show(pipeline, pool, prompts, MORE_STEPS, seed, {1.0: partial(save, pipeline, work / trained_name(seed))})
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
+
+from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 
 
 def run(model: ir.Model, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

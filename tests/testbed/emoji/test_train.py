@@ -13,7 +13,7 @@ from testbed.emoji import train as module
 from testbed.emoji.artwork import Artwork
 from testbed.emoji.captions import commons, graded
 from testbed.emoji.scans import COMMONS, Model
-from testbed.emoji.train import folder_name, graded_twice, train, trained_name
+from testbed.emoji.train import folder_name, graded_again, train, trained_name
 from testbed.graded.train import load
 from testbed.text import END_OF_WORD
 
@@ -53,12 +53,12 @@ def test_a_seed_repeats_itself(work: Path) -> None:
     assert not weights(work / "emoji-seed0").equal(weights(work / "emoji-seed0-once"))
 
 
-def test_the_second_part_shows_graded_captions_twice_and_fills_up_with_others() -> None:
+def test_the_second_part_shows_graded_captions_three_times_and_fills_up_with_others() -> None:
     pool = Pool(torch.zeros(5, 4, 16, 16), torch.arange(5), torch.tensor([0, 1, 2, 3, 4]))
-    shown = graded_twice(pool, captions=2, exposures=6, seed=0)
-    assert shown.texts.tolist()[:4] == [0, 1, 0, 1]
-    assert len(set(shown.texts.tolist()[4:])) == 2
-    assert min(shown.texts.tolist()[4:]) >= 2
+    shown = graded_again(pool, captions=2, exposures=8, seed=0)
+    assert shown.texts.tolist()[:6] == [0, 1, 0, 1, 0, 1]
+    assert len(set(shown.texts.tolist()[6:])) == 2
+    assert min(shown.texts.tolist()[6:]) >= 2
     assert shown.pictures.equal(shown.texts)
 
 
