@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -153,31 +153,50 @@ def fit(
         saves: by share of the training, what takes the averaged models then.
     """
     unet.to(memory_format=torch.channels_last)
-    averaged = copy.deepcopy((unet, text_encoder))
-    parameters = [*unet.parameters(), *text_encoder.parameters()]
-    averages = [p.requires_grad_(False) for model in averaged for p in model.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=1e-4, betas=(0.9, 0.99))
     noise_levels = new_scheduler().alphas_cumprod
-    checkpoints = {round(steps * share): save for share, save in saves.items()}
-    running = 0.0
-    for step in range(1, steps + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(step, steps)
+
+    def loss(step: int) -> torch.Tensor:
         batch = draw(step)
         clean = batch.latents.float()
         noise = torch.randn(clean.shape, generator=generator)
         kept = noise_levels[batch.timesteps][:, None, None, None]
         noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
         states = text_encoder(ids[batch.texts]).last_hidden_state
-        loss = mse_loss(unet(noisy, batch.timesteps, states).sample, noise)
+        return mse_loss(unet(noisy, batch.timesteps, states).sample, noise)
+
+    optimize((unet, text_encoder), loss, steps, saves)
+
+
+def optimize(
+    models: Sequence[torch.nn.Module],
+    loss: Callable[[int], torch.Tensor],
+    steps: int,
+    saves: Mapping[float, Callable[..., None]],
+) -> None:
+    """Train models together, in place; hand their moving averages over at checkpoints.
+
+    Args:
+        loss: of a step, counted from 1.
+        saves: by share of the training, what takes the averaged models then, in the order of `models`.
+    """
+    averaged = copy.deepcopy(tuple(models))
+    parameters = [p for model in models for p in model.parameters()]
+    averages = [p.requires_grad_(False) for model in averaged for p in model.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=1e-4, betas=(0.9, 0.99))
+    checkpoints = {round(steps * share): save for share, save in saves.items()}
+    running = 0.0
+    for step in range(1, steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = _learning_rate(step, steps)
+        value = loss(step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        value.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         with torch.no_grad():
             weight = 1 - min(EMA, (1 + step) / (10 + step))
             torch._foreach_lerp_(averages, [p.detach() for p in parameters], weight)
-        running += loss.item() / 100
+        running += value.item() / 100
         if step % 100 == 0:
             print(f"denoiser {step}/{steps}  loss {running:.4f}", flush=True)
             running = 0.0
