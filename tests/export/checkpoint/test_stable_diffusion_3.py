@@ -163,11 +163,6 @@ def test_what_cannot_be_exported_is_refused(
         find_checkpoint(str(copy))
 
 
-def test_adapters_are_refused(tiny_sd3_pipeline: Path) -> None:
-    with pytest.raises(ExportError, match="is of Stable Diffusion 3, to which memscan cannot add adapters"):
-        find_checkpoint(str(tiny_sd3_pipeline)).with_adapters(["style.safetensors"])
-
-
 def test_its_transformer_names_the_checkpoint(tiny_sd3_pipeline: Path) -> None:
     whole = find_checkpoint(str(tiny_sd3_pipeline))
     assert find_checkpoint(str(tiny_sd3_pipeline / "transformer")).digest == whole.digest
