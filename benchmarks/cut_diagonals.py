@@ -5,6 +5,7 @@ Hutchinson's estimate with fixed probes, as in a scan.
 """
 
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +19,15 @@ from memscan.export.assemble import ExportOptions
 from memscan.export.autodiff.cut import Cut
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.checkpoint.denoiser import EpsDenoiser
+from memscan.export.graphs.flops import graph_flops
 from memscan.export.graphs.measure import measure_graph
+from memscan.export.graphs.storage import save_sharing_weights
 from memscan.export.graphs.trace import trace_denoiser
 from memscan.export.passes.sliced_attention import SliceAttention
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.embedded import BUNDLE
-from memscan.scanner.graph_names import LEVEL
+from memscan.scanner.graph_names import LEVEL, STEP, measure
 from memscan.scanner.metrics.hutchinson import probe_groups
 from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.model.graphs import open_graphs
@@ -37,7 +40,7 @@ from memscan.scanner.settings import Execution, Probes
 from testbed.scanning import export
 
 Array = NDArray[np.float32]
-GROUP, BATCH, STEPS = 8, 8, 50
+GROUP, BATCH, INFERENCE_STEPS = 8, 8, 50
 TEXT = "encoder_hidden_states"
 CONDITIONS = ("prompt", "none", "baseline")
 
@@ -66,6 +69,13 @@ class Study:
 
     def sigma(self, timestep: int) -> float:
         return self.states[timestep].level.sigma
+
+    def passes(self, cut: Cut) -> float:
+        """What GROUP tangents of the derivative with `cut` cost, in forward passes, by its operations."""
+        with tempfile.TemporaryDirectory() as scratch:
+            folder, name = Path(scratch), measure("exact")
+            save_sharing_weights({name: measure_graph(self._traced["prompt"], GROUP, cut)}, folder)
+            return 2 * graph_flops(folder / name, batch=1) / graph_flops(self._bundle.path / STEP, batch=1)
 
     def diagonals(self, name: str, cut: Cut, probes: Probes, timesteps: Sequence[int]) -> dict[str, Array]:
         """Estimates of diag(J) by the derivative with `cut`, which is called `name`: condition -> [T, N, C, h, w]."""
@@ -127,13 +137,13 @@ class Study:
             "baseline": _stacked([text.baseline for text in encoded]),
         }
         sampler = samplers_for(bundle.schedule)[0]
-        own = sampler_timesteps(bundle.schedule, sampler, STEPS)
+        own = sampler_timesteps(bundle.schedule, sampler, INFERENCE_STEPS)
         moved = moves(own, timesteps, bundle.schedule)
         noise = initial_latents([one.seed for one in bench.images], bundle.latent_shape)
         sample, denoised = graphs.upload(noise), graphs.upload(np.zeros_like(noise))
         cond, uncond = ({name: graphs.upload(of) for name, of in texts[one].items()} for one in ("prompt", "none"))
         states = {}
-        for step in sampler_steps(bundle.schedule, sampler, STEPS, moved):
+        for step in sampler_steps(bundle.schedule, sampler, INFERENCE_STEPS, moved):
             if round(step.level.timestep) in timesteps:
                 states[round(step.level.timestep)] = State(step.level, graphs.download(sample).copy())
             answer = graphs.step(sample, step, cond, uncond, denoised, bench.guidance_scale)

@@ -2,10 +2,11 @@
 
     python -m benchmarks.derivative_cuts --work DIR [--graded FOLDER | --flow FOLDER]
 
-For every cut and timestep: the share of the diagonal that is left (h of the prompt), correlation and scale of every map
-that uses a diagonal against the same map by the exact derivative, all with 16 Hadamard probes, so that what differs is
-the cut alone; then what a user gets with 8: IoU on held-out captions at the threshold that is best on the others, and
-AUC of memorized against not memorized captions. Last, the number of probes. docs/derivative.md says what follows.
+For every cut and timestep: what 8 probes cost in forward passes; the share of the diagonal that is left (h of the
+prompt), correlation and scale of every map that uses a diagonal against the same map by the exact derivative, all with
+16 Hadamard probes, so that what differs is the cut alone; then what a user gets with 8: IoU on held-out captions at the
+threshold that is best on the others, and AUC of memorized against not memorized captions. Last, the number of probes.
+docs/derivative.md says what follows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -98,15 +99,17 @@ def _require(option: str, given: Sequence[object], known: Sequence[object]) -> N
 
 def _of_cuts(bench: Bench, study: Study, cuts: dict[str, Cut], timesteps: Sequence[int]) -> Iterator[str]:
     exact = _maps(study, "exact", STUDIED["exact"], MANY, timesteps)
-    yield "| carries tangents | t | share of h | h: corr. | dh_uncond: corr. / scale / IoU / AUC | dh_base: the same |"
-    yield "|---|---|---|---|---|---|"
+    of_map = "corr. / scale / IoU / AUC"
+    yield f"| carries tangents | passes | t | share of h | h: corr. | dh_uncond: {of_map} | dh_base: the same |"
+    yield "|---|---|---|---|---|---|---|"
     for name, cut in cuts.items():
+        passes = study.passes(cut)
         many, usual = (_maps(study, name, cut, probes, timesteps) for probes in (MANY, USUAL))
         for index, timestep in enumerate(timesteps):
             share = many["h_cond"][index].mean() / exact["h_cond"][index].mean()
             corr = _correlation(many["h_cond"][index], exact["h_cond"][index])
             cells = [_cell(bench, usual[one][index], many[one][index], exact[one][index]) for one in LESS if LESS[one]]
-            yield f"| {name} | {timestep} | {share:.2f} | {corr} | {' | '.join(cells)} |"
+            yield f"| {name} | {passes:.1f} | {timestep} | {share:.2f} | {corr} | {' | '.join(cells)} |"
 
 
 def _of_counts(bench: Bench, study: Study, names: Sequence[str], studied: dict[str, Cut]) -> Iterator[str]:
