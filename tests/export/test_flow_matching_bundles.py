@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
+from PIL import Image
 
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.parity.trajectory import Drawing, compare_trajectory, draw_reference
@@ -15,6 +16,7 @@ from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.inspection.facts import facts
 from memscan.scanner.results.reader import open_results
+from memscan.scanner.settings import Probes
 from tests.conftest import Exported
 
 KEY = ("row", "seed", "step_index")
@@ -48,7 +50,7 @@ def test_a_prompt_that_t5_alone_holds_whole_is_drawn_as_by_the_pipeline(
 def test_the_bundle_offers_what_a_transformer_can(tiny_sd3_export: Exported) -> None:
     bundle = open_bundle(tiny_sd3_export.path)
     assert bundle.prediction_type == "flow_prediction"
-    assert bundle.latent_shape == (4, 8, 8)
+    assert bundle.latent_shape == (16, 8, 8)
     assert bundle.derivatives == ("frozen", "exact")
     assert not bundle.gives("bottleneck", "prompt") and not bundle.gives("token_attention", "prompt")
     assert bundle.gives("condition_product", "prompt") == ("condition.onnx",)
@@ -77,6 +79,24 @@ def test_a_manifest_is_scanned(tiny_sd3_export: Exported, tmp_path: Path) -> Non
     assert all(np.isfinite(row["dh_uncond_mean"]) for row in rows)
 
 
+@pytest.mark.parametrize("name", ["tiny_sd3_export", "tiny_flux_export"])
+def test_sixteen_channels_have_a_default_colouring_in_bundle_run_and_report(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Twice as many colours as channels; the picture is decoded, and the report says what was measured."""
+    exported: Exported = request.getfixturevalue(name)
+    assert open_bundle(exported.path, verify=False).defaults.probes == Probes("lattice", 32)
+    out = tmp_path / "results"
+    arguments = ["--model", str(exported.path), "--out", str(out), "--provider", "cpu", "--threads", "1", "--images"]
+    settings = ["--num-inference-steps", "2", "--step", "1", "--derivative", "frozen", "--threshold", "0.5"]
+    assert invoke(["run", "--prompt", "a photo of a cat", *arguments, *settings]) == 0
+    (picture,) = out.rglob("*.png")
+    with Image.open(picture) as image:
+        assert image.size == (32, 32)
+    assert invoke(["report", str(out), "--out", str(tmp_path / "report.html")]) == 0
+    assert "32 lattice probes of seed 0" in (tmp_path / "report.html").read_text()
+
+
 def test_a_metric_of_attention_is_refused_in_one_line(
     tiny_sd3_export: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,7 +120,7 @@ def test_flux_is_drawn_as_by_its_pipeline(tiny_flux_export: Exported) -> None:
     bundle = open_bundle(tiny_flux_export.path)
     assert bundle.defaults.guidance_scale == 3.5
     assert bundle.takes.guidance
-    assert bundle.latent_shape == (4, 8, 8)
+    assert bundle.latent_shape == (16, 8, 8)
     table = tiny_flux_export.printed[tiny_flux_export.printed.index("\npipeline ") :].splitlines()[2:4]
     for line, output in zip(table, ("latents", "image"), strict=True):
         name, found, error, limit, verdict = line.split()

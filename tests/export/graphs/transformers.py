@@ -24,13 +24,15 @@ MISSING = 2
 """Tokens of a text encoder that is not there."""
 
 
-def tiny_mmdit(text_width: int, *, pooled: int = POOLED, qk_norm: str | None = "rms_norm") -> SD3Transformer2DModel:
+def tiny_mmdit(
+    text_width: int, *, pooled: int = POOLED, qk_norm: str | None = "rms_norm", channels: int = LATENT[0]
+) -> SD3Transformer2DModel:
     """Two blocks, the first with dual attention as in SD 3.5; trained, it seems, for images half as large again."""
     transformer = SD3Transformer2DModel(
         sample_size=8,
         patch_size=2,
-        in_channels=LATENT[0],
-        out_channels=LATENT[0],
+        in_channels=channels,
+        out_channels=channels,
         num_layers=2,
         attention_head_dim=8,
         num_attention_heads=4,
@@ -44,11 +46,13 @@ def tiny_mmdit(text_width: int, *, pooled: int = POOLED, qk_norm: str | None = "
     return scattered(transformer)
 
 
-def tiny_flux(text_width: int, *, pooled: int = POOLED, guided: bool = True) -> FluxTransformer2DModel:
+def tiny_flux(
+    text_width: int, *, pooled: int = POOLED, guided: bool = True, channels: int = LATENT[0]
+) -> FluxTransformer2DModel:
     """A block of two streams and one of a single stream; guidance-distilled as FLUX.1-dev is, or not, as schnell."""
     transformer = FluxTransformer2DModel(
         patch_size=1,
-        in_channels=4 * LATENT[0],
+        in_channels=4 * channels,
         num_layers=1,
         num_single_layers=1,
         attention_head_dim=16,
