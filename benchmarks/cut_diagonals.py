@@ -24,6 +24,7 @@ from memscan.export.graphs.measure import measure_graph
 from memscan.export.graphs.storage import save_sharing_weights
 from memscan.export.graphs.trace import trace_denoiser
 from memscan.export.passes.sliced_attention import SliceAttention
+from memscan.export.passes.written_out_rms_norm import WriteOutRmsNorm
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.embedded import BUNDLE
@@ -74,7 +75,7 @@ class Study:
         """What GROUP tangents of the derivative with `cut` cost, in forward passes, by its operations."""
         with tempfile.TemporaryDirectory() as scratch:
             folder, name = Path(scratch), measure("exact")
-            save_sharing_weights({name: measure_graph(self._traced["prompt"], GROUP, cut)}, folder)
+            save_sharing_weights({name: _measuring(self._traced["prompt"], cut)}, folder)
             return 2 * graph_flops(folder / name, batch=1) / graph_flops(self._bundle.path / STEP, batch=1)
 
     def diagonals(self, name: str, cut: Cut, probes: Probes, timesteps: Sequence[int]) -> dict[str, Array]:
@@ -113,7 +114,7 @@ class Study:
         """Of a cut's measuring graph; those of the last cut are kept."""
         if (model, name) not in self._sessions:
             self._sessions = {key: one for key, one in self._sessions.items() if key[1] == name}
-            self._sessions[model, name] = _open(measure_graph(self._traced[model], GROUP, cut))
+            self._sessions[model, name] = _open(_measuring(self._traced[model], cut))
         return self._sessions[model, name]
 
     def _exported(self, bench: Bench) -> Bundle:
@@ -162,6 +163,12 @@ def _trace(pipeline: Path, text_shape: tuple[int, int]) -> ir.Model:
         build = checkpoint.family.build
         denoiser = build(network, latent_shape, text_shape) if build else EpsDenoiser(network, "epsilon")
         return trace_denoiser(denoiser, latent_shape, text_shape)
+
+
+def _measuring(traced: ir.Model, cut: Cut) -> ir.Model:
+    model = measure_graph(traced, GROUP, cut)
+    WriteOutRmsNorm()(model)
+    return model
 
 
 def _open(model: ir.Model) -> onnxruntime.InferenceSession:
