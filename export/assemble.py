@@ -24,11 +24,11 @@ from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.components import Component, Decoder, Encoder
 from memscan.export.checkpoint.default_timesteps import at_own_timesteps
 from memscan.export.checkpoint.denoiser import EpsDenoiser
-from memscan.export.checkpoint.few_steps import few_step_defaults
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.takes import takes_of
 from memscan.export.checkpoint.target import beside, require_free
 from memscan.export.checkpoint.tokenization import write_tokenizers
+from memscan.export.checkpoint.usual_defaults import is_usually_unguided, usual_defaults
 from memscan.export.graphs.flops import forward_passes
 from memscan.export.graphs.graphs import denoiser_graphs, given_by
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
@@ -150,12 +150,8 @@ class _Assembly:
         self.options = options
         self.folder = folder
         self.report = report
-        self.defaults = options.defaults or (PAPER_DEFAULTS if baseline is None else BASELINE_DEFAULTS)
-        if model.family.told_guidance is not None:
-            scale = model.family.told_guidance if takes_of(model).guidance else 1.0
-            self.defaults = dataclasses.replace(self.defaults, guidance_scale=scale)
-        if model.few_steps():
-            self.defaults = few_step_defaults(self.defaults, told=takes_of(model).guidance)
+        chosen = options.defaults or (PAPER_DEFAULTS if baseline is None else BASELINE_DEFAULTS)
+        self.defaults = usual_defaults(model, chosen)
         self.rows: list[ParityRow] = []
         self.passes: dict[Derivative, float] = {}
         self.gives: dict[str, Gives] = {}
@@ -308,6 +304,7 @@ class _Assembly:
             guided=guided,
             kinds=kinds,
             observed=checkpoint.family.build is None,
+            unguided=guided and is_usually_unguided(self.model, self.defaults),
         )
         nodes = ", ".join(f"{name} {_node_count(graph)} nodes" for name, graph in graphs.items())
         self.report(f"{network} of {checkpoint.id}: {nodes}; writing and comparing with torch")
@@ -324,6 +321,7 @@ class _Assembly:
             self.gives = given_by(graphs)
             more = {
                 graph_names.STEP: oracle.step,
+                graph_names.UNGUIDED: oracle.unguided_step,
                 graph_names.OBSERVE: oracle.observe,
                 graph_names.CONDITION: oracle.condition,
             }

@@ -89,7 +89,7 @@ class Mixed:
         return self._graphs.upload(x)
 
     def measured(self, guidance: Guidance) -> None:
-        self._drawn.measured(Guidance(*(values[self._sampled] for values in guidance)))
+        self._drawn.measured(Guidance(*(None if values is None else values[self._sampled] for values in guidance)))
 
     def pictures(self) -> Iterator[Pixels]:
         drawn, given = self._drawn.pictures(), self._given.pictures()

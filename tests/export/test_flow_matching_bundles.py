@@ -2,6 +2,7 @@
 manifest is scanned."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,36 @@ def test_flux_is_drawn_as_by_its_pipeline(tiny_flux_export: Exported) -> None:
         name, found, error, limit, verdict = line.split()
         assert (name, found, limit, verdict) == ("FluxPipeline", output, "1e-04", "ok")
         assert 0 < float(error) < 2e-5
+
+
+def _without_unguided(bundle: Path, copy: Path) -> Path:
+    """The bundle as it was exported before there were steps with the prompt alone."""
+    shutil.copytree(bundle, copy)
+    record = json.loads((copy / "bundle.json").read_text())
+    del record["graphs"]["unguided.onnx"], record["files"]["unguided.onnx"]
+    (copy / "bundle.json").write_text(json.dumps(record))
+    (copy / "unguided.onnx").unlink()
+    return copy
+
+
+def test_flux_is_sampled_at_half_the_price_with_the_same_results(
+    tiny_flux_export: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One pass a step, unless a metric wants the empty prompt at every step."""
+    older = _without_unguided(tiny_flux_export.path, tmp_path / "older.bundle")
+    settings = ["--num-inference-steps", "6", "--step", "5", "--derivative", "frozen", "--provider", "cpu"]
+    found = {}
+    for bundle, passes in ((tiny_flux_export.path, 5), (older, 10)):
+        arguments = ["run", "--prompt", "a photo of a cat", "--model", str(bundle), *settings]
+        assert invoke([*arguments, "--metrics", "dh_uncond,ds_uncond,guidance_norm", "--dry-run"]) == 0
+        assert " 10 to sample" in capsys.readouterr().err
+        arguments += ["--metrics", "dh_uncond,ds_uncond,update_norm", "--threads", "1"]
+        assert invoke([*arguments, "--dry-run"]) == 0
+        assert f" {passes} to sample" in capsys.readouterr().err
+        out = tmp_path / f"{passes}"
+        assert invoke([*arguments, "--out", str(out)]) == 0
+        (found[passes],) = open_results(out).rows(["dh_uncond_mean", "ds_uncond_mean", "update_norm"]).to_pylist()
+    assert found[5] == pytest.approx(found[10], rel=1e-6, abs=1e-6)
 
 
 def test_flux_is_scanned_with_the_empty_prompt_for_none(tiny_flux_export: Exported, tmp_path: Path) -> None:

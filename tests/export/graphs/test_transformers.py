@@ -123,6 +123,10 @@ def test_guided_step_equals_torch(family: str) -> None:
     assert_equal(graphs(family)["step.onnx"], oracle(family).step())
 
 
+def test_step_with_the_prompt_alone_equals_torch(family: str) -> None:
+    assert_equal(graphs(family)["unguided.onnx"], oracle(family).unguided_step())
+
+
 def test_condition_graph_equals_torch_forward_mode(family: str) -> None:
     assert_equal(graphs(family)["condition.onnx"], oracle(family).condition())
 
@@ -136,7 +140,8 @@ def test_half_precision_stays_close(family: str) -> None:
 
 
 def test_there_are_the_graphs_that_a_transformer_can_have(family: str) -> None:
-    assert set(graphs(family)) == {"measure.onnx", "measure.frozen.onnx", "step.onnx", "condition.onnx"}
+    measuring = {"measure.onnx", "measure.frozen.onnx"}
+    assert set(graphs(family)) == {*measuring, "step.onnx", "unguided.onnx", "condition.onnx"}
     given = given_by(graphs(family))
     assert not given["observe.onnx"]
 

@@ -92,4 +92,4 @@ def traced(family: str) -> ir.Model:
 @functools.cache
 def graphs(family: str) -> dict[str, ir.Model]:
     """File name -> model, of `tiny_flow_denoiser`, for `TANGENTS` tangents; not to be modified."""
-    return denoiser_graphs(traced(family), tangents=TANGENTS, kinds=KINDS, observed=False)
+    return denoiser_graphs(traced(family), tangents=TANGENTS, kinds=KINDS, observed=False, unguided=True)
