@@ -4,11 +4,10 @@ import dataclasses
 from pathlib import Path
 
 from benchmarks.images import Image, graded_images, testbed_images
+from testbed.flow.scans import BASELINE
 from testbed.flow.train import folder_name as flow_name
 from testbed.graded.train import START_NAME, folder_name
 from testbed.tables import HOME
-
-BASELINE_SHARE = 0.25  # of the training of a transformer, which starts from nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +52,6 @@ def flow_bench(work: Path, seed: int, share: float = 1.0) -> Bench:
         work: what `python -m testbed.flow.train` has left.
         share: of the training.
     """
-    name, baseline = flow_name(seed, share), work / flow_name(seed, BASELINE_SHARE)
+    name, baseline = flow_name(seed, share), work / flow_name(seed, BASELINE)
     images = graded_images(seed)
     return Bench(name, work / name, baseline, 1.5, images, timesteps=(600, 335, 126, 30), counted=(335, 126))

@@ -21,7 +21,6 @@ from memscan.scanner.settings import Probes
 from tests.conftest import Exported
 
 KEY = ("row", "seed", "step_index")
-METRICS = "dh_uncond,ds_uncond,condition_jacobian"
 """Of the diagonals, of guided steps, and of the derivative with respect to the text."""
 
 
@@ -66,12 +65,13 @@ def test_inspect_names_the_family(name: str, family: str, request: pytest.Fixtur
     assert facts(bundle, verified=False)["family"] == family
 
 
-def test_a_manifest_is_scanned(tiny_sd3_export: Exported, tmp_path: Path) -> None:
+def test_a_manifest_is_scanned_by_all_metrics(tiny_sd3_export: Exported, tmp_path: Path) -> None:
+    """None of those that it is given divides by the image's share of pure noise, where its path begins."""
     (tmp_path / "prompts.csv").write_text("prompt,seed\na photo of a red cat,1\nthe blue house,2\n")
     out = tmp_path / "results"
     arguments = ["--model", str(tiny_sd3_export.path), "--out", str(out), "--provider", "cpu", "--threads", "1"]
     settings = ["--num-inference-steps", "4", "--step", "1", "--step", "3", "--guidance", "3", "--maps"]
-    assert invoke(["run", str(tmp_path / "prompts.csv"), *arguments, *settings, "--metrics", METRICS]) == 0
+    assert invoke(["run", str(tmp_path / "prompts.csv"), *arguments, *settings, "--metrics", "all"]) == 0
     results = open_results(out)
     rows = results.rows(
         ["row", "seed", "step_index", "status", "sigma", "dh_uncond_mean"], ds.field("status") == "ok"
