@@ -21,7 +21,6 @@ from memscan.scanner.settings import Probes
 from tests.conftest import Exported
 
 KEY = ("row", "seed", "step_index")
-"""Of the diagonals, of guided steps, and of the derivative with respect to the text."""
 
 
 def test_the_trajectory_and_the_image_are_those_of_the_pipeline(tiny_sd3_export: Exported) -> None:
