@@ -56,6 +56,8 @@ PAPER_DEFAULTS = Defaults(
     mask_map="dh_uncond",
 )
 """The paper's settings: the last of 50 DDIM steps at guidance 7.5. The probes are those of the number of channels."""
+BASELINE_DEFAULTS = dataclasses.replace(PAPER_DEFAULTS, mask_map="dh_base")
+"""Where there is a baseline: caption dropout spoils dh_uncond, and not this map (docs/results.md)."""
 
 
 _WITHOUT_LEVELS = (
@@ -72,13 +74,14 @@ class ExportOptions:
 
     `tangents` is how many the derivative graph takes in one call. `precision` is the denoiser's; text encoders and VAE
     compute in float32 always. `storage` is for the weights of whatever computes in float32. `certify` are the prompts
-    of the certificate; without, there is none, and the default derivative is that of `defaults`.
+    of the certificate; without, there is none, and the default derivative is that of `defaults`, which are
+    PAPER_DEFAULTS, or BASELINE_DEFAULTS, where none are given.
     """
 
     tangents: int = 8
     storage: StorageDtype = "float32"
     precision: Precision = "fp32"
-    defaults: Defaults = PAPER_DEFAULTS
+    defaults: Defaults | None = None
     certify: tuple[str, ...] = PROMPTS
     calibrations: tuple[Calibration, ...] = ()
 
@@ -147,7 +150,8 @@ class _Assembly:
         self.options = options
         self.folder = folder
         self.report = report
-        self.defaults = usual_defaults(model, options.defaults)
+        chosen = options.defaults or (PAPER_DEFAULTS if baseline is None else BASELINE_DEFAULTS)
+        self.defaults = usual_defaults(model, chosen)
         self.rows: list[ParityRow] = []
         self.passes: dict[Derivative, float] = {}
         self.gives: dict[str, Gives] = {}

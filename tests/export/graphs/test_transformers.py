@@ -8,11 +8,12 @@ import pytest
 import torch
 from diffusers import FluxPipeline
 
-from memscan.export.autodiff.cut import CUTS
+from memscan.export.autodiff.cut import CUTS, Cut
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.mmdit import Mmdit
 from memscan.export.checkpoint.packed_flux import PackedFlux
 from memscan.export.graphs.graphs import denoiser_graphs, given_by
+from memscan.export.graphs.measure import measure_graph
 from memscan.export.parity.detached_transformer import detached_transformer
 from memscan.export.parity.oracle import Case, DenoiserOracle
 from memscan.scanner.settings import Derivative
@@ -63,6 +64,25 @@ def test_every_kind_equals_torch_with_detached_paths(family: str, kind: Derivati
     case = oracle(family).measure(TANGENTS, CUTS[kind])
     name = "measure.onnx" if kind == "exact" else f"measure.{kind}.onnx"
     assert_equal(graphs(family)[name], case)
+
+
+@pytest.mark.parametrize("hold_statistics", [False, True])
+def test_tangents_without_attention_equal_torch_with_detached_paths(family: str, hold_statistics: bool) -> None:
+    cut = Cut(attention=(0, 0), hold_statistics=hold_statistics)
+    assert_equal(measure_graph(traced(family), TANGENTS, cut), oracle(family).measure(TANGENTS, cut))
+
+
+def test_without_attention_a_patch_answers_to_itself_alone(family: str) -> None:
+    cut = Cut(attention=(0, 0))
+    feed = inputs(family, batch=1)
+    feed["tangents"] = np.zeros_like(feed["tangents"])
+    feed["tangents"][0, :, :, :2, :2] = 1
+    model = measure_graph(traced(family), TANGENTS, cut)
+    assert np.abs(run(model, feed)["v_dot_jv"]).max() > 0.1
+    everywhere = np.ones_like(feed["tangents"])
+    alone = run(model, feed)["v_dot_jv"][..., :2, :2]
+    together = run(model, feed | {"tangents": everywhere})["v_dot_jv"][..., :2, :2] / TANGENTS
+    assert error(together, alone) < LIMIT
 
 
 def test_frozen_leaves_something_out(family: str) -> None:
