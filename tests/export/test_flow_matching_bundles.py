@@ -154,7 +154,7 @@ def test_flux_is_sampled_at_half_the_price_with_the_same_results(
         assert f" {passes} to sample" in capsys.readouterr().err
         out = tmp_path / f"{passes}"
         assert invoke([*arguments, "--out", str(out)]) == 0
-        (found[passes],) = open_results(out).rows(["dh_uncond_mean", "ds_uncond_mean", "update_norm"]).to_pylist()
+        (found[passes],) = open_results(out).rows([*KEY, "dh_uncond_mean", "ds_uncond_mean", "update_norm"]).to_pylist()
     assert found[5] == pytest.approx(found[10], rel=1e-6, abs=1e-6)
 
 
