@@ -63,7 +63,7 @@ def _write(folder: Path) -> None:
     )
     denoiser = FlowDenoiser(Mmdit(transformer.eval().requires_grad_(False), LATENT), POOLED)
     traced = trace_denoiser(denoiser, LATENT, TEXT)
-    graphs = denoiser_graphs(traced, tangents=1, kinds=(), observed=False, unguided=True)
+    graphs = denoiser_graphs(traced, tangents=1, cuts={}, observed=False, unguided=True)
     save_sharing_weights({name: graphs[name] for name in (STEP, UNGUIDED)}, folder, "float32")
 
 

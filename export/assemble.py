@@ -15,7 +15,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from memscan.export.autodiff.cut import CUTS
+from memscan.export.autodiff.cut import CUTS, TRANSFORMER_CUTS
 from memscan.export.certificate.agreement import certified
 from memscan.export.certificate.certify import certify, format_certificate
 from memscan.export.certificate.prompts import PROMPTS
@@ -61,8 +61,8 @@ BASELINE_DEFAULTS = dataclasses.replace(PAPER_DEFAULTS, mask_map="dh_base")
 
 
 _WITHOUT_LEVELS = (
-    "a transformer has no downsampling and no cross-attention: no shallow derivative, and no metric of attention or"
-    " bottleneck"
+    "a transformer has no downsampling and no cross-attention: its shallow derivative ends at attention, and there is"
+    " no metric of attention or bottleneck"
 )
 
 _COMPUTE: dict[Precision, Dtype] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -283,7 +283,8 @@ class _Assembly:
         """Write the graphs of a denoiser, all of the model's, and what it draws with the parts `beside` it. They are
         taken out, for their memory is needed."""
         guided = checkpoint is self.model
-        kinds, network = checkpoint.family.derivatives, checkpoint.family.denoiser_title
+        is_unet, network = checkpoint.family.build is None, checkpoint.family.denoiser_title
+        cuts = CUTS if is_unet else TRANSFORMER_CUTS
         unet = checkpoint.load(checkpoint.family.denoiser)
         text_shape = text.length, self.model.text_width()
         latent_shape = checkpoint.latent_shape()
@@ -302,21 +303,17 @@ class _Assembly:
             tangents=self.options.tangents,
             precision=self.options.precision,
             guided=guided,
-            kinds=kinds,
-            observed=checkpoint.family.build is None,
+            cuts=cuts,
+            observed=is_unet,
             unguided=guided and is_usually_unguided(self.model, self.defaults),
         )
         nodes = ", ".join(f"{name} {_node_count(graph)} nodes" for name, graph in graphs.items())
         self.report(f"{network} of {checkpoint.id}: {nodes}; writing and comparing with torch")
         save_sharing_weights(graphs, folder, self.options.storage)
         oracle = DenoiserOracle(denoiser, latent_shape, text_shape)
-        cases = {
-            graph_names.measure(kind): oracle.measure(self.options.tangents, cut)
-            for kind, cut in CUTS.items()
-            if kind in kinds
-        }
+        cases = {graph_names.measure(kind): oracle.measure(self.options.tangents, cut) for kind, cut in cuts.items()}
         if guided:
-            if checkpoint.family.build is not None:
+            if not is_unet:
                 self.report(_WITHOUT_LEVELS)
             self.gives = given_by(graphs)
             more = {
@@ -331,7 +328,7 @@ class _Assembly:
         del unet, denoiser, traced, graphs, oracle
         gc.collect()
         if guided:
-            self.passes = forward_passes(folder, kinds)
+            self.passes = forward_passes(folder)
             costs = ", ".join(f"{kind} {passes:.1f}" for kind, passes in self.passes.items())
             self.report(f"{network} of {checkpoint.id}: forward passes that a call costs, by its operations: {costs}")
         for name, largest in scores.items():

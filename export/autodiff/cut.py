@@ -63,7 +63,11 @@ CUTS: dict[Derivative, Cut] = {
     "frozen": Cut(hold_weights=True, hold_statistics=True),
     "shallow": Cut(levels=1, transformers=False, hold_statistics=True),
 }
-"""The kinds of derivative that a bundle has."""
+"""The kinds of derivative that a bundle of a UNet has."""
+
+TRANSFORMER_CUTS: dict[Derivative, Cut] = {**CUTS, "shallow": Cut(attention=(0, 0))}
+"""Those of a transformer without downsampling: shallow is what stays at a token's own place. Its norms' statistics are
+over the channels of one token, and so stay there too."""
 
 
 class MarkCut(ir.passes.InPlacePass):

@@ -17,7 +17,7 @@ from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.cli import invoke
 from memscan.scanner.inspection.facts import facts
 from memscan.scanner.results.reader import open_results
-from memscan.scanner.settings import Probes
+from memscan.scanner.settings import DERIVATIVES, Probes
 from tests.conftest import Exported
 
 KEY = ("row", "seed", "step_index")
@@ -50,10 +50,11 @@ def test_the_bundle_offers_what_a_transformer_can(tiny_sd3_export: Exported) -> 
     bundle = open_bundle(tiny_sd3_export.path)
     assert bundle.prediction_type == "flow_prediction"
     assert bundle.latent_shape == (16, 8, 8)
-    assert bundle.derivatives == ("frozen", "exact")
+    assert bundle.derivatives == DERIVATIVES
+    assert bundle.passes["shallow"] < bundle.passes["frozen"] < bundle.passes["exact"]
     assert not bundle.gives("bottleneck", "prompt") and not bundle.gives("token_attention", "prompt")
     assert bundle.gives("condition_product", "prompt") == ("condition.onnx",)
-    assert "no shallow derivative, and no metric of attention or bottleneck" in tiny_sd3_export.printed
+    assert "its shallow derivative ends at attention, and there is no metric" in tiny_sd3_export.printed
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from diffusers import SD3Transformer2DModel
 
+from memscan.export.autodiff.cut import CUTS
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.mmdit import Mmdit
 from memscan.export.graphs.graphs import denoiser_graphs
@@ -36,7 +37,7 @@ transformer = SD3Transformer2DModel(
 ).eval().requires_grad_(False)
 latent, text = (16, 128, 128), (333, 4096)
 traced = trace_denoiser(FlowDenoiser(Mmdit(transformer, latent), 2048), latent, text)
-graphs = denoiser_graphs(traced, tangents=8, kinds=("exact",), observed=False)
+graphs = denoiser_graphs(traced, tangents=8, cuts={"exact": CUTS["exact"]}, observed=False)
 save_sharing_weights({name: graphs[name] for name in ("measure.sliced.onnx", "step.sliced.onnx")}, Path(sys.argv[1]),
                      "float16")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -9,15 +9,14 @@ import onnx_ir as ir
 import torch
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 
+from memscan.export.autodiff.cut import TRANSFORMER_CUTS
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.mmdit import Mmdit
 from memscan.export.checkpoint.packed_flux import PackedFlux
 from memscan.export.graphs.graphs import denoiser_graphs
 from memscan.export.graphs.trace import trace_denoiser
-from memscan.scanner.settings import Derivative
 
 TRANSFORMERS = ("sd3", "flux")
-KINDS: tuple[Derivative, ...] = ("frozen", "exact")
 LATENT, TEXT, POOLED = (4, 8, 8), (7, 24), 20
 TANGENTS = 3
 MISSING = 2
@@ -92,4 +91,4 @@ def traced(family: str) -> ir.Model:
 @functools.cache
 def graphs(family: str) -> dict[str, ir.Model]:
     """File name -> model, of `tiny_flow_denoiser`, for `TANGENTS` tangents; not to be modified."""
-    return denoiser_graphs(traced(family), tangents=TANGENTS, kinds=KINDS, observed=False, unguided=True)
+    return denoiser_graphs(traced(family), tangents=TANGENTS, cuts=TRANSFORMER_CUTS, observed=False, unguided=True)
