@@ -19,17 +19,22 @@ JOINT = 56
 """The width of the states that the transformer attends to: T5's own, and more than CLIP's."""
 
 
-def save_sd3(folder: Path, *, t5: bool = True, seed: int = 0) -> Path:
-    """Save a tiny Stable Diffusion 3.5 pipeline, or one without T5. Latents are 16x8x8, images 32x32."""
+def save_sd3(folder: Path, *, t5: bool = True, seed: int = 0, projected: bool = True) -> Path:
+    """Save a tiny Stable Diffusion 3.5 pipeline, or one without T5, or one whose first pooled encoding is projected by
+    the identity, as the published ones have it. Latents are 16x8x8, images 32x32."""
     torch.manual_seed(seed)
     tokenizers = [clip_tokenizer(folder / "vocabulary", None), clip_tokenizer(folder / "vocabulary_2", "!")]
-    encoders = [
-        CLIPTextModelWithProjection(clip_config(tokenizer, width, activation))
+    configs = [
+        clip_config(tokenizer, width, activation)
         for tokenizer, width, activation in zip(tokenizers, WIDTHS, ("quick_gelu", "gelu"), strict=True)
     ]
+    configs[0].projection_dim = POOLED if projected else WIDTHS[0]
+    encoders = [CLIPTextModelWithProjection(config) for config in configs]
+    if not projected:
+        torch.nn.init.eye_(encoders[0].text_projection.weight)
     third = t5_tokenizer() if t5 else None
     StableDiffusion3Pipeline(
-        transformer=tiny_mmdit(JOINT, pooled=2 * POOLED, channels=CHANNELS),
+        transformer=tiny_mmdit(JOINT, pooled=sum(config.projection_dim for config in configs), channels=CHANNELS),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=tiny_vae(shift=0.06),
         text_encoder=encoders[0],

@@ -27,6 +27,7 @@ from memscan.export.checkpoint.checks import (
     require_tokenizer,
     text_width,
 )
+from memscan.export.checkpoint.completed import completed
 from memscan.export.checkpoint.edm import Preconditioning
 from memscan.export.checkpoint.embedding import ROWS, Embedding, add_tokens
 from memscan.export.checkpoint.families import family_of, read_denoiser
@@ -264,8 +265,10 @@ class Checkpoint:
         )
 
     def in_file(self, part: str) -> SingleFile | None:
-        """The single file, if it holds this part."""
-        return None if part == "vae" and self.vae is not None else self.file
+        """The single file, if this part is read from it."""
+        if self.file is None or (part == "vae" and self.vae is not None):
+            return None
+        return self.file if self.file.has(part) or not self.file.is_transformer else None
 
     def _pixels(self) -> int:
         """The side of the square of pixels that a cell of latents stands for."""
@@ -334,6 +337,8 @@ def find_checkpoint(
         remarks.append(f"vae: that of {vae}")
     found = Checkpoint(name, revision, path, "", family, file=file, vae=vae)
     used = [part for part in family.parts if parts is None or part in parts or (part != "vae" and found.has(part))]
+    if file is not None:
+        remarks.append(completed(file, family, path, [part for part in used if part != "vae" or vae is None]))
     configs = {part: read_part(found.folder(part), part, family.parts[part]) for part in used}
     others = [part for part in (*family.tokenizers, "scheduler") if parts is None or found.has(part)]
     require_listed(path, index, [*used, *others])

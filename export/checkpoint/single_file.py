@@ -15,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 
 from memscan.export.checkpoint.files import require_whole
 from memscan.export.checkpoint.shipped_configurations import configured_as, shipped_for
+from memscan.export.checkpoint.transformer_file import TITLES as TRANSFORMER_TITLES
+from memscan.export.checkpoint.transformer_file import UNUSED, convert_part, expected_of, prefixes_of, transformer_kind
 from memscan.export.checkpoint.weight_files import named
 from memscan.scanner.errors import ExportError, first_line
 from memscan.scanner.schedules import DdpmSchedule, Schedule
@@ -53,6 +55,7 @@ TITLES = {
     "stable-diffusion-1": "Stable Diffusion 1.x",
     "stable-diffusion-2": "Stable Diffusion 2.x",
     "stable-diffusion-xl": "Stable Diffusion XL base",
+    **TRANSFORMER_TITLES,
 }
 
 _V_PREDICTION, _ZERO_SNR = "v_pred", "ztsnr"
@@ -76,11 +79,15 @@ class SingleFile:
         except (OSError, SafetensorError) as error:
             raise ExportError(f"{path} cannot be loaded: {first_line(error)}; download it again") from error
         self.kind = _kind(path, self.shapes)
-        known = tuple(prefix for prefixes in _PREFIXES.values() for prefix in prefixes)
+        self.is_transformer = self.kind in TRANSFORMER_TITLES
+        self.prefixes = prefixes_of(self.kind, self.shapes) if self.is_transformer else _PREFIXES
+        ignored = UNUSED if self.is_transformer else (*_OF_TRAINING, _V_PREDICTION, _ZERO_SNR)
         unknown = [
             key
             for key in sorted(self.shapes)
-            if not key.startswith((*known, *_UNUSED)) and key not in (*_OF_TRAINING, _V_PREDICTION, _ZERO_SNR)
+            if not any(self._is_of(key, part) for part in self.prefixes)
+            and not key.startswith(_UNUSED)
+            and key not in ignored
         ]
         if unknown:
             raise ExportError(
@@ -118,7 +125,14 @@ class SingleFile:
             )
 
     def has(self, part: str) -> bool:
-        return any(key.startswith(_PREFIXES[part]) for key in self.shapes)
+        return part in self.prefixes and any(self._is_of(key, part) for key in self.shapes)
+
+    def _is_of(self, key: str, part: str) -> bool:
+        """Whether a key is of a part; one without a prefix is of the transformer, if no other part's."""
+        if self.prefixes[part] != ("",):
+            return key.startswith(self.prefixes[part])
+        named_parts = (prefix for prefixes in self.prefixes.values() for prefix in prefixes if prefix)
+        return not key.startswith((*named_parts, *_UNUSED)) and key not in UNUSED
 
     def state(self, part: str, module: torch.nn.Module, config: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """The tensors of a part in float32, by the names that its class gives them.
@@ -132,23 +146,33 @@ class SingleFile:
         """
         if not self.has(part):
             raise ExportError(
-                f"{self.path} holds no {part}: it has no {' or '.join(f'{prefix}*' for prefix in _PREFIXES[part])}"
+                f"{self.path} holds no {part}: it has no {' or '.join(f'{prefix}*' for prefix in self.prefixes[part])}"
             )
         with safe_open(self.path, "pt") as opened:
             given = {
                 key: opened.get_tensor(key)
                 for key in sorted(self.shapes)
-                if key.startswith(_PREFIXES[part]) and not key.startswith(_UNUSED)
+                if self._is_of(key, part) and not key.startswith(_UNUSED)
             }
+        unused: list[str] = []
         try:
-            converted, exhaustive = _converted(part, given, module, config)
+            if self.is_transformer and part != "vae":
+                (prefix,), exhaustive = self.prefixes[part], False
+                converted, unused = convert_part(part, prefix, given, module)
+            else:
+                converted, exhaustive = _converted(part, given, module, config)
         except Exception as error:  # the conversion reckons with names and shapes that may not be there
             raise ExportError(
                 f"the {part} in {self.path} cannot be converted by diffusers: {type(error).__name__}:"
                 f" {first_line(error)}"
             ) from error
-        state, expected = _named_as(converted, module), module.state_dict()
+        state, expected = _named_as(converted, module), expected_of(module)
         _require_equal(f"{part} in {self.path}", state, expected)
+        if unused:
+            raise ExportError(
+                f"the {part} in {self.path} has {len(unused)} tensors that its configuration does not explain"
+                f" ({named(unused)}): give the folder of its own configuration by --config"
+            )
         positions = sum(key.endswith("position_ids") for key in given)
         if exhaustive and len(given) - positions != len(state):
             raise ExportError(
@@ -170,9 +194,15 @@ def configurations(file: SingleFile, config: Path | None) -> tuple[Path, str]:
     said = f"one file of {TITLES[file.kind]} by the names of its weights"
     if config is not None:
         return configured_as(config), f"{said}; configured as {config}"
+    denoiser = "transformer" if file.is_transformer else "unet"
     for folder in (file.path.with_suffix(""), file.path.parent):
-        if (folder / "unet" / "config.json").exists():
+        if (folder / denoiser / "config.json").exists():
             return folder, f"{said}; configured as {folder}, beside it"
+    if file.is_transformer:
+        raise ExportError(
+            f"{file.path} is {said}, which has no configurations and tokenizers: give by --config a diffusers folder"
+            f" of the model that it is a fine-tune of, or put that beside it as {file.path.with_suffix('')}"
+        )
     shipped = shipped_for(file.kind, file.path)
     return shipped, f"{said}; configured as {shipped.name}, the public model"
 
@@ -202,13 +232,17 @@ def _kind(path: Path, keys: Iterable[str]) -> str:
     def any_starts(*prefixes: str) -> bool:
         return any(key.startswith(prefixes) for key in keys)
 
-    if any_starts("lora_", "unet.", "text_encoder."):
+    if any_starts("lora_", "unet.", "text_encoder.", "transformer."):
         raise ExportError(f"{path} holds adapters and no model: give it by --lora, and the model that it was made for")
-    if any_starts("down_blocks.", "encoder.", "decoder."):
+    kind = transformer_kind(keys)
+    if kind is not None:
+        return kind
+    if any_starts("down_blocks.", "encoder.", "decoder.", "transformer_blocks."):
         raise ExportError(f"{path} holds one part of a model under diffusers' names: give the folder of all its parts")
     if not any_starts(_UNET + "input_blocks."):
         raise ExportError(
-            f"{path} is no single file of Stable Diffusion 1.x, 2.x or XL base: it has no {_UNET}input_blocks.*"
+            f"{path} is no single file of {' or '.join(TITLES.values())}: it has no {_UNET}input_blocks.*, nor a"
+            " transformer's joint_blocks.* or double_blocks.*"
         )
     if any_starts(_REFINER):
         raise ExportError(f"{path} has only the second of two text encoders (a refiner?), which memscan cannot export")

@@ -35,7 +35,7 @@ _OPEN_CLIP = {
 def save_as_one_file(pipeline: Path, file: Path, *, encoder: str = "clip") -> Path:
     """Save the pipeline of one layer a block; the text encoder of SD 1.x as "clip", of SD 2.x as "open_clip"."""
     tensors = {f"model.diffusion_model.{key}": tensor for key, tensor in _unet(pipeline).items()}
-    tensors |= {f"first_stage_model.{key}": tensor for key, tensor in _vae(pipeline).items()}
+    tensors |= {f"first_stage_model.{key}": tensor for key, tensor in original_vae(pipeline).items()}
     first = load_file(pipeline / "text_encoder" / WEIGHTS["text_encoder"])
     if (pipeline / "text_encoder_2").exists():
         second = load_file(pipeline / "text_encoder_2" / WEIGHTS["text_encoder_2"])
@@ -59,7 +59,7 @@ def _unet(pipeline: Path) -> Tensors:
     }
 
 
-def _vae(pipeline: Path) -> Tensors:
+def original_vae(pipeline: Path) -> Tensors:
     tensors = {}
     for key, tensor in load_file(pipeline / "vae" / WEIGHTS["vae"]).items():
         name = re.sub(r"up_blocks\.(\d+)", lambda found: f"up_blocks.{2 - int(found[1])}", key)  # of three

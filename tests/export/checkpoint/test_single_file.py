@@ -109,7 +109,7 @@ def plus(key: str) -> Callable[[Tensors], Tensors]:
         ),
         (without("first_stage_model"), r"holds no vae: it has no first_stage_model\.\*"),
         (without("cond_stage_model"), r"holds no text_encoder: it has no cond_stage_model\.transformer\.\* or "),
-        (without("model.diffusion_model"), r"is no single file of Stable Diffusion 1\.x, 2\.x or XL base: it has no"),
+        (without("model.diffusion_model"), r"is no single file of Stable Diffusion 1\.x or .* or FLUX\.1: it has no"),
         (plus("model.diffusion_model.extra.weight"), r"has 209 tensors, of which its configuration explains 208: give"),
         (plus("joint.weight"), r"has 1 keys that memscan does not know and may not ignore \(joint\.weight\)$"),
         (plus("v_pred"), r"is marked v_pred, but .*scheduler predicts epsilon: give by --config a folder whose"),
