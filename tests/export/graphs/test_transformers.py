@@ -16,6 +16,7 @@ from memscan.export.graphs.graphs import denoiser_graphs, given_by
 from memscan.export.graphs.measure import measure_graph
 from memscan.export.parity.detached_transformer import detached_transformer
 from memscan.export.parity.oracle import Case, DenoiserOracle
+from memscan.scanner.graph_names import measure
 from memscan.scanner.settings import DERIVATIVES, Derivative
 from tests.export.graph_run import error, run
 from tests.export.graphs.transformers import (
@@ -141,7 +142,7 @@ def test_half_precision_stays_close(family: str) -> None:
 
 
 def test_there_are_the_graphs_that_a_transformer_can_have(family: str) -> None:
-    measuring = {"measure.onnx", "measure.frozen.onnx"}
+    measuring = {measure(kind) for kind in DERIVATIVES}
     assert set(graphs(family)) == {*measuring, "step.onnx", "unguided.onnx", "condition.onnx"}
     given = given_by(graphs(family))
     assert not given["observe.onnx"]
