@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from memscan.export.checkpoint.adapter_places import Place, Places, Shape
 from memscan.export.checkpoint.files import require_whole
 from memscan.export.checkpoint.weight_files import named
 from memscan.scanner.bundle import file_digest
@@ -40,9 +41,6 @@ _OTHER_KINDS = {
     "diff": "a difference of full rank (diff)",
     "lora_embedding_A": "an adapter of embeddings (lora_embedding_A)",
 }
-
-Place = tuple[str, str]
-"""A part and the name of one of its weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Adapter:
     def extent(self) -> str:
         """How many weights of which parts it changes."""
         counts = Counter(part for part, _ in self.updates)
-        parts = sorted(counts, key=lambda part: (part != "unet", part))
+        parts = sorted(counts, key=lambda part: (part not in ("unet", "transformer"), part))
         return " and ".join(f"{counts[part]} weights of {part}" for part in parts)
 
     def added(self, part: str, name: str, weight: torch.Tensor) -> torch.Tensor:
@@ -109,16 +107,15 @@ def parse_adapter(text: str) -> tuple[Path, float]:
     return file, scale
 
 
-def read_adapter(text: str, names: Mapping[str, Place], shapes: Mapping[Place, tuple[int, ...]]) -> Adapter:
+def read_adapter(text: str, places: Places) -> Adapter:
     """Read the adapters in FILE or FILE:SCALE.
 
     Args:
-        names: each name that a file may have for a module -> the place of its weight.
-        shapes: of the weights.
+        places: the names that a file may have for modules, and their weights.
 
     Raises:
-        ExportError: the file cannot be read, is of another kind of adapter, has a key that none of `names` explains or
-            that has no counterpart, or a shape that does not fit.
+        ExportError: the file cannot be read, is of another kind of adapter, has a key that none of these names explains
+            or that has no counterpart, two adapters of one weight, or a shape that does not fit.
     """
     file, scale = parse_adapter(text)
     tensors, metadata = _read(file)
@@ -130,7 +127,7 @@ def read_adapter(text: str, names: Mapping[str, Place], shapes: Mapping[Place, t
     unknown = []
     for key, tensor in tensors.items():
         found = _UP_OR_DOWN.fullmatch(key) or _ALPHA.fullmatch(key)
-        place = names.get(found["module"]) if found else None
+        place = places.names.get(found["module"]) if found else None
         if found is None or place is None:
             unknown.append(key)
             continue
@@ -150,13 +147,24 @@ def read_adapter(text: str, names: Mapping[str, Place], shapes: Mapping[Place, t
         raise ExportError(f"{file} lacks one of the two factors of {named(lone)}; download it again")
     if not ups:
         raise ExportError(f"{file} holds no adapters")
-    updates = {}
+    updates: dict[Place, Update] = {}
     for place, up in ups.items():
-        require_shapes(file, sources[place], tuple(up.shape), tuple(downs[place].shape), shapes[place])
+        require_shapes(file, sources[place], tuple(up.shape), tuple(downs[place].shape), places.shapes[place])
         rank = int(up.shape[1])
         factor = alphas[place] / rank if place in alphas else _written_factor(file, metadata, place, rank)
-        updates[place] = Update(up.float().flatten(1), downs[place].float().flatten(1), factor)
+        update = Update(up.float().flatten(1), downs[place].float().flatten(1), factor)
+        for each, part in _apart(place, update, places).items():
+            if each in updates:
+                raise ExportError(f"{file} has two adapters of {'.'.join(each)}: {sources[place]} is the second")
+            updates[each] = part
     return Adapter(file.name, file_digest(file), scale, updates)
+
+
+def _apart(place: Place, update: Update, places: Places) -> dict[Place, Update]:
+    """An update of a layer that diffusers has as several, as one of each."""
+    if place not in places.joined:
+        return {place: update}
+    return {each: dataclasses.replace(update, up=rows.of(update.up)) for each, rows in places.joined[place].items()}
 
 
 def _only_file(folder: Path) -> Path:
@@ -197,9 +205,6 @@ def _scalar(file: Path, key: str, tensor: torch.Tensor) -> float:
     if tensor.numel() != 1:
         raise ExportError(f"{file} has {key} of shape {list(tensor.shape)}: it must be one number")
     return float(tensor.item())
-
-
-Shape = tuple[int, ...]
 
 
 def require_shapes(file: Path | str, module: str, up: Shape, down: Shape, weight: Shape) -> None:

@@ -14,6 +14,7 @@ import torch
 from transformers import AutoTokenizer, CLIPTokenizer, PreTrainedTokenizerBase
 
 from memscan.export.checkpoint.adapter import Adapter, read_adapter
+from memscan.export.checkpoint.adapter_places import adapter_places
 from memscan.export.checkpoint.autoencoders import autoencoder, with_widths
 from memscan.export.checkpoint.checks import (
     given_width,
@@ -36,12 +37,12 @@ from memscan.export.checkpoint.few_steps import few_step_remark
 from memscan.export.checkpoint.files import read_json, require_whole
 from memscan.export.checkpoint.hub import locate
 from memscan.export.checkpoint.latent_scale import check_statistics
-from memscan.export.checkpoint.module_names import adapter_names
 from memscan.export.checkpoint.noise import noise_schedule, preconditioning_of, prediction_of
 from memscan.export.checkpoint.schedule import read_scheduler, scheduler_file
 from memscan.export.checkpoint.shipped_configurations import MERGES, is_shipped, shipped_tokenizer
 from memscan.export.checkpoint.single_file import SingleFile, configurations
 from memscan.export.checkpoint.sizes import latent_size, require_drawable, size_remark
+from memscan.export.checkpoint.transformer_file import expected_of
 from memscan.export.checkpoint.weight_files import WeightFiles, find_weights
 from memscan.export.checkpoint.weights import Weights, match_weights, read_tensors, require_finite
 from memscan.scanner.bundle import Prediction, file_digest
@@ -239,18 +240,13 @@ class Checkpoint:
         """
         if not adapters:
             return self
-        if self.family.build is not None:
-            raise ExportError(f"{self.path} is of {self.family.title}, to which memscan cannot add adapters")
-        names, shapes = {}, {}
-        for part in ("unet", *self.text_encoders):
-            state = self._build(part).state_dict()
-            places = {name: (part, name) for name, tensor in state.items() if tensor.dim() in (2, 4)}
-            shapes.update({place: tuple(state[name].shape) for name, place in places.items()})
-            modules = [name.removesuffix(".weight") for name in places]
-            layers = self.config("unet").get("layers_per_block", 2)
-            for spelled, module in adapter_names(part, modules, layers):
-                names[spelled] = part, f"{module}.weight"
-        read = tuple(read_adapter(each, names, shapes) for each in adapters)
+        parts = self.family.denoiser, *self.text_encoders
+        states = {part: expected_of(self._build(part)) for part in parts}
+        shapes = {part: {name: tuple(each.shape) for name, each in state.items()} for part, state in states.items()}
+        layers = self.config(self.family.denoiser).get("layers_per_block", 2)
+        transformer = self.family.parts["transformer"].__name__ if "transformer" in parts else None
+        places = adapter_places(shapes, layers, transformer)
+        read = tuple(read_adapter(each, places) for each in adapters)
         digest = hashlib.sha256(self.digest.encode())
         remarks = []
         for adapter in read:

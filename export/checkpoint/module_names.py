@@ -41,7 +41,7 @@ def adapter_names(part: str, modules: Iterable[str], layers: int) -> Iterator[tu
     """Every name that a file of adapters may have for a module of `part`, with the module.
 
     Args:
-        part: "unet" or a text encoder's folder.
+        part: "unet", "transformer" or a text encoder's folder.
         layers: the denoiser's `layers_per_block`.
     """
     modules = list(modules)
@@ -55,7 +55,14 @@ def adapter_names(part: str, modules: Iterable[str], layers: int) -> Iterator[tu
                 yield f"unet.{name}", module
                 yield name, module
         return
+    if part == "transformer":
+        for module in modules:
+            yield from ((name, module) for name in (f"transformer.{module}", module))
+            yield from ((f"{prefix}{_flat(module)}", module) for prefix in ("lora_transformer_", "lora_unet_"))
+        return
     short = ("lora_te_", "lora_te1_") if part == "text_encoder" else ("lora_te2_",)
+    if any(module.startswith("encoder.block.") for module in modules):
+        short = ("lora_te3_",)  # T5, whatever its folder
     for module in modules:
         bare = module.removeprefix("text_model.")
         head, _, leaf = bare.rpartition(".")
@@ -64,6 +71,11 @@ def adapter_names(part: str, modules: Iterable[str], layers: int) -> Iterator[tu
         for name in {bare, f"{head}.{_ATTENDED.get(leaf, leaf)}" if head else bare}:
             yield f"{part}.{name}", module
             yield f"{part}.text_model.{name}", module
+
+
+def original_adapter_names(module: str) -> tuple[str, ...]:
+    """Every name that a file of adapters may have for a transformer's module of the original code."""
+    return f"lora_unet_{_flat(module)}", f"diffusion_model.{module}"
 
 
 def _flat(name: str) -> str:
