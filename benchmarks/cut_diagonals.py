@@ -1,10 +1,11 @@
 """States of a bench's images, and the diagonals that each cut of the derivative gives there, kept in a folder.
 
-States are those of 50 DDIM steps of the bench's own pipeline, by the bundle that memscan makes of it. A diagonal is
+States are those of 50 steps of the bench's own pipeline, by the bundle that memscan makes of it. A diagonal is
 Hutchinson's estimate with fixed probes, as in a scan.
 """
 
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,26 +19,29 @@ from memscan.export.assemble import ExportOptions
 from memscan.export.autodiff.cut import Cut
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.checkpoint.denoiser import EpsDenoiser
+from memscan.export.graphs.flops import graph_flops
 from memscan.export.graphs.measure import measure_graph
+from memscan.export.graphs.storage import save_sharing_weights
 from memscan.export.graphs.trace import trace_denoiser
 from memscan.export.passes.sliced_attention import SliceAttention
+from memscan.export.passes.written_out_rms_norm import WriteOutRmsNorm
 from memscan.export.quiet import quiet_libraries
 from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.embedded import BUNDLE
-from memscan.scanner.graph_names import LEVEL
+from memscan.scanner.graph_names import LEVEL, STEP, measure
 from memscan.scanner.metrics.hutchinson import probe_groups
 from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.model.graphs import open_graphs
-from memscan.scanner.model.text import PromptEncoder, Tokenizer
+from memscan.scanner.model.text import Conditioning, PromptEncoder, Tokenizer
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 from memscan.scanner.sampling.noise import initial_latents
-from memscan.scanner.sampling.samplers import sampler_steps
+from memscan.scanner.sampling.samplers import moves, sampler_steps, sampler_timesteps, samplers_for
 from memscan.scanner.sampling.schedule import Level
 from memscan.scanner.settings import Execution, Probes
 from testbed.scanning import export
 
 Array = NDArray[np.float32]
-GROUP, BATCH, STEPS = 8, 8, 50
+GROUP, BATCH, INFERENCE_STEPS = 8, 8, 50
 TEXT = "encoder_hidden_states"
 CONDITIONS = ("prompt", "none", "baseline")
 
@@ -56,12 +60,23 @@ class Study:
         self._work = work / bench.name
         self._work.mkdir(parents=True, exist_ok=True)
         self._bundle = self._exported(bench)
-        self._traced = {"prompt": _trace(bench.pipeline), "baseline": _trace(bench.baseline)}
         self._sessions: dict[tuple[str, str], onnxruntime.InferenceSession] = {}
         self.states, self.texts = self._drawn(bench, timesteps)
+        text_shape = self.texts["prompt"][TEXT].shape[1:]
+        self._traced = {
+            "prompt": _trace(bench.pipeline, text_shape),
+            "baseline": _trace(bench.baseline, text_shape),
+        }
 
     def sigma(self, timestep: int) -> float:
         return self.states[timestep].level.sigma
+
+    def passes(self, cut: Cut) -> float:
+        """What GROUP tangents of the derivative with `cut` cost, in forward passes, by its operations."""
+        with tempfile.TemporaryDirectory() as scratch:
+            folder, name = Path(scratch), measure("exact")
+            save_sharing_weights({name: _measuring(self._traced["prompt"], cut)}, folder)
+            return 2 * graph_flops(folder / name, batch=1) / graph_flops(self._bundle.path / STEP, batch=1)
 
     def diagonals(self, name: str, cut: Cut, probes: Probes, timesteps: Sequence[int]) -> dict[str, Array]:
         """Estimates of diag(J) by the derivative with `cut`, which is called `name`: condition -> [T, N, C, h, w]."""
@@ -84,10 +99,10 @@ class Study:
         level, states = self.states[timestep]
         total, texts = np.zeros_like(states), self.texts[condition]
         names = {value.name for value in session.get_inputs()}
-        for first in range(0, len(texts), BATCH):
-            x, text = states[first : first + BATCH], texts[first : first + BATCH]
+        for first in range(0, len(states), BATCH):
+            x = states[first : first + BATCH]
             of_level = {one: np.full(len(x), getattr(level, one), np.float32) for one in LEVEL}
-            feed = {"sample": x, TEXT: text, **of_level}
+            feed = {"sample": x, **{name: of[first : first + BATCH] for name, of in texts.items()}, **of_level}
             for group in groups:
                 tangents = np.repeat(group[:, None], len(x), axis=1)
                 known = {one: value for one, value in {**feed, "tangents": tangents}.items() if one in names}
@@ -99,7 +114,7 @@ class Study:
         """Of a cut's measuring graph; those of the last cut are kept."""
         if (model, name) not in self._sessions:
             self._sessions = {key: one for key, one in self._sessions.items() if key[1] == name}
-            self._sessions[model, name] = _open(measure_graph(self._traced[model], GROUP, cut))
+            self._sessions[model, name] = _open(_measuring(self._traced[model], cut))
         return self._sessions[model, name]
 
     def _exported(self, bench: Bench) -> Bundle:
@@ -110,36 +125,50 @@ class Study:
             export(bench.pipeline, bench.baseline, folder, ExportOptions(certify=()))
         return open_bundle(folder)
 
-    def _drawn(self, bench: Bench, timesteps: Sequence[int]) -> tuple[dict[int, State], dict[str, Array]]:
-        """The states by timestep, and the text encodings [N, S, D] of every condition."""
+    def _drawn(self, bench: Bench, timesteps: Sequence[int]) -> tuple[dict[int, State], dict[str, dict[str, Array]]]:
+        """The states by timestep, and of every condition its encodings [N, ...] by the denoiser's input."""
         bundle = self._bundle
         graphs = open_graphs(bundle, Execution(threads=1, provider="cpu"))
         tokenizer, encode = Tokenizer(bundle), PromptEncoder(bundle, graphs)
         encoded = [encode(tokenizer(image.prompt)) for image in bench.images]
-        none = encode.unconditional(tokenizer)[TEXT]
+        none = encode.unconditional(tokenizer)
         texts = {
-            "prompt": np.stack([text.cond[TEXT] for text in encoded]),
-            "none": np.stack([none] * len(encoded)),
-            "baseline": np.stack([text.baseline[TEXT] for text in encoded]),
+            "prompt": _stacked([text.cond for text in encoded]),
+            "none": _stacked([none] * len(encoded)),
+            "baseline": _stacked([text.baseline for text in encoded]),
         }
+        sampler = samplers_for(bundle.schedule)[0]
+        own = sampler_timesteps(bundle.schedule, sampler, INFERENCE_STEPS)
+        moved = moves(own, timesteps, bundle.schedule)
         noise = initial_latents([one.seed for one in bench.images], bundle.latent_shape)
         sample, denoised = graphs.upload(noise), graphs.upload(np.zeros_like(noise))
-        cond, uncond = ({TEXT: graphs.upload(texts[one])} for one in ("prompt", "none"))
+        cond, uncond = ({name: graphs.upload(of) for name, of in texts[one].items()} for one in ("prompt", "none"))
         states = {}
-        for step in sampler_steps(bundle.schedule, "ddim", STEPS):
-            if step.level.timestep in timesteps:
-                states[int(step.level.timestep)] = State(step.level, graphs.download(sample).copy())
+        for step in sampler_steps(bundle.schedule, sampler, INFERENCE_STEPS, moved):
+            if round(step.level.timestep) in timesteps:
+                states[round(step.level.timestep)] = State(step.level, graphs.download(sample).copy())
             answer = graphs.step(sample, step, cond, uncond, denoised, bench.guidance_scale)
             sample, denoised = answer.next_sample, answer.denoised
         return states, texts
 
 
-def _trace(pipeline: Path) -> ir.Model:
+def _stacked(encodings: Sequence[Conditioning]) -> dict[str, Array]:
+    return {name: np.stack([encoding[name] for encoding in encodings]) for name in encodings[0]}
+
+
+def _trace(pipeline: Path, text_shape: tuple[int, int]) -> ir.Model:
     with quiet_libraries():
-        checkpoint = find_checkpoint(str(pipeline), parts=("unet",))
-        unet = checkpoint.load("unet")
-        size = unet.config.sample_size
-        return trace_denoiser(EpsDenoiser(unet, "epsilon"), (4, size, size), (16, unet.config.cross_attention_dim))
+        checkpoint = find_checkpoint(str(pipeline))
+        network, latent_shape = checkpoint.load(checkpoint.family.denoiser), checkpoint.latent_shape()
+        build = checkpoint.family.build
+        denoiser = build(network, latent_shape, text_shape) if build else EpsDenoiser(network, "epsilon")
+        return trace_denoiser(denoiser, latent_shape, text_shape)
+
+
+def _measuring(traced: ir.Model, cut: Cut) -> ir.Model:
+    model = measure_graph(traced, GROUP, cut)
+    WriteOutRmsNorm()(model)
+    return model
 
 
 def _open(model: ir.Model) -> onnxruntime.InferenceSession:

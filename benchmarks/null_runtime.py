@@ -43,6 +43,8 @@ class NullRuntime:
                 return {"encoder_hidden_states": np.zeros((len(inputs["input_ids"]), *self._text_shape), np.float32)}
             case graph_names.STEP:
                 return dict.fromkeys(("next_sample", "denoised", "eps", "uncond_eps"), inputs["sample"])
+            case graph_names.UNGUIDED:
+                return dict.fromkeys(("next_sample", "denoised", "eps"), inputs["sample"])
             case _ if name in map(graph_names.measure, DERIVATIVES):
                 eps, diagonal = self._responses(len(inputs["sample"]))
                 if graph == name:

@@ -15,7 +15,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
-from memscan.export.autodiff.cut import CUTS
+from memscan.export.autodiff.cut import CUTS, TRANSFORMER_CUTS
 from memscan.export.certificate.agreement import certified
 from memscan.export.certificate.certify import certify, format_certificate
 from memscan.export.certificate.prompts import PROMPTS
@@ -24,11 +24,11 @@ from memscan.export.checkpoint.checkpoint import Checkpoint
 from memscan.export.checkpoint.components import Component, Decoder, Encoder
 from memscan.export.checkpoint.default_timesteps import at_own_timesteps
 from memscan.export.checkpoint.denoiser import EpsDenoiser
-from memscan.export.checkpoint.few_steps import few_step_defaults
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.takes import takes_of
 from memscan.export.checkpoint.target import beside, require_free
 from memscan.export.checkpoint.tokenization import write_tokenizers
+from memscan.export.checkpoint.usual_defaults import is_usually_unguided, usual_defaults
 from memscan.export.graphs.flops import forward_passes
 from memscan.export.graphs.graphs import denoiser_graphs, given_by
 from memscan.export.graphs.storage import StorageDtype, round_weights, save_graph, save_sharing_weights
@@ -56,11 +56,13 @@ PAPER_DEFAULTS = Defaults(
     mask_map="dh_uncond",
 )
 """The paper's settings: the last of 50 DDIM steps at guidance 7.5. The probes are those of the number of channels."""
+BASELINE_DEFAULTS = dataclasses.replace(PAPER_DEFAULTS, mask_map="dh_base")
+"""Where there is a baseline: caption dropout spoils dh_uncond, and not this map (docs/results.md)."""
 
 
 _WITHOUT_LEVELS = (
-    "a transformer has no downsampling and no cross-attention: no shallow derivative, and no metric of attention or"
-    " bottleneck"
+    "a transformer has no downsampling and no cross-attention: its shallow derivative ends at attention, and there is"
+    " no metric of attention or bottleneck"
 )
 
 _COMPUTE: dict[Precision, Dtype] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -72,13 +74,14 @@ class ExportOptions:
 
     `tangents` is how many the derivative graph takes in one call. `precision` is the denoiser's; text encoders and VAE
     compute in float32 always. `storage` is for the weights of whatever computes in float32. `certify` are the prompts
-    of the certificate; without, there is none, and the default derivative is that of `defaults`.
+    of the certificate; without, there is none, and the default derivative is that of `defaults`, which are
+    PAPER_DEFAULTS, or BASELINE_DEFAULTS, where none are given.
     """
 
     tangents: int = 8
     storage: StorageDtype = "float32"
     precision: Precision = "fp32"
-    defaults: Defaults = PAPER_DEFAULTS
+    defaults: Defaults | None = None
     certify: tuple[str, ...] = PROMPTS
     calibrations: tuple[Calibration, ...] = ()
 
@@ -147,12 +150,8 @@ class _Assembly:
         self.options = options
         self.folder = folder
         self.report = report
-        self.defaults = options.defaults
-        if model.family.told_guidance is not None:
-            scale = model.family.told_guidance if takes_of(model).guidance else 1.0
-            self.defaults = dataclasses.replace(self.defaults, guidance_scale=scale)
-        if model.few_steps():
-            self.defaults = few_step_defaults(self.defaults, told=takes_of(model).guidance)
+        chosen = options.defaults or (PAPER_DEFAULTS if baseline is None else BASELINE_DEFAULTS)
+        self.defaults = usual_defaults(model, chosen)
         self.rows: list[ParityRow] = []
         self.passes: dict[Derivative, float] = {}
         self.gives: dict[str, Gives] = {}
@@ -284,7 +283,8 @@ class _Assembly:
         """Write the graphs of a denoiser, all of the model's, and what it draws with the parts `beside` it. They are
         taken out, for their memory is needed."""
         guided = checkpoint is self.model
-        kinds, network = checkpoint.family.derivatives, checkpoint.family.denoiser_title
+        is_unet, network = checkpoint.family.build is None, checkpoint.family.denoiser_title
+        cuts = CUTS if is_unet else TRANSFORMER_CUTS
         unet = checkpoint.load(checkpoint.family.denoiser)
         text_shape = text.length, self.model.text_width()
         latent_shape = checkpoint.latent_shape()
@@ -303,24 +303,22 @@ class _Assembly:
             tangents=self.options.tangents,
             precision=self.options.precision,
             guided=guided,
-            kinds=kinds,
-            observed=checkpoint.family.build is None,
+            cuts=cuts,
+            observed=is_unet,
+            unguided=guided and is_usually_unguided(self.model, self.defaults),
         )
         nodes = ", ".join(f"{name} {_node_count(graph)} nodes" for name, graph in graphs.items())
         self.report(f"{network} of {checkpoint.id}: {nodes}; writing and comparing with torch")
         save_sharing_weights(graphs, folder, self.options.storage)
         oracle = DenoiserOracle(denoiser, latent_shape, text_shape)
-        cases = {
-            graph_names.measure(kind): oracle.measure(self.options.tangents, cut)
-            for kind, cut in CUTS.items()
-            if kind in kinds
-        }
+        cases = {graph_names.measure(kind): oracle.measure(self.options.tangents, cut) for kind, cut in cuts.items()}
         if guided:
-            if checkpoint.family.build is not None:
+            if not is_unet:
                 self.report(_WITHOUT_LEVELS)
             self.gives = given_by(graphs)
             more = {
                 graph_names.STEP: oracle.step,
+                graph_names.UNGUIDED: oracle.unguided_step,
                 graph_names.OBSERVE: oracle.observe,
                 graph_names.CONDITION: oracle.condition,
             }
@@ -330,7 +328,7 @@ class _Assembly:
         del unet, denoiser, traced, graphs, oracle
         gc.collect()
         if guided:
-            self.passes = forward_passes(folder, kinds)
+            self.passes = forward_passes(folder)
             costs = ", ".join(f"{kind} {passes:.1f}" for kind, passes in self.passes.items())
             self.report(f"{network} of {checkpoint.id}: forward passes that a call costs, by its operations: {costs}")
         for name, largest in scores.items():

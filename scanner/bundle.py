@@ -155,6 +155,14 @@ class Bundle:
         """
         return tuple(name for name, given in self.graphs.items() if of in given.get(quantity, ()))
 
+    def is_unguided(self, guidance_scale: float) -> bool:
+        """Whether the sampler's steps need the prompt alone, and there is a graph of such steps.
+
+        Args:
+            guidance_scale: that of the run; less than 1 is none, as in diffusers.
+        """
+        return self.takes.sampling_guidance(guidance_scale) <= 1 and graph_names.UNGUIDED in self.graphs
+
     def file(self, name: str) -> Path:
         """Path of a file by its name in the bundle, e.g. `"baseline/measure.onnx"`."""
         return self.path / name

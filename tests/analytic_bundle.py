@@ -21,7 +21,7 @@ from memscan.scanner.bundle import (
     open_bundle,
 )
 from memscan.scanner.bundle_parts import Calibration, Certificate, Defaults, Dtypes, Text, Tokenization
-from memscan.scanner.graph_names import CONDITION, OBSERVE, measure, of_baseline
+from memscan.scanner.graph_names import CONDITION, OBSERVE, UNGUIDED, measure, of_baseline
 from memscan.scanner.schedules import DdpmSchedule, Schedule
 from memscan.scanner.settings import Derivative, Probes, Sampler
 from tests.analytic_model import (
@@ -50,6 +50,7 @@ GIVES: dict[str, Gives] = {
     **{of_baseline(measure(kind)): {"eps": ("baseline",), "diagonal": ("baseline",)} for kind in SLOPES},
     OBSERVE: dict.fromkeys(("last_token_attention", "token_attention", "bottleneck"), ("prompt", "none")),
     CONDITION: {"condition_product": ("prompt",)},
+    UNGUIDED: {"eps": ("prompt",), "denoised": ("prompt",)},
 }
 
 
@@ -69,6 +70,7 @@ def write_analytic_bundle(
     schedule: Schedule | None = None,
     prediction_type: str = "epsilon",
     sampler: Sampler = "ddim",
+    unguided: bool = False,
 ) -> Bundle:
     """Write the bundle to the new folder `path` and open it.
 
@@ -81,6 +83,7 @@ def write_analytic_bundle(
         schedule: None for Stable Diffusion's.
         prediction_type: what the step says that it predicts: only where that is not eps may alpha be 0.
         sampler: the default one.
+        unguided: whether there is a graph of steps with the prompt alone.
     """
     path.mkdir(parents=True)
     schedule = schedule or ddpm_schedule()
@@ -109,6 +112,8 @@ def write_analytic_bundle(
         "vae_decoder.onnx": _vae_decoder(),
         "vae_encoder.onnx": _vae_encoder(),
     }
+    if unguided:
+        graphs[UNGUIDED] = _unguided_step(model)
     if baseline:
         less_trained = analytic_model("baseline", own_text_encoder=baseline_text_encoder)
         for kind, slope in SLOPES.items():
@@ -265,6 +270,26 @@ def _step(model: Analytic, prediction_type: str) -> onnx.ModelProto:
         **{scalar: [] for scalar in ("guidance_scale", "a", "b", "c", "d")},
     }
     return graph.finish(inputs, dict.fromkeys(("next_sample", "denoised", "eps", "uncond_eps"), latents))
+
+
+def _unguided_step(model: Analytic) -> onnx.ModelProto:
+    graph = _Graph()
+    alpha, sigma = graph.noise_level()
+    eps, *_ = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
+    graph.add("Identity", eps, output="eps")
+    graph.add("Div", graph.add("Sub", "sample", graph.add("Mul", sigma, eps)), alpha, output="denoised")
+    terms = [graph.add("Mul", "a", "sample"), graph.add("Mul", "b", eps), graph.add("Mul", "c", "previous_denoised")]
+    terms.append(graph.add("Mul", "d", "denoised"))
+    graph.add("Sum", *terms, output="next_sample")
+    latents: list[str | int] = ["N", *LATENT]
+    inputs: dict[str, list[str | int]] = {
+        "sample": latents,
+        **_level(),
+        "encoder_hidden_states": _states(),
+        "previous_denoised": latents,
+        **{scalar: [] for scalar in ("a", "b", "c", "d")},
+    }
+    return graph.finish(inputs, dict.fromkeys(("next_sample", "denoised", "eps"), latents))
 
 
 def _measure(model: Analytic, tangents_per_call: int, slope: float) -> onnx.ModelProto:

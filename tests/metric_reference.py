@@ -6,7 +6,7 @@ from pathlib import Path
 from memscan.scanner.bundle import Condition, Quantity
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.metric import Metric
-from memscan.scanner.metrics.plan import GUIDED_PASSES, plan_calls
+from memscan.scanner.metrics.plan import GUIDED_PASSES, UNGUIDED_PASSES, plan_calls
 from memscan.scanner.run.choice import FREE_MAP
 from tests.analytic_bundle import GIVES
 
@@ -43,8 +43,11 @@ of zeros.
 Calls are those for each measured step if the metric were alone, or once an image; metrics share them, and what is of
 sampling is made of what the steps answer anyway. A call of the measuring graph, for one condition and a group of
 probes, or for one product, costs as many forward passes as the bundle's export counted for the kind of derivative; a
-guided step is {GUIDED_PASSES}. To observe costs one, the derivative by the text one and what a tangent of the exact
-derivative costs. `memscan run --dry-run` prints the price of a scan and each metric's part of it.
+guided step is {GUIDED_PASSES}. Where nothing is guided (`--guidance 1`, or a model that guides itself) and the bundle
+has a graph of steps with the prompt alone, as exports of distilled models do, the sampler's steps are
+{UNGUIDED_PASSES} each, but for those of which a metric wants what is said without a prompt: then what is made of guided
+steps is not free. To observe costs one, the derivative by the text one and what a tangent of the exact derivative
+costs. `memscan run --dry-run` prints the price of a scan and each metric's part of it.
 """
 
 

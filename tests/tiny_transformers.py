@@ -13,13 +13,15 @@ WIDTHS = 32, 16
 """Of the two CLIP encoders' states."""
 POOLED = 20
 """Of each CLIP encoder's pooled encoding."""
+CHANNELS = 16
+"""Of latents, as the real ones have them."""
 JOINT = 56
 """The width of the states that the transformer attends to: T5's own, and more than CLIP's."""
 
 
 def save_sd3(folder: Path, *, t5: bool = True, seed: int = 0, projected: bool = True) -> Path:
     """Save a tiny Stable Diffusion 3.5 pipeline, or one without T5, or one whose first pooled encoding is projected by
-    the identity, as the published ones have it. Latents are 4x8x8, images 32x32."""
+    the identity, as the published ones have it. Latents are 16x8x8, images 32x32."""
     torch.manual_seed(seed)
     tokenizers = [clip_tokenizer(folder / "vocabulary", None), clip_tokenizer(folder / "vocabulary_2", "!")]
     configs = [
@@ -32,7 +34,7 @@ def save_sd3(folder: Path, *, t5: bool = True, seed: int = 0, projected: bool = 
         torch.nn.init.eye_(encoders[0].text_projection.weight)
     third = t5_tokenizer() if t5 else None
     StableDiffusion3Pipeline(
-        transformer=tiny_mmdit(JOINT, pooled=sum(config.projection_dim for config in configs)),
+        transformer=tiny_mmdit(JOINT, pooled=sum(config.projection_dim for config in configs), channels=CHANNELS),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=tiny_vae(shift=0.06),
         text_encoder=encoders[0],
@@ -46,11 +48,12 @@ def save_sd3(folder: Path, *, t5: bool = True, seed: int = 0, projected: bool = 
 
 
 def tiny_vae(*, shift: float) -> AutoencoderKL:
-    """A VAE of 4 channels without the layers that quantize, whose latents are shifted."""
+    """A VAE of 16 channels without the layers that quantize, whose latents are shifted."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
         block_out_channels=(8, 8, 16),
+        latent_channels=CHANNELS,
         norm_num_groups=4,
         sample_size=32,
         scaling_factor=1.5,
@@ -89,7 +92,7 @@ def save_flux(folder: Path, *, guided: bool = True, seed: int = 0) -> Path:
     tokenizer, second = clip_tokenizer(folder / "vocabulary", None), t5_tokenizer()
     shift = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15} if guided else {"shift": 1.0}
     FluxPipeline(
-        transformer=tiny_flux(JOINT, pooled=WIDTHS[0], guided=guided),
+        transformer=tiny_flux(JOINT, pooled=WIDTHS[0], guided=guided, channels=CHANNELS),
         scheduler=FlowMatchEulerDiscreteScheduler(**shift),
         vae=tiny_vae(shift=0.11),
         text_encoder=CLIPTextModel(clip_config(tokenizer, WIDTHS[0], "quick_gelu")),

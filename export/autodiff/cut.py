@@ -20,8 +20,8 @@ STOP = f"{DOMAIN}::Stop"
 NORMALIZATIONS = ("GroupNormalization", "InstanceNormalization", "LayerNormalization", "RMSNormalization")
 
 _RESAMPLING = ("AveragePool", "Conv", "MaxPool", "Resize")
-_QUERY, _KEY = 0, 1
-"""Inputs of Attention that its weights are made of."""
+_QUERY, _KEY, _VALUE = 0, 1, 2
+"""Inputs of Attention; its weights are made of the first two."""
 
 
 def held(op_type: str) -> str:
@@ -38,19 +38,24 @@ class Cut:
         transformers: whether transformer blocks carry tangents; without, only what goes past them does.
         hold_weights: attention weights are constant, y_dot = P v_dot.
         hold_statistics: mean and deviation of every normalization are constant.
+        attention: the part of the depth, from and to, in which attention carries tangents, as shares of the attention
+            operators in their order. Where it carries none, a position's tangents stay at that position.
 
     Raises:
-        ValueError: `levels` is less than 1.
+        ValueError: `levels` is less than 1, or `attention` no part of the depth.
     """
 
     levels: int | None = None
     transformers: bool = True
     hold_weights: bool = False
     hold_statistics: bool = False
+    attention: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         if self.levels is not None and self.levels < 1:
             raise ValueError(f"levels is {self.levels}: tangents need at least the first")
+        if not 0 <= self.attention[0] <= self.attention[1] <= 1:
+            raise ValueError(f"attention is {self.attention}: it goes from a share of the depth to a later one")
 
 
 CUTS: dict[Derivative, Cut] = {
@@ -58,7 +63,11 @@ CUTS: dict[Derivative, Cut] = {
     "frozen": Cut(hold_weights=True, hold_statistics=True),
     "shallow": Cut(levels=1, transformers=False, hold_statistics=True),
 }
-"""The kinds of derivative that a bundle has."""
+"""The kinds of derivative that a bundle of a UNet has."""
+
+TRANSFORMER_CUTS: dict[Derivative, Cut] = {**CUTS, "shallow": Cut(attention=(0, 0))}
+"""Those of a transformer without downsampling: shallow is what stays at a token's own place. Its norms' statistics are
+over the channels of one token, and so stay there too."""
 
 
 class MarkCut(ir.passes.InPlacePass):
@@ -87,8 +96,11 @@ class MarkCut(ir.passes.InPlacePass):
             stops += [(node, 0) for node in _downsamplings(graph, self._sample, cut.levels)]
         if not cut.transformers:
             stops += [(node, 0) for node in _of(graph, "Flatten", "Reshape") if _makes_tokens(node)]
-        if cut.hold_weights:
-            stops += [(node, index) for node in _of(graph, "Attention") for index in (_QUERY, _KEY)]
+        attention = _of(graph, "Attention")
+        carrying = attention[slice(*(round(share * len(attention)) for share in cut.attention))]
+        for node in attention:
+            held_inputs = (_QUERY, _KEY) if cut.hold_weights else ()
+            stops += [(node, index) for index in (held_inputs if node in carrying else (_QUERY, _KEY, _VALUE))]
         norms = _of(graph, *NORMALIZATIONS) if cut.hold_statistics else []
         for node, index in stops:
             _stop(graph, node, index)

@@ -18,7 +18,7 @@ from memscan.scanner.bundle import Bundle, open_bundle
 from memscan.scanner.bundle_parts import Agreement, Certificate
 from memscan.scanner.input.manifest import prompt_manifest
 from memscan.scanner.metrics.catalogue import MAPS, METRICS
-from memscan.scanner.metrics.plan import GUIDED_PASSES
+from memscan.scanner.metrics.plan import GUIDED_PASSES, UNGUIDED_PASSES
 from memscan.scanner.metrics.probes import default_probes
 from memscan.scanner.results.reader import Key, Results, open_results
 from memscan.scanner.run.job import make_job
@@ -86,7 +86,8 @@ def _passes(bundle: Bundle, kinds: Sequence[Derivative], maps: Sequence[str], im
     conditions = {ask.of for name in maps for ask in METRICS[name].asks if ask.quantity == "diagonal"}
     probes = bundle.defaults.probes or default_probes(bundle.latent_shape[0])
     calls = len(conditions) * -(-probes.count // bundle.tangents_per_call) * len(bundle.defaults.timesteps)
-    return images * sum(GUIDED_PASSES * STEPS + calls * bundle.passes[derivative] for derivative in kinds)
+    step = UNGUIDED_PASSES if bundle.is_unguided(bundle.defaults.guidance_scale) else GUIDED_PASSES
+    return images * sum(step * STEPS + calls * bundle.passes[derivative] for derivative in kinds)
 
 
 def _scan(bundle: Bundle, prompts: Sequence[str], maps: Sequence[str], derivative: Derivative) -> Results:

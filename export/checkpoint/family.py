@@ -8,7 +8,6 @@ from memscan.export.checkpoint.components import PooledTextEncoder, TextEncoder,
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.joint_text_encoders import JointTextEncoders, PooledAndJointTextEncoders
 from memscan.scanner.bundle_parts import ChannelKind
-from memscan.scanner.settings import DERIVATIVES, Derivative
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +36,6 @@ class Family:
         layers_left_out: how many of a text encoder's last layers its pipeline never uses; None if memscan knows no clip
             skip of it.
         denoiser: the folder of its denoiser.
-        derivatives: the kinds of derivative that its denoiser has: without a downsampling, none can end there.
         build: `build(transformer, (C, h, w), (S, D))` makes of a transformer what is traced, for latents and text
             states of these shapes; None where the denoiser is a UNet.
         optional: the folders of text encoders that a checkpoint may lack, as its pipeline may.
@@ -71,7 +69,6 @@ class Family:
     channels: ChannelKind | None = None
     layers_left_out: int | None = None
     denoiser: str = "unet"
-    derivatives: tuple[Derivative, ...] = DERIVATIVES
     build: Callable[[Any, tuple[int, int, int], tuple[int, int]], FlowDenoiser] | None = None
     optional: tuple[str, ...] = ()
     behind: Mapping[str, int] = dataclasses.field(default_factory=dict)

@@ -60,7 +60,6 @@ FLUX_1 = Family(
     told_size=False,
     latent_statistics=SHIFT,
     denoiser="transformer",
-    derivatives=("frozen", "exact"),
     build=_denoiser,
     behind={"tokenizer_2": _T5_TOKENS},
     pooled=("tokenizer",),

@@ -58,7 +58,6 @@ STABLE_DIFFUSION_3 = Family(
     latent_statistics=SHIFT,
     layers_left_out=1,
     denoiser="transformer",
-    derivatives=("frozen", "exact"),
     build=_denoiser,
     optional=("text_encoder_3",),
     behind={"tokenizer_3": _T5_TOKENS},

@@ -5,7 +5,6 @@ Attention counts as its formula is written: two products, and for each tangent f
 have none, one where the values alone have some.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -22,15 +21,14 @@ from memscan.scanner.settings import DERIVATIVES, Derivative
 _META = torch.device("meta")
 
 
-def forward_passes(folder: Path, kinds: Sequence[Derivative] = DERIVATIVES) -> dict[Derivative, float]:
+def forward_passes(folder: Path) -> dict[Derivative, float]:
     """What one call of each kind of measuring graph costs, in forward passes of the denoiser.
 
     Args:
         folder: where the graphs of a denoiser are; the guided step, two forward passes, is the measure.
-        kinds: of derivative, that the denoiser has.
     """
     forward = graph_flops(folder / STEP, batch=1) / 2
-    return {kind: graph_flops(folder / measure(kind), batch=1) / forward for kind in kinds}
+    return {kind: graph_flops(folder / measure(kind), batch=1) / forward for kind in DERIVATIVES}
 
 
 def graph_flops(file: Path, batch: int) -> int:

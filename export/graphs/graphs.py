@@ -1,12 +1,12 @@
 """The graphs of one denoiser, made of one trace of it: all over the same weights by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from memscan.export.autodiff.cut import CUTS
+from memscan.export.autodiff.cut import CUTS, Cut
 from memscan.export.graphs.condition import condition_graph
-from memscan.export.graphs.guided import guided_step
+from memscan.export.graphs.guided import guided_step, unguided_step
 from memscan.export.graphs.measure import measure_graph
 from memscan.export.graphs.observe import observe_graph
 from memscan.export.passes.half_precision import HALF_TYPES, HalfPrecision, Precision
@@ -15,12 +15,13 @@ from memscan.export.passes.sliced_attention import SliceAttention
 from memscan.export.passes.written_out_attention import WriteOutAttention
 from memscan.export.passes.written_out_rms_norm import WriteOutRmsNorm
 from memscan.scanner.bundle import Gives
-from memscan.scanner.graph_names import CONDITION, OBSERVE, STEP, measure, of_baseline, sliced
+from memscan.scanner.graph_names import CONDITION, OBSERVE, STEP, UNGUIDED, measure, of_baseline, sliced
 from memscan.scanner.metrics.plan import OBSERVED
-from memscan.scanner.settings import DERIVATIVES, Derivative
+from memscan.scanner.settings import Derivative
 
 GIVES: dict[str, Gives] = {
     STEP: {"eps": ("prompt", "none"), "denoised": ("prompt",)},
+    UNGUIDED: {"eps": ("prompt",), "denoised": ("prompt",)},
     **{measure(kind): {"eps": ("prompt", "none"), "diagonal": ("prompt", "none")} for kind in CUTS},
     **{of_baseline(measure(kind)): {"eps": ("baseline",), "diagonal": ("baseline",)} for kind in CUTS},
     CONDITION: {"condition_product": ("prompt",)},
@@ -41,8 +42,9 @@ def denoiser_graphs(
     tangents: int,
     precision: Precision = "fp32",
     guided: bool = True,
-    kinds: Sequence[Derivative] = DERIVATIVES,
+    cuts: Mapping[Derivative, Cut] = CUTS,
     observed: bool = True,
+    unguided: bool = False,
 ) -> dict[str, ir.Model]:
     """Make a denoiser's graphs.
 
@@ -50,8 +52,9 @@ def denoiser_graphs(
         traced: the graph of `trace_denoiser`; it is not modified, and its weights are shared.
         tangents: Kg, how many the measuring graphs take in one call.
         guided: whether all graphs are wanted; a baseline has the measuring graphs alone.
-        kinds: the kinds of derivative that the denoiser's architecture has.
+        cuts: the kinds of derivative, as the denoiser's architecture has them.
         observed: whether it attends to text across, and has a bottleneck, as a UNet does.
+        unguided: whether a step with the prompt alone is wanted, too, for a model that is usually not guided.
 
     Returns:
         File name in a bundle -> model. Sliced variants are there where attention is large enough to be sliced, what is
@@ -66,7 +69,7 @@ def denoiser_graphs(
         HalfPrecision(HALF_TYPES[precision])(denoiser)
     predictor = _eps_alone(denoiser)
     whole: dict[str, ir.Model | None] = {
-        measure(kind): measure_graph(predictor, tangents, cut) for kind, cut in CUTS.items() if kind in kinds
+        measure(kind): measure_graph(predictor, tangents, cut) for kind, cut in cuts.items()
     }
     if guided:
         whole |= {OBSERVE: observe_graph(predictor) if observed else None, CONDITION: condition_graph(predictor)}
@@ -83,11 +86,13 @@ def denoiser_graphs(
     for model in graphs.values():
         WriteOutAttention()(model)  # of what has no tangents
         WriteOutRmsNorm()(model)
-    if guided:
-        graphs[STEP] = guided_step(denoiser)
+    steps = {STEP: guided_step} if guided else {}
+    steps |= {UNGUIDED: unguided_step} if unguided else {}
+    for name, step in steps.items():
+        graphs[name] = step(denoiser)
         variant = denoiser.clone()
         if SliceAttention()(variant).modified:
-            graphs[sliced(STEP)] = guided_step(variant)
+            graphs[sliced(name)] = step(variant)
     return graphs
 
 

@@ -20,8 +20,10 @@ from memscan.export.autodiff.cut import Cut
 def detached(unet: UNet2DConditionModel, cut: Cut) -> Iterator[None]:
     """While it lasts, forward mode differentiates `unet` along the paths that `cut` leaves alone.
 
-    Attention is computed head by head, in operators that torch differentiates forwards.
+    Attention is computed head by head, in operators that torch differentiates forwards. It carries tangents everywhere
+    where the cut has transformer blocks.
     """
+    assert cut.attention == (0, 1)
     processors = unet.attn_processors
     with contextlib.ExitStack() as stack:
         for module, hook in _hooks(unet, cut):

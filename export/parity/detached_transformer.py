@@ -22,24 +22,30 @@ def detached_transformer(network: nn.Module, cut: Cut) -> Iterator[None]:
     """While it lasts, forward mode differentiates `network` along the paths that `cut` leaves alone.
 
     Args:
-        cut: without levels and with transformer blocks: there is no downsampling, and nothing beside the blocks.
+        cut: without levels and with transformer blocks: there is no downsampling, and nothing beside the blocks. Its
+            attention carries tangents everywhere or nowhere.
     """
-    assert cut.levels is None and cut.transformers
+    assert cut.levels is None and cut.transformers and cut.attention in ((0, 0), (0, 1))
     with contextlib.ExitStack() as stack:
         if cut.hold_statistics:
             for module in network.modules():
                 if isinstance(module, nn.LayerNorm | RMSNorm):
                     stack.enter_context(module.register_forward_hook(_hold_statistics))
-        stack.enter_context(_ByHead(hold_weights=cut.hold_weights))
+        held = 3 if cut.attention == (0, 0) else 2 if cut.hold_weights else 0
+        stack.enter_context(_ByHead(held))
         yield
 
 
 class _ByHead(TorchFunctionMode):
-    """Attention in operators that torch differentiates forwards, with the scores of one head at a time."""
+    """Attention in operators that torch differentiates forwards, with the scores of one head at a time.
 
-    def __init__(self, *, hold_weights: bool) -> None:
+    Args:
+        held: how many of query, key and value have no tangent.
+    """
+
+    def __init__(self, held: int) -> None:
         super().__init__()
-        self._hold_weights = hold_weights
+        self._held = held
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -63,11 +69,10 @@ class _ByHead(TorchFunctionMode):
         """query `[N, H, M, D]`, key and value `[N, H, S, D]` -> `[N, H, M, D]`."""
         assert attn_mask is None and not dropout_p and not is_causal and not enable_gqa
         scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-        if self._hold_weights:
-            query, key = query.detach(), key.detach()
+        inputs = [x.detach() if index < self._held else x for index, x in enumerate((query, key, value))]
         heads = [
             torch.softmax(scale * (q @ k.transpose(1, 2)), dim=-1) @ v
-            for q, k, v in zip(*(x.unbind(1) for x in (query, key, value)), strict=True)
+            for q, k, v in zip(*(x.unbind(1) for x in inputs), strict=True)
         ]
         return torch.stack(heads, dim=1)
 

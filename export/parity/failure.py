@@ -10,6 +10,7 @@ from memscan.scanner import graph_names
 _PARTS = {
     graph_names.MEASURE: "denoiser",
     graph_names.STEP: "denoiser",
+    graph_names.UNGUIDED: "denoiser",
     graph_names.OBSERVE: "denoiser",
     graph_names.CONDITION: "denoiser",
     graph_names.TEXT_ENCODER: "text encoder",

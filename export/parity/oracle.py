@@ -113,30 +113,37 @@ class DenoiserOracle:
 
     def step(self) -> Case:
         """One guided solver step."""
-        sample = self._inputs["sample"]
         generator = torch.Generator().manual_seed(2)
         _, uncond = self._texts(generator)
-        previous = torch.randn(sample.shape, generator=generator)
-        kind = self._denoiser.prediction_type
-        level = sample, self._inputs["alpha"], self._inputs["sigma"]
         with torch.no_grad():
-            predicted = [self._denoiser.predict(**{**self._inputs, **text}) for text in (uncond, {})]
-        eps_uncond, eps_cond = (to_eps(kind, each, *level) for each in predicted)
-        without, given = predicted
-        guided = without + _GUIDANCE * (given - without)
-        eps, denoised = to_eps(kind, guided, *level), to_denoised(kind, guided, *level)
+            without, given = (self._denoiser.predict(**{**self._inputs, **text}) for text in (uncond, {}))
+        case = self._stepped(without + _GUIDANCE * (given - without), generator)
+        encodings = {graph_names.uncond(name): value for name, value in uncond.items()}
+        feed = {**case.feed, **_arrays(encodings), "guidance_scale": np.array(_GUIDANCE, np.float32)}
+        each = _arrays({"eps": self._to_eps(given), "uncond_eps": self._to_eps(without)})
+        return Case(feed, {**case.expected, **each})
+
+    def unguided_step(self) -> Case:
+        """One solver step with the prompt alone."""
+        with torch.no_grad():
+            predicted = self._denoiser.predict(**self._inputs)
+        return self._stepped(predicted, torch.Generator().manual_seed(2))
+
+    def _stepped(self, predicted: Tensor, generator: torch.Generator) -> Case:
+        """A solver step with what the denoiser is taken to have predicted; its eps is among what is expected."""
+        sample, kind = self._inputs["sample"], self._denoiser.prediction_type
+        previous = torch.randn(sample.shape, generator=generator)
+        eps = self._to_eps(predicted)
+        denoised = to_denoised(kind, predicted, sample, self._inputs["alpha"], self._inputs["sigma"])
         scale = _COEFFICIENTS
         update = scale["a"] * sample + scale["b"] * eps + scale["c"] * previous + scale["d"] * denoised
-        feed = {
-            **self._inputs,
-            **{graph_names.uncond(name): value for name, value in uncond.items()},
-            "previous_denoised": previous,
-        }
-        scalars = {
-            name: np.array(value, np.float32) for name, value in {"guidance_scale": _GUIDANCE, **_COEFFICIENTS}.items()
-        }
-        expected = {"next_sample": update, "denoised": denoised, "eps": eps_cond, "uncond_eps": eps_uncond}
-        return Case({**_arrays(feed), **scalars}, _arrays(expected))
+        scalars = {name: np.array(value, np.float32) for name, value in _COEFFICIENTS.items()}
+        expected = {"next_sample": update, "denoised": denoised, "eps": eps}
+        return Case({**_arrays({**self._inputs, "previous_denoised": previous}), **scalars}, _arrays(expected))
+
+    def _to_eps(self, predicted: Tensor) -> Tensor:
+        level = self._inputs["sample"], self._inputs["alpha"], self._inputs["sigma"]
+        return to_eps(self._denoiser.prediction_type, predicted, *level)
 
     def _texts(self, generator: torch.Generator) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Encodings of a prompt, and others that are drawn for none."""

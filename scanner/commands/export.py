@@ -15,7 +15,9 @@ from memscan.scanner.errors import UsageError
 @click.argument("model")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
-    "--baseline", metavar="CHECKPOINT", help="Less-trained checkpoint of the same model, for dh_base and ds_base."
+    "--baseline",
+    metavar="CHECKPOINT",
+    help="Less-trained checkpoint of the same model, for dh_base, by which masks are then made, and ds_base.",
 )
 @click.option(
     "--lora",

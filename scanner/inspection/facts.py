@@ -123,7 +123,8 @@ def _price(bundle: Bundle, calibrated: Calibrated | None) -> Facts:
 
 def _graphs(bundle: Bundle, sizes: dict[str, int]) -> list[Facts]:
     """Each graph with what it gives; `passes` is of one call, `sliced` whether it has a variant for CPUs."""
-    passes = {graph_names.STEP: 2.0, graph_names.OBSERVE: 1.0, graph_names.CONDITION: bundle.condition_passes}
+    passes = {graph_names.STEP: 2.0, graph_names.UNGUIDED: 1.0, graph_names.OBSERVE: 1.0}
+    passes[graph_names.CONDITION] = bundle.condition_passes
     for kind in bundle.derivatives:
         measuring = graph_names.measure(kind)
         passes |= dict.fromkeys((measuring, graph_names.of_baseline(measuring)), bundle.passes[kind])

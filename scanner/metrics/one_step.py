@@ -43,6 +43,7 @@ CONFIDENCE = Metric(
     when="first",
     asks=(_STATE, _DENOISED),
     compute=_confidence,
+    divides_by_alpha=True,
     says="denoising confidence: how far one step takes pure noise",
     source=f"{_SOURCE}, white-box score",
     default=False,

@@ -5,6 +5,9 @@ of the prompt and of none, the denoised estimate and both states: on the sampler
 state it is taken for its answers if no measuring call gives them, since it is cheaper. Where a measured state has eps
 of the prompt and of none, by either, the sampler's step from there needs no run of the denoiser.
 
+Where sampling is not guided, its steps need the prompt alone. A bundle with a graph of such steps has them run at half
+the price, but for those of which a metric wants eps of none.
+
 At the path's first state a guided step can be told that it is late, and a measuring call gives a product J v along a
 direction that is made of eps: whoever knows v knows J v from v * (J v).
 """
@@ -23,6 +26,9 @@ GivenBy = Callable[[Quantity, Condition], Sequence[str]]
 
 GUIDED_PASSES = 2
 """Forward passes of a guided step: with the prompt and without."""
+
+UNGUIDED_PASSES = 1
+"""Those of a step with the prompt alone."""
 
 STEP_ASKS = frozenset(
     {
@@ -43,7 +49,7 @@ OBSERVED: tuple[Quantity, ...] = ("last_token_attention", "token_attention", "bo
 
 _STATES = ("state", "next_state")
 _EARLIER = ("before", "first")
-_EPS, _DENOISED = Ask("eps", "prompt"), Ask("denoised")
+_EPS, _NONE, _DENOISED = Ask("eps", "prompt"), Ask("eps", "none"), Ask("denoised")
 _OF_STATE = frozenset({Ask("state")})
 _AT_MEASURED = STEP_ASKS - {Ask("next_state")}
 
@@ -53,16 +59,16 @@ class Calls:
     """The calls of a scan, and which of their answers are wanted on the host.
 
     `measured` and `denoised` are the conditions of the measuring calls at a measured state, and at its denoised image;
-    `guided` says that a guided step is taken at a measured state, for its answers. Once, at the path's first state,
+    `guided` are those of the step that is taken there for its answers, if one is. Once, at the path's first state,
     `late` is a guided step that is told to be late, and each of `products` is a measuring call. `first` and `every` are
     wanted of the sampler's first step and of every step, `here` of the measured state. `observed` are the conditions of
     the observing calls at a measured state; `condition` says that the derivative with respect to the text is taken
-    there.
+    there. `unguided` says that the sampler's steps may be run with the prompt alone.
     """
 
     measured: tuple[Condition, ...]
     denoised: tuple[Condition, ...]
-    guided: bool
+    guided: tuple[Condition, ...]
     late: bool
     products: tuple[Ask, ...]
     here: frozenset[Ask]
@@ -70,6 +76,7 @@ class Calls:
     every: frozenset[Ask]
     observed: tuple[Condition, ...] = ()
     condition: bool = False
+    unguided: bool = False
 
     @property
     def conditions(self) -> frozenset[Condition]:
@@ -77,13 +84,36 @@ class Calls:
         return frozenset({*self.measured, *self.denoised, *self.observed})
 
     @property
+    def guiding(self) -> tuple[Ask, ...]:
+        """What the sampler's step from a measured state takes of its answers, or the path wants of it."""
+        alone = self.unguided and _NONE not in self.here | self.every
+        return (_EPS,) if alone else GUIDANCE_ASKS
+
+    @property
     def give_guidance(self) -> bool:
         """Whether a measured state answers all that the sampler's step from there asks the denoiser."""
-        return self.guided or {"prompt", "none"} <= set(self.measured)
+        return {ask.of for ask in self.guiding} <= {*self.guided, *self.measured}
+
+    def wanted(self, index: int) -> frozenset[Ask]:
+        """What the sampler's step from the state `index` must answer, if a state behind it is measured."""
+        return self.every if index else self.every | self.first
+
+    def alone_at(self, index: int, watched: int) -> bool:
+        """Whether the sampler's step from the state `index` is run with the prompt alone.
+
+        Args:
+            watched: index of the last state that is measured.
+        """
+        return self.unguided and not (index < watched and _NONE in self.wanted(index))
 
 
 def plan_calls(
-    metrics: Sequence[Metric], gives: GivenBy, derivative: Derivative, *, first_measured: bool = True
+    metrics: Sequence[Metric],
+    gives: GivenBy,
+    derivative: Derivative,
+    *,
+    first_measured: bool = True,
+    unguided: bool = False,
 ) -> Calls:
     """The calls that give all that the metrics ask.
 
@@ -91,6 +121,7 @@ def plan_calls(
         gives: which graphs of the bundle give a quantity.
         derivative: the kind whose measuring graphs are called.
         first_measured: whether the path's first state is measured, which then has to answer for its first step.
+        unguided: whether the sampler's steps may be run with the prompt alone: `Bundle.is_unguided`.
 
     Raises:
         UsageError: no graph of the bundle gives what a metric asks, or not where it is asked.
@@ -109,12 +140,13 @@ def plan_calls(
     diagonals = {ask for ask in here if ask.quantity == "diagonal"}
     measured = _conditions(diagonals | not_of_step, ("diagonal", "eps"), "state")
     known = {*_OF_STATE, *(ask for ask in GUIDANCE_ASKS if ask.of in measured)}
-    known.update((_DENOISED,) if known.issuperset(GUIDANCE_ASKS) else ())
+    known.update((_DENOISED,) if known.issuperset((_EPS,) if unguided else GUIDANCE_ASKS) else ())
     from_step = here & _AT_MEASURED - known
+    of_step: tuple[Condition, ...] = ("prompt",) if unguided and _NONE not in from_step else ("prompt", "none")
     return Calls(
         measured=measured,
         denoised=_conditions(here, ("diagonal", "eps"), "denoised"),
-        guided=bool(from_step),
+        guided=of_step if from_step else (),
         late=any(ask.at == "late" for ask in asked),
         products=products,
         here=frozenset(here),
@@ -122,6 +154,7 @@ def plan_calls(
         every=_asks(metrics, "every"),
         observed=_conditions(here, OBSERVED, "state"),
         condition=any(ask.quantity == "condition_product" for ask in here),
+        unguided=unguided,
     )
 
 
@@ -180,8 +213,7 @@ def price(
     calls: Calls,
     *,
     steps_taken: int,
-    states_measured: int,
-    states_left: int,
+    measured: Sequence[int],
     num_probes: int,
     tangents_per_call: int,
     passes_per_call: float,
@@ -190,18 +222,20 @@ def price(
     """What an image costs that is sampled; one that is given costs the measuring at its states alone.
 
     Args:
-        steps_taken: guided steps on the way to the last state that is needed.
-        states_left: measured states from which one of these steps is taken.
+        steps_taken: the sampler's, on the way to the last state that is needed.
+        measured: indices of the measured states, ascending.
         num_probes: in groups of `tangents_per_call`, the last of which is filled up.
         passes_per_call: forward passes that one call of the measuring graph costs: `Bundle.passes` of its kind.
         condition_passes: those of a derivative with respect to the text; observing costs one.
     """
     groups = -(-num_probes // tangents_per_call)
-    here = len(calls.measured + calls.denoised) * groups * passes_per_call + GUIDED_PASSES * calls.guided
+    here = len(calls.measured + calls.denoised) * groups * passes_per_call + len(calls.guided)
     here += len(calls.observed) + condition_passes * calls.condition
     once = GUIDED_PASSES * calls.late + len(calls.products) * passes_per_call
-    steps_run = steps_taken - states_left * calls.give_guidance
-    return Price(GUIDED_PASSES * steps_run, states_measured * here + once, tangents_per_call, passes_per_call)
+    run = set(range(steps_taken)) - {*(measured if calls.give_guidance else ())}
+    alone = sum(calls.alone_at(index, measured[-1]) for index in run)
+    sampling = GUIDED_PASSES * len(run) - (GUIDED_PASSES - UNGUIDED_PASSES) * alone
+    return Price(sampling, len(measured) * here + once, tangents_per_call, passes_per_call)
 
 
 def _check(ask: Ask, metric: Metric, gives: GivenBy, derivative: Derivative) -> None:

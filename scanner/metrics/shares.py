@@ -13,6 +13,7 @@ def price_shares(
     derivative: Derivative,
     *,
     first_measured: bool,
+    unguided: bool = False,
     states_measured: int,
     passes_per_condition: float,
     passes_per_call: float,
@@ -21,18 +22,17 @@ def price_shares(
     """Forward passes an image beyond sampling, by metric; their sum is what `Price` has as measuring.
 
     Args:
-        gives, derivative, first_measured: as of `plan_calls`.
+        gives, derivative, first_measured, unguided: as of `plan_calls`.
         passes_per_condition: of all calls that estimate a diagonal.
         passes_per_call: of one.
         condition_passes: of a derivative with respect to the text.
     """
-    cost: dict[str, float] = {"guided": GUIDED_PASSES * states_measured, "late": GUIDED_PASSES}
+    cost: dict[str, float] = {"guided": states_measured, "late": GUIDED_PASSES}
     cost |= {"condition": states_measured * passes_per_condition, "product": passes_per_call}
     cost |= {"observed": states_measured, "text": states_measured * condition_passes}
-    made = _items(plan_calls(metrics, gives, derivative, first_measured=first_measured))
-    own = {
-        one.name: made & _items(plan_calls([one], gives, derivative, first_measured=first_measured)) for one in metrics
-    }
+    said = {"first_measured": first_measured, "unguided": unguided}
+    made = _items(plan_calls(metrics, gives, derivative, **said))
+    own = {one.name: made & _items(plan_calls([one], gives, derivative, **said)) for one in metrics}
     sharing = {item: sum(item in mine for mine in own.values()) for item in made}
     return {name: sum(cost[str(item[0])] / sharing[item] for item in mine) for name, mine in own.items()}
 
@@ -42,6 +42,7 @@ def _items(calls: Calls) -> set[tuple[object, ...]]:
     conditions = [("condition", at, of) for at in ("measured", "denoised") for of in getattr(calls, at)]
     products = [("product", ask) for ask in calls.products]
     observed = [("observed", of) for of in calls.observed]
-    once = [(name,) for name in ("guided", "late") if getattr(calls, name)]
+    guided = [("guided", of) for of in calls.guided]
+    once = [("late",)] if calls.late else []
     text = [("text",)] if calls.condition else []
-    return {*conditions, *products, *observed, *once, *text}
+    return {*conditions, *products, *observed, *guided, *once, *text}

@@ -23,12 +23,12 @@ Array = NDArray[np.float32]
 
 
 class StepAnswer(NamedTuple):
-    """What a guided step gives, each [N, C, h, w]: beside its result, eps given the prompt and given none."""
+    """What a step gives, each [N, C, h, w]: beside its result, eps given the prompt and, if it is guided, none."""
 
     next_sample: Value
     denoised: Value
     eps: Value
-    uncond_eps: Value
+    uncond_eps: Value | None = None
 
 
 class Graphs:
@@ -82,17 +82,18 @@ class Graphs:
         sample: Value,
         step: SolverStep,
         cond: Mapping[str, Value],
-        uncond: Mapping[str, Value],
+        uncond: Mapping[str, Value] | None,
         previous_denoised: Value,
         guidance_scale: float,
     ) -> StepAnswer:
-        """One guided solver step for all images of a batch.
+        """One solver step for all images of a batch.
 
         Args:
             sample, previous_denoised: [N, C, h, w].
-            cond, uncond: text encodings, values [N, ...] by the name of the denoiser's input, and what both share.
+            cond, uncond: text encodings, values [N, ...] by the name of the denoiser's input, and what both share;
+                without `uncond` the step is not guided, whatever the scale, at half the price.
         """
-        scalars = {"guidance_scale": guidance_scale}
+        scalars = {} if uncond is None else {"guidance_scale": guidance_scale}
         if self._bundle.steps_by_denoised:
             scalars["d"] = step.d
         else:
@@ -102,11 +103,12 @@ class Graphs:
             "sample": sample,
             **self._level(step.level, sample),
             **cond,
-            **_encodings_of_none(uncond),
+            **_encodings_of_none(uncond or {}),
             "previous_denoised": previous_denoised,
             **{name: self._constant(value) for name, value in scalars.items()},
         }
-        answer = StepAnswer(**self._runtime.run(graph_names.STEP, inputs))
+        graph = graph_names.UNGUIDED if uncond is None else graph_names.STEP
+        answer = StepAnswer(**self._runtime.run(graph, inputs))
         self.called()
         return answer
 

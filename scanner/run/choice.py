@@ -6,6 +6,7 @@ from typing import NamedTuple
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import UsageError
 from memscan.scanner.metrics.catalogue import MAPS, METRICS, SCORES
+from memscan.scanner.metrics.metric import Metric
 from memscan.scanner.metrics.plan import is_free, is_given, plan_calls
 from memscan.scanner.results.schema import SCORE_COLUMNS, SUMMARIES, USUAL_SUMMARY
 from memscan.scanner.settings import Derivative
@@ -33,6 +34,7 @@ def choose(
     steps: Sequence[int],
     derivative: Derivative,
     references: Collection[str] = (),
+    pure_noise: bool = False,
 ) -> Chosen:
     """What to measure; the metrics of mask and score are measured whether they are among the others or not.
 
@@ -42,6 +44,7 @@ def choose(
         steps: indices of the measured steps.
         derivative: a kind that the bundle has.
         references: the metrics of which there is a reference.
+        pure_noise: whether the sampler's path begins at alpha = 0.
 
     Raises:
         UsageError: an unknown name, or a metric that the bundle cannot give or that a step does not have.
@@ -67,7 +70,19 @@ def choose(
             raise UsageError(f"{option} {name} needs a less-trained baseline, which {bundle.path} does not have")
         if METRICS[name].needs_reference and name not in references:
             raise UsageError(f"{option} {name} needs a reference of clean prompts, which this model does not have")
-    wanted = {mask_map, score.name, *named, *_of_groups(bundle, asked, references, derivative)}
+        if METRICS[name].divides_by_alpha and pure_noise:
+            raise UsageError(
+                f"{option} {name} has no value here: it divides by the image's share of the first state, and this"
+                " model's path begins at pure noise"
+            )
+    possible = [
+        metric
+        for metric in METRICS.values()
+        if (bundle.has_baseline or not metric.needs_baseline)
+        and (metric.name in references or not metric.needs_reference)
+        and not (metric.divides_by_alpha and pure_noise)
+    ]
+    wanted = {mask_map, score.name, *named, *_of_groups(bundle, asked, possible, derivative)}
     metrics = tuple(name for name in METRICS if name in wanted)
     plan_calls([METRICS[name] for name in metrics], bundle.gives, derivative)
     return Chosen(metrics, mask_map, score_name)
@@ -78,13 +93,7 @@ def _summaries() -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _of_groups(bundle: Bundle, asked: Sequence[str], references: Collection[str], derivative: Derivative) -> list[str]:
-    possible = [
-        metric
-        for metric in METRICS.values()
-        if (bundle.has_baseline or not metric.needs_baseline)
-        and (metric.name in references or not metric.needs_reference)
-    ]
+def _of_groups(bundle: Bundle, asked: Sequence[str], possible: Sequence[Metric], derivative: Derivative) -> list[str]:
     if not asked:
         return [metric.name for metric in possible if metric.default]
     if "all" in asked:

@@ -127,10 +127,15 @@ class Job:
         measurement = self.measurement
         last = measurement.num_inference_steps if measurement.save_images else measurement.steps[-1].index
         return price(
-            plan_calls(self._metrics, self.bundle.gives, measurement.derivative, first_measured=self._first_measured),
+            plan_calls(
+                self._metrics,
+                self.bundle.gives,
+                measurement.derivative,
+                first_measured=self._first_measured,
+                unguided=self._unguided,
+            ),
             steps_taken=last,
-            states_measured=len(measurement.steps),
-            states_left=sum(step.index < last for step in measurement.steps),
+            measured=[step.index for step in measurement.steps],
             num_probes=measurement.probes.count,
             tangents_per_call=self.bundle.tangents_per_call,
             passes_per_call=self.bundle.passes[measurement.derivative],
@@ -146,6 +151,7 @@ class Job:
             self.bundle.gives,
             measurement.derivative,
             first_measured=self._first_measured,
+            unguided=self._unguided,
             states_measured=len(measurement.steps),
             passes_per_condition=-(-measurement.probes.count // self.bundle.tangents_per_call) * passes,
             passes_per_call=passes,
@@ -155,6 +161,10 @@ class Job:
     @property
     def _metrics(self) -> list[Metric]:
         return [METRICS[name] for name in self.measurement.metrics]
+
+    @property
+    def _unguided(self) -> bool:
+        return self.bundle.is_unguided(self.measurement.guidance_scale)
 
     @property
     def _first_measured(self) -> bool:

@@ -69,7 +69,9 @@ def build_measurement(
         score_name = calibration.record.recommended.score_name
     needed = sampler_timesteps(bundle.schedule, sampler, num_inference_steps, moved)[: steps[-1]]
     known = {reference.metric: reference for reference in references if {*needed} <= {*reference.timesteps}}
-    chosen = choose(bundle, request.metrics, mask_map, score_name, steps, derivative, known)
+    path = sampler_steps(bundle.schedule, sampler, num_inference_steps, moved)
+    pure_noise = path[0].level.alpha == 0
+    chosen = choose(bundle, request.metrics, mask_map, score_name, steps, derivative, known, pure_noise)
     measurement = Measurement(
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,

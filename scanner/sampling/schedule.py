@@ -50,19 +50,19 @@ class SolverStep:
         return SolverStep(self.level, self.a + share, self.b - share * self.level.sigma, self.c)
 
     def take(
-        self, x: Latents, eps: Latents, uncond_eps: Latents, previous_denoised: Latents, guidance_scale: float
+        self, x: Latents, eps: Latents, uncond_eps: Latents | None, previous_denoised: Latents, guidance_scale: float
     ) -> tuple[Latents, Latents]:
         """x' and the guided denoised estimate, made of eps alone, all in float32; there must be a signal.
 
         Args:
             x: [N, C, h, w] at `level`, like all others.
-            eps, uncond_eps: given the prompt and given none.
+            eps, uncond_eps: given the prompt and given none; without the latter nothing is guided.
             previous_denoised: the estimate of the step before; zeros where there is none.
         """
         step = self.of_eps()
         numbers = (guidance_scale, step.level.alpha, step.level.sigma, step.a, step.b, step.c)
         g, alpha, sigma, a, b, c = np.array(numbers, np.float32)
-        guided = uncond_eps + (eps - uncond_eps) * g
+        guided = eps if uncond_eps is None else uncond_eps + (eps - uncond_eps) * g
         denoised: Latents = (x - sigma * guided) / alpha
         return a * x + b * guided + c * previous_denoised, denoised
 

@@ -50,6 +50,7 @@ class FirstState:
         if self._calls.late:
             nothing = self._graphs.upload(np.zeros_like(noise))
             given = self._graphs.step(x, SolverStep(self._late, 0.0, 0.0), cond, uncond, nothing, self._guidance_scale)
+            assert given.uncond_eps is not None
             for ask, value in zip(GUIDANCE_ASKS, (given.eps, given.uncond_eps), strict=True):
                 answers[ask._replace(at="late")] = self._graphs.download(value)
         for ask in self._calls.products:

@@ -14,7 +14,7 @@ from memscan.scanner.bundle import Bundle
 from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.metrics.hutchinson import estimate, probe_groups
 from memscan.scanner.metrics.metric import Answers, Ask, Condition, Place
-from memscan.scanner.metrics.plan import GUIDANCE_ASKS, OBSERVED, Calls
+from memscan.scanner.metrics.plan import OBSERVED, Calls
 from memscan.scanner.metrics.probes import make_probes
 from memscan.scanner.metrics.smoothing import smoothed
 from memscan.scanner.model.graphs import Graphs
@@ -84,7 +84,8 @@ class Meter:
                 maps[name] = smoothed(values, self._smooth)
             else:
                 scores[name] = Scores(values, has)
-        return StepMaps(maps, _errors(maps, scores, level), scores, exist), self._guidance(answers)
+        guidance = _guidance(answers) if self._calls.give_guidance else None
+        return StepMaps(maps, _errors(maps, scores, level), scores, exist), guidance
 
     def _answers(self, x: Value, step: SolverStep, texts: Texts) -> Answers:
         """What is asked of a measured state."""
@@ -93,9 +94,10 @@ class Meter:
             answers[Ask("state")] = self._graphs.download(x)
         if self._calls.guided:
             nothing = self._graphs.upload(np.zeros(x.shape, np.float32))
-            answer = self._graphs.step(x, step, texts["prompt"], texts["none"], nothing, self._guidance_scale)
+            none = texts["none"] if "none" in self._calls.guided else None
+            answer = self._graphs.step(x, step, texts["prompt"], none, nothing, self._guidance_scale)
             given = step_answers(x, answer)
-            wanted = self._calls.here.union(GUIDANCE_ASKS if self._calls.give_guidance else ()) & given.keys()
+            wanted = self._calls.here.union(self._calls.guiding if self._calls.give_guidance else ()) & given.keys()
             wanted -= answers.keys()
             answers |= {ask: self._graphs.download(given[ask]) for ask in wanted}
         for condition in self._calls.measured:
@@ -106,9 +108,9 @@ class Meter:
             _, product = self._graphs.condition(x, step.level, texts["prompt"], texts["none"])
             answers[Ask("condition_product", "prompt")] = self._graphs.download(product)
         if Ask("denoised") in self._calls.here and Ask("denoised") not in answers:
-            eps, uncond_eps = (answers[ask] for ask in GUIDANCE_ASKS)
+            guidance = _guidance(answers)
             state = self._graphs.download(x)
-            _, denoised = step.take(state, eps, uncond_eps, np.zeros_like(state), self._guidance_scale)
+            _, denoised = step.take(state, *guidance, np.zeros_like(state), self._guidance_scale)
             answers[Ask("denoised")] = denoised
         if self._calls.denoised:
             noiseless = self._graphs.download(x) - np.float32(step.level.sigma) * answers[Ask("eps", "prompt")]
@@ -116,9 +118,6 @@ class Meter:
             for condition in self._calls.denoised:
                 answers |= self._response(image, step.level, texts, condition, "denoised")
         return answers
-
-    def _guidance(self, answers: Answers) -> Guidance | None:
-        return Guidance(*(answers[ask] for ask in GUIDANCE_ASKS)) if self._calls.give_guidance else None
 
     def _response(self, x: Value, level: Level, texts: Texts, condition: Condition, at: Place) -> dict[Ask, Array]:
         def sum_of_products(tangents: Value) -> tuple[Array, Array]:
@@ -139,6 +138,10 @@ class Meter:
     def _upload_tangents(self, batch: int) -> list[Value]:
         """One value [Kg, N, C, h, w] for each group: the graph takes tangents for each image, though all are equal."""
         return [self._graphs.upload(np.repeat(group[:, None], batch, axis=1)) for group in self._probes]
+
+
+def _guidance(answers: Answers) -> Guidance:
+    return Guidance(answers[Ask("eps", "prompt")], answers.get(Ask("eps", "none")))
 
 
 def _of_all(values: NDArray[np.floating[Any]], sampled: NDArray[np.bool_]) -> Array:

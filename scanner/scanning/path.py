@@ -50,7 +50,7 @@ class Path:
     @property
     def wanted(self) -> frozenset[Ask]:
         """What the next step must answer."""
-        return self._calls.every if self._steps_taken else self._calls.every | self._calls.first
+        return self._calls.wanted(self._steps_taken)
 
     def add(self, answers: Answers, level: Level) -> None:
         """Take in a step's answers to what was `wanted`, [n, C, h, w]."""

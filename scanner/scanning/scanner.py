@@ -61,7 +61,13 @@ class Scanner:
         metrics = [METRICS[name] for name in measurement.metrics]
         self._path_metrics = [metric for metric in metrics if metric.when != "measured"]
         self._references = {reference.metric: reference for reference in measurement.references}
-        self._calls = plan_calls(metrics, bundle.gives, measurement.derivative, first_measured=0 in self._measured)
+        self._calls = plan_calls(
+            metrics,
+            bundle.gives,
+            measurement.derivative,
+            first_measured=0 in self._measured,
+            unguided=bundle.is_unguided(measurement.guidance_scale),
+        )
         self._first_state = FirstState(bundle, graphs, measurement, self._calls, self._steps[0].level)
         self._meter = Meter(bundle, graphs, measurement, self._calls)
         self.prepare = Preparer(bundle, measurement)
@@ -75,7 +81,7 @@ class Scanner:
         last = len(self._steps) if self._measurement.save_images else self._measured[-1]
         taken = last - sum(index < last for index in self._measured) * self._calls.give_guidance
         groups = -(-self._measurement.probes.count // self._bundle.tangents_per_call)
-        state = self._calls.guided + (len(self._calls.measured) + len(self._calls.denoised)) * groups
+        state = bool(self._calls.guided) + (len(self._calls.measured) + len(self._calls.denoised)) * groups
         return max(1, taken + len(self._measured) * state)
 
     def scan(self, prepared: Sequence[Prepared]) -> Iterator[Scanned]:
@@ -140,6 +146,7 @@ class Scanner:
             first,
             *guiding,
             self._bundle.takes.sampling_guidance(self._measurement.applied_guidance),
+            self._calls,
             path,
             watched=max(self._measured),
         )

@@ -89,7 +89,8 @@ class Mixed:
         return self._graphs.upload(x)
 
     def measured(self, guidance: Guidance) -> None:
-        self._drawn.measured(Guidance(*(values[self._sampled] for values in guidance)))
+        eps, none = guidance
+        self._drawn.measured(Guidance(eps[self._sampled], None if none is None else none[self._sampled]))
 
     def pictures(self) -> Iterator[Pixels]:
         drawn, given = self._drawn.pictures(), self._given.pictures()

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memscan.scanner.metrics.metric import Ask
+from memscan.scanner.metrics.plan import Calls
 from memscan.scanner.model.graphs import Graphs, StepAnswer
 from memscan.scanner.runtimes.runtime import Value
 from memscan.scanner.sampling.schedule import Latents, SolverStep
@@ -14,20 +15,22 @@ from memscan.scanner.scanning.path import Path
 
 
 class Guidance(NamedTuple):
-    """What a guided step needs of the denoiser, [N, C, h, w] each: eps given the prompt, and given none."""
+    """What a step needs of the denoiser, [N, C, h, w] each: eps given the prompt and, if it is guided, given none."""
 
     eps: Latents
-    uncond_eps: Latents
+    uncond_eps: Latents | None
 
 
 class Trajectory:
     """Takes a step only when the state after it is asked for, and copies to the host only what `path` wants of it.
 
-    Where eps was measured, the step is taken on the host, without another run of the denoiser.
+    Where eps was measured, the step is taken on the host, without another run of the denoiser. Where sampling is not
+    guided and `path` wants nothing of no prompt, the denoiser is run with the prompt alone.
 
     Args:
         noise: initial latents [N, C, h, w].
         cond, uncond: text encodings, values [N, ...] by the name of the denoiser's input.
+        calls: of the scan.
         path: is given the answers of the steps before `watched`.
         watched: index of the last state that is measured.
     """
@@ -40,13 +43,14 @@ class Trajectory:
         cond: Mapping[str, Value],
         uncond: Mapping[str, Value],
         guidance_scale: float,
+        calls: Calls,
         path: Path,
         watched: int,
     ) -> None:
         self._graphs = graphs
         self._steps = steps
         self._cond, self._uncond, self._guidance_scale = cond, uncond, guidance_scale
-        self._path, self._watched = path, watched
+        self._calls, self._path, self._watched = calls, path, watched
         self._sample, self._denoised = graphs.upload(noise), graphs.upload(np.zeros_like(noise))
         self._index = 0
         self._measured: Guidance | None = None
@@ -68,7 +72,9 @@ class Trajectory:
         self._measured = guidance
 
     def _run(self, step: SolverStep) -> None:
-        answer = self._graphs.step(self._sample, step, self._cond, self._uncond, self._denoised, self._guidance_scale)
+        alone = self._calls.alone_at(self._index, self._watched)
+        uncond = None if alone else self._uncond
+        answer = self._graphs.step(self._sample, step, self._cond, uncond, self._denoised, self._guidance_scale)
         self._add(step, step_answers(self._sample, answer), self._graphs.download)
         self._sample, self._denoised = answer.next_sample, answer.denoised
 
@@ -86,10 +92,11 @@ class Trajectory:
 
 
 def step_answers(sample: Value, answer: StepAnswer) -> dict[Ask, Value]:
-    """What a guided step at `sample` answers, where its values are."""
+    """What a step at `sample` answers, where its values are."""
+    none = {} if answer.uncond_eps is None else {Ask("eps", "none"): answer.uncond_eps}
     return {
         Ask("eps", "prompt"): answer.eps,
-        Ask("eps", "none"): answer.uncond_eps,
+        **none,
         Ask("denoised"): answer.denoised,
         Ask("state"): sample,
         Ask("next_state"): answer.next_sample,

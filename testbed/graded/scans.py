@@ -41,9 +41,9 @@ class Model:
 
     @property
     def baselines(self) -> dict[str, str]:
-        """The start, and the early checkpoints of the same training."""
-        checkpoints = {f"{round(100 * share)}%": f"{self.folder}-at{round(100 * share):02d}" for share in EARLY}
-        return {"start": START_NAME} | checkpoints
+        """The start, if training started from one that can draw, and the early checkpoints of the same training."""
+        start = {"start": START_NAME} if self.own_baseline == START_NAME else {}
+        return start | {f"{round(100 * share)}%": f"{self.folder}-at{round(100 * share):02d}" for share in EARLY}
 
     def file(self, what: str) -> Path:
         return self.work / (f"{self.folder}-{what}" + (f"-seed{self.seed}" if self.folder == START_NAME else ""))

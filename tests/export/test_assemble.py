@@ -86,6 +86,7 @@ def test_the_bundle_is_complete_and_verifies(tiny_bundle: Path, tiny_pipeline: P
     assert bundle.image_size == (32, 32)
     assert bundle.tangents_per_call == 4
     assert bundle.has_baseline and bundle.baseline_has_text_encoder
+    assert bundle.defaults.mask_map == "dh_base"
     assert set(bundle.files) == {
         file.relative_to(tiny_bundle).as_posix()
         for file in tiny_bundle.rglob("*")

@@ -60,11 +60,10 @@ class PlanKey:
 def plan_graphs(bundle: Bundle, derivative: Derivative) -> list[str]:
     """Names of the graphs that a run of the default metrics by this kind of derivative needs plans of: all but those
     that measure by another, those that other metrics ask, and those whose attention is written for ONNX Runtime."""
-    return sorted(
-        graph_names.needed(
-            [derivative], baseline=bundle.has_baseline, own_text_encoder=bundle.baseline_has_text_encoder
-        )
+    needed = graph_names.needed(
+        [derivative], baseline=bundle.has_baseline, own_text_encoder=bundle.baseline_has_text_encoder
     )
+    return sorted({*needed, *({graph_names.UNGUIDED} & bundle.graphs.keys())})
 
 
 def graph_digest(bundle: Bundle, graph: str) -> str:

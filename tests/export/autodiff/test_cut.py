@@ -120,6 +120,38 @@ def test_a_cut_above_the_first_level_is_refused() -> None:
         Cut(levels=0)
 
 
+@pytest.mark.parametrize(("attention", "carrying"), [((0, 0), 0), ((0, 0.5), 2), ((0.5, 1), 3), ((0, 1), 5)])
+def test_attention_carries_tangents_in_a_part_of_the_depth(attention: tuple[float, float], carrying: int) -> None:
+    marked = five_attentions()
+    MarkCut(Cut(attention=attention))(marked)
+    found = [not any(is_stop(value) for value in node.inputs) for node in marked.graph if node.op_type == "Attention"]
+    assert sum(found) == carrying
+    assert found == sorted(found, reverse=attention[0] == 0)
+
+
+@pytest.mark.parametrize("attention", [(-0.5, 1), (0.6, 0.5), (0, 1.5)])
+def test_attention_is_a_part_of_the_depth(attention: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="from a share of the depth to a later one"):
+        Cut(attention=attention)
+
+
+def five_attentions() -> ir.Model:
+    """x [2, 3, 4, 8] through five attentions over itself."""
+    x = ir.Value(name="sample", shape=ir.Shape([2, 3, 4, 8]), type=ir.TensorType(ir.DataType.FLOAT))
+    nodes = []
+    y = x
+    for index in range(5):
+        nodes.append(ir.node("Attention", [y, y, y], name=f"attention_{index}"))
+        y = nodes[-1].outputs[0]
+        y.name, y.shape, y.type = f"y_{index}", x.shape, x.type
+    return ir.Model(ir.Graph([x], [y], nodes=nodes, opset_imports={"": 23}), ir_version=10)
+
+
+def is_stop(value: ir.Value | None) -> bool:
+    producer = value.producer() if value is not None else None
+    return producer is not None and producer.domain == DOMAIN
+
+
 def test_there_is_a_cut_for_every_kind() -> None:
     assert set(CUTS) == set(DERIVATIVES)
 

@@ -28,8 +28,8 @@ def test_it_is_recognised_and_what_stands_in_is_said(tiny_flux_pipeline: Path) -
     found = find_checkpoint(str(tiny_flux_pipeline))
     assert found.family.title == "FLUX.1"
     assert found.prediction_type() == "flow_prediction"
-    assert found.latent_shape() == (4, 128, 128)
-    assert found.at_size(32, 32).latent_shape() == (4, 8, 8)
+    assert found.latent_shape() == (16, 128, 128)
+    assert found.at_size(32, 32).latent_shape() == (16, 8, 8)
     assert found.text_width() == JOINT
     size, guidance = found.remarks
     assert size == "tiny-flux: transformer: no sample_size, so latents are 128 x 128 as FLUX.1 has them"
@@ -76,9 +76,9 @@ def test_the_scanner_tells_it_a_guidance_where_it_takes_one(
     transformer.save_pretrained(copy / "transformer")
     checkpoint = find_checkpoint(str(copy))
     assert takes_of(checkpoint) == Takes(guidance=guided)
-    denoiser = checkpoint.family.build(checkpoint.load("transformer"), (4, 8, 8), (T5_TOKENS, JOINT))
+    denoiser = checkpoint.family.build(checkpoint.load("transformer"), (16, 8, 8), (T5_TOKENS, JOINT))
     assert isinstance(denoiser.network, PackedFlux)
-    assert ("guidance" in denoiser.input_shapes(1, (4, 8, 8), (T5_TOKENS, JOINT))) == guided
+    assert ("guidance" in denoiser.input_shapes(1, (16, 8, 8), (T5_TOKENS, JOINT))) == guided
 
 
 def test_there_is_no_state_of_clip_to_skip(tiny_flux_pipeline: Path) -> None:

@@ -37,7 +37,7 @@ def test_it_is_recognised_with_all_its_encoders(tiny_sd3_pipeline: Path) -> None
     assert found.family.title == "Stable Diffusion 3"
     assert found.text_encoders == ("text_encoder", "text_encoder_2", "text_encoder_3")
     assert found.prediction_type() == "flow_prediction"
-    assert found.latent_shape() == (4, 8, 8)
+    assert found.latent_shape() == (16, 8, 8)
     assert found.image_size() == (32, 32)
     assert found.text_width() == JOINT
     assert found.remarks == ()

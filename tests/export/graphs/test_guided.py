@@ -1,11 +1,11 @@
-"""The guided step against its formula, with a denoiser simple enough to write down."""
+"""The steps, guided and with the prompt alone, against their formulas, with a denoiser simple enough to write down."""
 
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
-from memscan.export.graphs.guided import guided_step
+from memscan.export.graphs.guided import guided_step, unguided_step
 from memscan.scanner.runtimes.quiet_onnxruntime import onnxruntime
 
 SHAPE = (2, 3, 3)
@@ -68,3 +68,28 @@ def test_guided_step_equals_its_formula_and_leaves_the_denoiser_alone(tmp_path: 
     np.testing.assert_allclose(denoised, image, rtol=1e-5, atol=6e-5)
     np.testing.assert_allclose(eps_c, predict(states), rtol=1e-5, atol=2e-5)
     np.testing.assert_allclose(eps_0, predict(uncond), rtol=1e-5, atol=2e-5)
+
+
+def test_step_with_the_prompt_alone_equals_the_guided_one_at_scale_1(tmp_path: Path) -> None:
+    ir.save(guided_step(scaled_by_text()), tmp_path / "step.onnx")
+    ir.save(unguided_step(scaled_by_text()), tmp_path / "unguided.onnx")
+    rng = np.random.default_rng(0)
+    x, previous = (rng.standard_normal((3, *SHAPE)).astype(np.float32) for _ in range(2))
+    states, uncond = (rng.standard_normal((3, 5, 4)).astype(np.float32) for _ in range(2))
+    level = {"timestep": [0.5, 1.5, 2], "alpha": [0.99, 0.8, 0.3], "sigma": [0.1, 0.6, 0.7]}
+    feed = {
+        "sample": x,
+        **{name: np.array(values, np.float32) for name, values in level.items()},
+        "encoder_hidden_states": states,
+        "previous_denoised": previous,
+        **{name: np.array(value, np.float32) for name, value in zip("abcd", (1.25, -0.5, 0.125, 0.75), strict=True)},
+    }
+    both = {"uncond_encoder_hidden_states": uncond, "guidance_scale": np.array(1, np.float32)}
+    outputs = ["next_sample", "denoised", "eps"]
+    guided, alone = (
+        onnxruntime.InferenceSession(tmp_path / name, providers=["CPUExecutionProvider"])
+        for name in ("step.onnx", "unguided.onnx")
+    )
+    assert [value.name for value in alone.get_inputs()] == list(feed)
+    for expected, found in zip(guided.run(outputs, feed | both), alone.run(outputs, feed), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)

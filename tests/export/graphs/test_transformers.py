@@ -8,17 +8,18 @@ import pytest
 import torch
 from diffusers import FluxPipeline
 
-from memscan.export.autodiff.cut import CUTS
+from memscan.export.autodiff.cut import CUTS, TRANSFORMER_CUTS, Cut
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.mmdit import Mmdit
 from memscan.export.checkpoint.packed_flux import PackedFlux
 from memscan.export.graphs.graphs import denoiser_graphs, given_by
+from memscan.export.graphs.measure import measure_graph
 from memscan.export.parity.detached_transformer import detached_transformer
 from memscan.export.parity.oracle import Case, DenoiserOracle
-from memscan.scanner.settings import Derivative
+from memscan.scanner.graph_names import measure
+from memscan.scanner.settings import DERIVATIVES, Derivative
 from tests.export.graph_run import error, run
 from tests.export.graphs.transformers import (
-    KINDS,
     LATENT,
     MISSING,
     POOLED,
@@ -58,18 +59,38 @@ def test_measure_graph_equals_torch_forward_mode_in_float64(family: str) -> None
     assert error(found["v_dot_jv"], total.numpy()) < LIMIT
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DERIVATIVES)
 def test_every_kind_equals_torch_with_detached_paths(family: str, kind: Derivative) -> None:
-    case = oracle(family).measure(TANGENTS, CUTS[kind])
+    case = oracle(family).measure(TANGENTS, TRANSFORMER_CUTS[kind])
     name = "measure.onnx" if kind == "exact" else f"measure.{kind}.onnx"
     assert_equal(graphs(family)[name], case)
 
 
-def test_frozen_leaves_something_out(family: str) -> None:
+@pytest.mark.parametrize("hold_statistics", [False, True])
+def test_tangents_without_attention_equal_torch_with_detached_paths(family: str, hold_statistics: bool) -> None:
+    cut = Cut(attention=(0, 0), hold_statistics=hold_statistics)
+    assert_equal(measure_graph(traced(family), TANGENTS, cut), oracle(family).measure(TANGENTS, cut))
+
+
+def test_without_attention_a_patch_answers_to_itself_alone(family: str) -> None:
+    cut = Cut(attention=(0, 0))
+    feed = inputs(family, batch=1)
+    feed["tangents"] = np.zeros_like(feed["tangents"])
+    feed["tangents"][0, :, :, :2, :2] = 1
+    model = measure_graph(traced(family), TANGENTS, cut)
+    assert np.abs(run(model, feed)["v_dot_jv"]).max() > 0.1
+    everywhere = np.ones_like(feed["tangents"])
+    alone = run(model, feed)["v_dot_jv"][..., :2, :2]
+    together = run(model, feed | {"tangents": everywhere})["v_dot_jv"][..., :2, :2] / TANGENTS
+    assert error(together, alone) < LIMIT
+
+
+@pytest.mark.parametrize("kind", ["shallow", "frozen"])
+def test_a_cheaper_kind_leaves_something_out(family: str, kind: Derivative) -> None:
     """Else the comparison with torch could not fail."""
-    frozen, exact = (oracle(family).measure(TANGENTS, CUTS[kind]) for kind in ("frozen", "exact"))
-    assert error(frozen.expected["v_dot_jv"], exact.expected["v_dot_jv"]) > 1e-3
-    assert error(frozen.expected["eps"], exact.expected["eps"]) < LIMIT
+    cheaper, exact = (oracle(family).measure(TANGENTS, TRANSFORMER_CUTS[one]) for one in (kind, "exact"))
+    assert error(cheaper.expected["v_dot_jv"], exact.expected["v_dot_jv"]) > 1e-3
+    assert error(cheaper.expected["eps"], exact.expected["eps"]) < LIMIT
 
 
 def test_what_detaches_changes_no_value(family: str) -> None:
@@ -103,20 +124,26 @@ def test_guided_step_equals_torch(family: str) -> None:
     assert_equal(graphs(family)["step.onnx"], oracle(family).step())
 
 
+def test_step_with_the_prompt_alone_equals_torch(family: str) -> None:
+    assert_equal(graphs(family)["unguided.onnx"], oracle(family).unguided_step())
+
+
 def test_condition_graph_equals_torch_forward_mode(family: str) -> None:
     assert_equal(graphs(family)["condition.onnx"], oracle(family).condition())
 
 
 def test_half_precision_stays_close(family: str) -> None:
     case = oracle(family).measure(TANGENTS)
-    narrow = denoiser_graphs(traced(family), tangents=TANGENTS, precision="fp16", guided=False, kinds=("exact",))
+    exact = {"exact": CUTS["exact"]}
+    narrow = denoiser_graphs(traced(family), tangents=TANGENTS, precision="fp16", guided=False, cuts=exact)
     found = run(narrow["measure.onnx"], case.feed)
     for name, expected in case.expected.items():
         assert error(found[name], expected) < HALF_LIMIT, name
 
 
 def test_there_are_the_graphs_that_a_transformer_can_have(family: str) -> None:
-    assert set(graphs(family)) == {"measure.onnx", "measure.frozen.onnx", "step.onnx", "condition.onnx"}
+    measuring = {measure(kind) for kind in DERIVATIVES}
+    assert set(graphs(family)) == {*measuring, "step.onnx", "unguided.onnx", "condition.onnx"}
     given = given_by(graphs(family))
     assert not given["observe.onnx"]
 

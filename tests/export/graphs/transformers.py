@@ -9,28 +9,29 @@ import onnx_ir as ir
 import torch
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
 
+from memscan.export.autodiff.cut import TRANSFORMER_CUTS
 from memscan.export.checkpoint.flow_denoiser import FlowDenoiser
 from memscan.export.checkpoint.mmdit import Mmdit
 from memscan.export.checkpoint.packed_flux import PackedFlux
 from memscan.export.graphs.graphs import denoiser_graphs
 from memscan.export.graphs.trace import trace_denoiser
-from memscan.scanner.settings import Derivative
 
 TRANSFORMERS = ("sd3", "flux")
-KINDS: tuple[Derivative, ...] = ("frozen", "exact")
 LATENT, TEXT, POOLED = (4, 8, 8), (7, 24), 20
 TANGENTS = 3
 MISSING = 2
 """Tokens of a text encoder that is not there."""
 
 
-def tiny_mmdit(text_width: int, *, pooled: int = POOLED, qk_norm: str | None = "rms_norm") -> SD3Transformer2DModel:
+def tiny_mmdit(
+    text_width: int, *, pooled: int = POOLED, qk_norm: str | None = "rms_norm", channels: int = LATENT[0]
+) -> SD3Transformer2DModel:
     """Two blocks, the first with dual attention as in SD 3.5; trained, it seems, for images half as large again."""
     transformer = SD3Transformer2DModel(
         sample_size=8,
         patch_size=2,
-        in_channels=LATENT[0],
-        out_channels=LATENT[0],
+        in_channels=channels,
+        out_channels=channels,
         num_layers=2,
         attention_head_dim=8,
         num_attention_heads=4,
@@ -44,11 +45,13 @@ def tiny_mmdit(text_width: int, *, pooled: int = POOLED, qk_norm: str | None = "
     return scattered(transformer)
 
 
-def tiny_flux(text_width: int, *, pooled: int = POOLED, guided: bool = True) -> FluxTransformer2DModel:
+def tiny_flux(
+    text_width: int, *, pooled: int = POOLED, guided: bool = True, channels: int = LATENT[0]
+) -> FluxTransformer2DModel:
     """A block of two streams and one of a single stream; guidance-distilled as FLUX.1-dev is, or not, as schnell."""
     transformer = FluxTransformer2DModel(
         patch_size=1,
-        in_channels=4 * LATENT[0],
+        in_channels=4 * channels,
         num_layers=1,
         num_single_layers=1,
         attention_head_dim=16,
@@ -88,4 +91,4 @@ def traced(family: str) -> ir.Model:
 @functools.cache
 def graphs(family: str) -> dict[str, ir.Model]:
     """File name -> model, of `tiny_flow_denoiser`, for `TANGENTS` tangents; not to be modified."""
-    return denoiser_graphs(traced(family), tangents=TANGENTS, kinds=KINDS, observed=False)
+    return denoiser_graphs(traced(family), tangents=TANGENTS, cuts=TRANSFORMER_CUTS, observed=False, unguided=True)

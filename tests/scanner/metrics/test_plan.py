@@ -1,6 +1,7 @@
 """From metrics to calls of graphs: no more than needed, nothing that no graph gives, and the price."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -38,11 +39,10 @@ def plan(*names: str) -> Calls:
     return plan_calls([METRICS[name] for name in names], Bundle(GRAPHS).gives, "exact")
 
 
-def cost(calls: Calls, **changes: int) -> tuple[float, float]:
+def cost(calls: Calls, **changes: Any) -> tuple[float, float]:
     numbers = {
         "steps_taken": 7,
-        "states_measured": 2,
-        "states_left": 0,
+        "measured": (7, 8),
         "num_probes": 8,
         "tangents_per_call": 8,
     } | changes
@@ -70,7 +70,8 @@ def test_calls_are_those_that_are_needed(
     names: tuple[str, ...], measured: tuple[str, ...], denoised: tuple[str, ...], guided: bool
 ) -> None:
     calls = plan(*names)
-    assert (calls.measured, calls.denoised, calls.guided) == (measured, denoised, guided)
+    assert (calls.measured, calls.denoised) == (measured, denoised)
+    assert calls.guided == (("prompt", "none") if guided else ())
 
 
 def test_steps_answer_what_is_asked_of_them_and_nothing_else() -> None:
@@ -95,7 +96,7 @@ def test_looking_into_the_denoiser_is_called_for_once_a_condition(
     names: tuple[str, ...], observed: tuple[str, ...], condition: bool, measured: tuple[str, ...]
 ) -> None:
     calls = plan(*names)
-    assert (calls.observed, calls.condition, calls.measured, calls.guided) == (observed, condition, measured, False)
+    assert (calls.observed, calls.condition, calls.measured, calls.guided) == (observed, condition, measured, ())
     here = len(observed) + 2.1 * condition + 10.2 * len(measured)
     assert cost(calls) == (14, pytest.approx(2 * here))
 
@@ -105,16 +106,55 @@ def test_price_counts_padded_calls_and_sampling_apart() -> None:
     assert cost(both) == (14, pytest.approx(2 * 2 * 10.2))
     assert cost(both, num_probes=16) == (14, pytest.approx(2 * 2 * 2 * 10.2))
     assert cost(both, num_probes=9) == cost(both, num_probes=16)  # the second call is filled up with zeros
-    assert cost(both, steps_taken=0, states_measured=1) == (0, pytest.approx(20.4))
+    assert cost(both, steps_taken=0, measured=(0,)) == (0, pytest.approx(20.4))
     assert cost(plan("ds_uncond")) == (14, 2 * 2)
     assert cost(plan("update_norm")) == (14, 0)
 
 
 def test_a_step_whose_eps_is_measured_is_not_paid_for() -> None:
-    assert cost(plan("dh_uncond"), states_left=1)[0] == cost(plan("ds_uncond"), states_left=1)[0] == 14 - 2
-    assert cost(plan("dh_uncond"), states_left=2)[0] == 14 - 4
+    assert cost(plan("dh_uncond"), measured=(6, 7))[0] == cost(plan("ds_uncond"), measured=(6, 7))[0] == 14 - 2
+    assert cost(plan("dh_uncond"), measured=(0, 6))[0] == 14 - 4
     for other in ("h_cond", "dh_base", "update_norm"):  # eps of none is not asked for
-        assert cost(plan(other), states_left=2)[0] == 14
+        assert cost(plan(other), measured=(0, 6))[0] == 14
+
+
+def unguided(*names: str, first_measured: bool = False) -> Calls:
+    metrics = [METRICS[name] for name in names]
+    return plan_calls(metrics, Bundle(GRAPHS).gives, "exact", first_measured=first_measured, unguided=True)
+
+
+def test_where_nothing_is_guided_a_step_is_one_pass() -> None:
+    for name in ("dh_uncond", "ds_uncond", "h_cond", "update_norm"):  # of none at measured states, or not at all
+        assert cost(unguided(name)) == (7, cost(plan(name))[1])
+
+
+def test_a_step_of_which_a_metric_wants_none_is_two_passes_without_guidance_too() -> None:
+    assert cost(unguided("dh_uncond", "guidance_norm"))[0] == 14
+    assert cost(unguided("dh_uncond", "guidance_first"))[0] == 2 + 6  # of the first step alone
+    assert cost(unguided("guidance_norm"), measured=(3,))[0] == 2 * 3 + 3  # up to the measured state, then alone
+
+
+def test_without_guidance_a_measured_prompt_is_all_that_a_step_takes() -> None:
+    assert cost(unguided("h_cond"), measured=(0, 6))[0] == cost(unguided("dh_uncond"), measured=(0, 6))[0] == 7 - 2
+    assert cost(unguided("update_norm"), measured=(0, 6))[0] == 7
+    assert cost(unguided("dh_base", "guidance_norm"), measured=(0, 6))[0] == 2 * 5
+
+
+@pytest.mark.parametrize(
+    ("names", "guided"),
+    [
+        (("ds_base",), ("prompt",)),
+        (("one_step_error",), ("prompt",)),
+        (("ds_uncond",), ("prompt", "none")),
+        (("ds_base", "guidance_norm"), ("prompt", "none")),
+        (("h_cond", "one_step_error"), ()),
+    ],
+    ids=lambda value: "+".join(value) or "-",
+)
+def test_without_guidance_a_step_for_its_answers_has_the_conditions_that_are_asked(
+    names: tuple[str, ...], guided: tuple[str, ...]
+) -> None:
+    assert unguided(*names).guided == guided
 
 
 def test_scores_of_sampling_cost_nothing_beside_the_default_maps() -> None:
@@ -192,7 +232,7 @@ def test_a_quantity_that_a_bundle_gives_but_no_scan_calls_for_is_no_gap_of_the_b
 def test_eps_that_the_step_does_not_give_is_measured() -> None:
     graphs = GRAPHS | {"step.onnx": {"denoised": ("prompt",)}}
     calls = plan_calls([METRICS["ds_uncond"]], Bundle(graphs).gives, "exact")
-    assert (calls.measured, calls.guided) == (("prompt", "none"), False)
+    assert (calls.measured, calls.guided) == (("prompt", "none"), ())
 
 
 def test_the_embedded_bundle_gives_all_metrics() -> None:

@@ -14,12 +14,13 @@ def gives(quantity: Quantity, of: Condition) -> tuple[str, ...]:
     return tuple(name for name, given in GIVES.items() if of in given.get(quantity, ()))
 
 
-def shares(*names: str, states: int = 2, first: bool = False) -> dict[str, float]:
+def shares(*names: str, states: int = 2, first: bool = False, unguided: bool = False) -> dict[str, float]:
     return price_shares(
         [METRICS[name] for name in names],
         gives,
         "exact",
         first_measured=first,
+        unguided=unguided,
         states_measured=states,
         passes_per_condition=18.0,
         passes_per_call=9.0,
@@ -46,17 +47,24 @@ def test_what_others_pay_for_is_free_and_alone_it_is_a_guided_step() -> None:
     assert shares("guidance_first", first=True) == {"guidance_first": 4}
 
 
+def test_without_guidance_each_pays_for_the_conditions_that_it_asks() -> None:
+    assert shares("ds_base", "ds_uncond", unguided=True) == {"ds_base": 36 + 1, "ds_uncond": 2 + 1}
+    assert shares("one_step_error", unguided=True) == {"one_step_error": 2}
+
+
+@pytest.mark.parametrize("names", [tuple(METRICS), ("ds_uncond", "ds_base", "one_step_error")], ids=["all", "some"])
+@pytest.mark.parametrize("unguided", [False, True], ids=["guided", "unguided"])
 @pytest.mark.parametrize("first", [False, True], ids=["later", "first"])
-def test_shares_add_up_to_the_price(first: bool) -> None:
-    calls = plan_calls(list(METRICS.values()), gives, "exact", first_measured=first)
+def test_shares_add_up_to_the_price(first: bool, unguided: bool, names: tuple[str, ...]) -> None:
+    metrics = [METRICS[name] for name in names]
+    calls = plan_calls(metrics, gives, "exact", first_measured=first, unguided=unguided)
     whole = price(
         calls,
         steps_taken=5,
-        states_measured=2,
-        states_left=0,
+        measured=(5, 6),
         num_probes=16,
         tangents_per_call=8,
         passes_per_call=9.0,
         condition_passes=2.25,
     )
-    assert sum(shares(*METRICS, first=first).values()) == pytest.approx(whole.measuring)
+    assert sum(shares(*names, first=first, unguided=unguided).values()) == pytest.approx(whole.measuring)

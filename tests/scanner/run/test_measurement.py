@@ -11,6 +11,7 @@ from memscan.scanner.metrics.catalogue import MAPS as ALL_MAPS
 from memscan.scanner.metrics.catalogue import METRICS, SCORES
 from memscan.scanner.run.measurement import build_measurement, matching_calibrations, measured_steps
 from memscan.scanner.run.request import Request
+from memscan.scanner.schedules import FlowSchedule
 from memscan.scanner.settings import Measurement, Probes, Reference, fingerprint, fingerprint_parts
 from tests.default_maps import MAPS
 
@@ -264,6 +265,19 @@ def test_score_of_the_steps_taken_does_not_exist_before_the_first(bundle: Bundle
         "--score update_norm: there is none before step 1, and step 0 is measured"
     )
     assert build_measurement(bundle, Request(steps=(0, 9), score_name="guidance_norm"))
+
+
+def test_what_divides_by_alpha_is_not_measured_where_the_path_begins_at_pure_noise(bundle: Bundle) -> None:
+    flow = dataclasses.replace(bundle, schedule=FlowSchedule(num_train_timesteps=1000, shift=3.0, sigma_min=None))
+    request = Request(sampler="euler", num_inference_steps=10, steps=(8, 9))
+    usual, _ = build_measurement(bundle, dataclasses.replace(request, metrics=("all",)))
+    there, _ = build_measurement(flow, dataclasses.replace(request, metrics=("all",)))
+    assert {*usual.metrics} - {*there.metrics} == {"dcs"}
+    for option, asked in (("--metrics", {"metrics": ("dcs",)}), ("--score", {"score_name": "dcs"})):
+        assert refusal(flow, dataclasses.replace(request, **asked)) == (
+            f"{option} dcs has no value here: it divides by the image's share of the first state, and this model's path"
+            " begins at pure noise"
+        )
 
 
 def test_free_metrics_make_masks_of_a_free_map(bundle: Bundle) -> None:

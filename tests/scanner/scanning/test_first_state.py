@@ -44,7 +44,7 @@ def graphs() -> LinearGraphs:
 
 
 def products(analytic: Path, graphs: LinearGraphs, eps: NDArray[np.float32], uncond: NDArray[np.float32]) -> Any:
-    calls = Calls((), (), False, False, (ALONG_GUIDANCE, ALONG_OWN), frozenset(), frozenset(), frozenset())
+    calls = Calls((), (), (), False, (ALONG_GUIDANCE, ALONG_OWN), frozenset(), frozenset(), frozenset())
     first: Any = FirstState(open_bundle(analytic), graphs, SETTINGS, calls, Level(901, 0.1, 0.99))  # type: ignore[arg-type]
     step = {Ask("eps", "prompt"): eps, Ask("eps", "none"): uncond}
     return first.answers(np.zeros(SHAPE, np.float32), {"text": "prompt"}, {"text": "none"}, step)

@@ -73,3 +73,5 @@ def test_graphs_written_for_onnx_runtime_have_no_plans(bundle: Bundle) -> None:
     assert plan_graphs(bundle, "shallow") == sorted([*shallow, *names[2:]])
     sliced = dataclasses.replace(bundle, files=bundle.files | {"measure.sliced.onnx": "1"})
     assert plan_graphs(sliced, "exact") == names
+    alone = dataclasses.replace(bundle, graphs={**bundle.graphs, "unguided.onnx": {}})
+    assert plan_graphs(alone, "exact") == sorted([*names, "unguided.onnx"])
