@@ -8,11 +8,13 @@ import pytest
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 
+from memscan.export.assemble import PAPER_DEFAULTS
 from memscan.export.checkpoint.checkpoint import find_checkpoint
 from memscan.export.checkpoint.clip_skip import with_clip_skip
 from memscan.export.checkpoint.packed_flux import PackedFlux
 from memscan.export.checkpoint.takes import takes_of
 from memscan.export.checkpoint.tokenization import write_tokenizers
+from memscan.export.checkpoint.usual_defaults import is_usually_unguided, usual_defaults
 from memscan.scanner.bundle_parts import Takes
 from memscan.scanner.errors import ExportError
 from memscan.scanner.model.padding import padding_of
@@ -76,6 +78,10 @@ def test_the_scanner_tells_it_a_guidance_where_it_takes_one(
     transformer.save_pretrained(copy / "transformer")
     checkpoint = find_checkpoint(str(copy))
     assert takes_of(checkpoint) == Takes(guidance=guided)
+    defaults = usual_defaults(checkpoint, PAPER_DEFAULTS)
+    assert defaults.guidance_scale == (3.5 if guided else 1.0)
+    assert is_usually_unguided(checkpoint, defaults)
+    assert is_usually_unguided(checkpoint, PAPER_DEFAULTS) == guided  # schnell could be guided
     denoiser = checkpoint.family.build(checkpoint.load("transformer"), (16, 8, 8), (T5_TOKENS, JOINT))
     assert isinstance(denoiser.network, PackedFlux)
     assert ("guidance" in denoiser.input_shapes(1, (16, 8, 8), (T5_TOKENS, JOINT))) == guided
