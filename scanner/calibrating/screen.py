@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from memscan.scanner.calibrating.grid import own_timesteps
+from memscan.scanner.bundle import Bundle
+from memscan.scanner.calibrating.grid import own_sampler, own_timesteps
 from memscan.scanner.calibrating.labelled import Labelled
 from memscan.scanner.calibrating.scans import Scans
 from memscan.scanner.calibration.clean import clean_scan
@@ -19,6 +20,7 @@ from memscan.scanner.evaluation.labelled import label
 from memscan.scanner.metrics import guidance_norm
 from memscan.scanner.run.choice import FREE_MAP
 from memscan.scanner.run.request import Request
+from memscan.scanner.sampling.samplers import begins_at_pure_noise
 
 STEPS = 1
 RATE = 0.05
@@ -50,7 +52,7 @@ def make_screen(
     """
     if len(prompts) < needed(order.rate):
         return None
-    steps = min(order.steps, len(own_timesteps(scans.bundle, request)))
+    steps = min(_telling(order.steps, scans.bundle, request), len(own_timesteps(scans.bundle, request)))
     name = guidance_norm.MEAN.name
     sampled = dataclasses.replace(
         request,
@@ -68,6 +70,12 @@ def make_screen(
     found = limit(values, order.rate)
     recall = None if known is None else _recall(scans, known, sampled, name, found.threshold)
     return ScreenLimit(steps, name, order.rate, found, recall)
+
+
+def _telling(steps: int, bundle: Bundle, request: Request) -> int:
+    """So many steps that tell of the prompt: that from pure noise does not, and one more is taken."""
+    sampler, number = own_sampler(bundle, request)
+    return steps + begins_at_pure_noise(bundle.schedule, sampler, number)
 
 
 def _recall(scans: Scans, known: Labelled, request: Request, name: str, threshold: float) -> Recall | None:

@@ -79,5 +79,6 @@ BOTH = Metric(
     compute=_at_both_ends,
     says=f"guidance_first and {WEIGHT:g} times late_cosine",
     source=_SOURCE,
+    needs_signal=True,
     default=False,
 )

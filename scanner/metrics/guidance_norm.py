@@ -36,4 +36,5 @@ FIRST = Metric(
     compute=_norm,
     says="how far the prompt pulls, at the sampler's first step",
     source=_SOURCE,
+    needs_signal=True,
 )

@@ -88,8 +88,8 @@ class Metric:
     image that a row brings does not have; a metric that asks for "next_state" counts the steps that led to the measured
     state, any other counts the measured one too. What is asked at "first" or "before" is an earlier step's answer at
     "state"; at the first state nothing is before, so that a metric which asks for it counts from the second one on.
-    `least` is the number of steps that must count. `divides_by_alpha` says that the formula does, and so has no value
-    where the image has no share of a state: a path that begins at pure noise.
+    `least` is the number of steps that must count. `needs_signal` says that there is no value where a path begins
+    at pure noise, alpha = 0: there eps is the state whatever the prompt says, and nothing can be divided by alpha.
 
     `compute` takes the answers at N images and their noise level to [N, h, w] or [N]; `unit` takes a map's channel
     means, in the collapse unit, the number of channels and sigma to the paper's unit, for the oracle protocol.
@@ -105,7 +105,7 @@ class Metric:
     unit: Callable[[Array, int, float], NDArray[np.float64]] | None = None
     over: Over = mean_over_steps
     least: int = 1
-    divides_by_alpha: bool = False
+    needs_signal: bool = False
     needs_reference: bool = False
     memorized: Literal["high", "low"] = "high"
     default: bool = True

@@ -23,7 +23,15 @@ def _metric(name: str, along: Direction, says: str, source: str) -> Metric:
         return distances(*(answers[ask] for ask in asks))
 
     return Metric(
-        name=name, kind="score", when="first", asks=asks, compute=norm, says=says, source=source, default=False
+        name=name,
+        kind="score",
+        when="first",
+        asks=asks,
+        compute=norm,
+        says=says,
+        source=source,
+        needs_signal=True,
+        default=False,
     )
 
 

@@ -70,17 +70,17 @@ def choose(
             raise UsageError(f"{option} {name} needs a less-trained baseline, which {bundle.path} does not have")
         if METRICS[name].needs_reference and name not in references:
             raise UsageError(f"{option} {name} needs a reference of clean prompts, which this model does not have")
-        if METRICS[name].divides_by_alpha and pure_noise:
+        if METRICS[name].needs_signal and pure_noise:
             raise UsageError(
-                f"{option} {name} has no value here: it divides by the image's share of the first state, and this"
-                " model's path begins at pure noise"
+                f"{option} {name} has no value here: it is of the path's first state, which of this model is pure noise"
+                " and tells nothing of the prompt"
             )
     possible = [
         metric
         for metric in METRICS.values()
         if (bundle.has_baseline or not metric.needs_baseline)
         and (metric.name in references or not metric.needs_reference)
-        and not (metric.divides_by_alpha and pure_noise)
+        and not (metric.needs_signal and pure_noise)
     ]
     wanted = {mask_map, score.name, *named, *_of_groups(bundle, asked, possible, derivative)}
     metrics = tuple(name for name in METRICS if name in wanted)

@@ -19,7 +19,13 @@ from memscan.scanner.run.choice import FREE_MAP, choose
 from memscan.scanner.run.derivative import choose_derivative
 from memscan.scanner.run.request import Request
 from memscan.scanner.samples import MeasuredStep
-from memscan.scanner.sampling.samplers import DEFAULT_STEPS, moves, sampler_steps, sampler_timesteps
+from memscan.scanner.sampling.samplers import (
+    DEFAULT_STEPS,
+    begins_at_pure_noise,
+    moves,
+    sampler_steps,
+    sampler_timesteps,
+)
 from memscan.scanner.sampling.schedule import noise_level
 from memscan.scanner.settings import Measurement, Move, Probes, Reference, Sampler, Screen, Step
 
@@ -69,8 +75,7 @@ def build_measurement(
         score_name = calibration.record.recommended.score_name
     needed = sampler_timesteps(bundle.schedule, sampler, num_inference_steps, moved)[: steps[-1]]
     known = {reference.metric: reference for reference in references if {*needed} <= {*reference.timesteps}}
-    path = sampler_steps(bundle.schedule, sampler, num_inference_steps, moved)
-    pure_noise = path[0].level.alpha == 0
+    pure_noise = begins_at_pure_noise(bundle.schedule, sampler, num_inference_steps, moved)
     chosen = choose(bundle, request.metrics, mask_map, score_name, steps, derivative, known, pure_noise)
     measurement = Measurement(
         num_inference_steps=num_inference_steps,

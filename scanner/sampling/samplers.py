@@ -66,6 +66,17 @@ def sampler_steps(
     return ddim_steps(schedule, tuple(map(int, positions)))
 
 
+def begins_at_pure_noise(
+    schedule: Schedule, sampler: Sampler, num_inference_steps: int, moved: Sequence[Move] = ()
+) -> bool:
+    """Whether the image has no share of a run's first state, alpha = 0: eps is that state, whatever the prompt says.
+
+    Raises:
+        UsageError: as `sampler_timesteps`.
+    """
+    return sampler_steps(schedule, sampler, num_inference_steps, moved)[0].level.alpha == 0
+
+
 def starting_scale(schedule: Schedule, sampler: Sampler, first: SolverStep) -> float:
     """What the initial noise is multiplied by, as diffusers does, before the first step."""
     return euler_scale(schedule, first.level) if sampler == "euler" else 1.0

@@ -18,9 +18,9 @@ SEEDS = STRENGTH_SEEDS[:4]
 METRICS_OF_TRANSFORMERS = tuple(
     name
     for name in MEASURED
-    if not METRICS[name].divides_by_alpha and not any(ask.quantity in OBSERVED for ask in METRICS[name].asks)
+    if not METRICS[name].needs_signal and not any(ask.quantity in OBSERVED for ask in METRICS[name].asks)
 )
-"""Without those of cross-attention and of a bottleneck, which a transformer has not, and of an image in pure noise."""
+"""Without those of cross-attention and a bottleneck, which a transformer lacks, and of the first state: pure noise."""
 
 
 def trained(work: Path, seed: int, derivative: Derivative = "exact", images: int = len(MEASURED_SEEDS)) -> Model:

@@ -18,6 +18,8 @@ from tests.default_maps import MAPS
 # The analytic bundle: 10 steps at timesteps 901, 801, ... 1; defaults 201, 101, 1; guidance 2.5; 8 Hadamard probes;
 # dh_uncond calibrated at 0.1 there.
 
+OF_THE_FIRST_STATE = {"guidance_first", "anisotropy", "dcs", "sharpness", "hessian_score"}
+
 
 @pytest.fixture(scope="module")
 def bundle(analytic: Path) -> Bundle:
@@ -267,17 +269,21 @@ def test_score_of_the_steps_taken_does_not_exist_before_the_first(bundle: Bundle
     assert build_measurement(bundle, Request(steps=(0, 9), score_name="guidance_norm"))
 
 
-def test_what_divides_by_alpha_is_not_measured_where_the_path_begins_at_pure_noise(bundle: Bundle) -> None:
+def test_what_is_of_the_first_state_is_not_measured_where_that_is_pure_noise(bundle: Bundle) -> None:
     flow = dataclasses.replace(bundle, schedule=FlowSchedule(num_train_timesteps=1000, shift=3.0, sigma_min=None))
     request = Request(sampler="euler", num_inference_steps=10, steps=(8, 9))
     usual, _ = build_measurement(bundle, dataclasses.replace(request, metrics=("all",)))
     there, _ = build_measurement(flow, dataclasses.replace(request, metrics=("all",)))
-    assert {*usual.metrics} - {*there.metrics} == {"dcs"}
-    for option, asked in (("--metrics", {"metrics": ("dcs",)}), ("--score", {"score_name": "dcs"})):
-        assert refusal(flow, dataclasses.replace(request, **asked)) == (
-            f"{option} dcs has no value here: it divides by the image's share of the first state, and this model's path"
-            " begins at pure noise"
-        )
+    assert {*usual.metrics} - {*there.metrics} == OF_THE_FIRST_STATE
+    for group in ((), ("free",)):
+        found, _ = build_measurement(flow, dataclasses.replace(request, metrics=group))
+        assert not {*found.metrics} & OF_THE_FIRST_STATE
+    for name in OF_THE_FIRST_STATE:
+        for option, asked in (("--metrics", {"metrics": (name,)}), ("--score", {"score_name": name})):
+            assert refusal(flow, dataclasses.replace(request, **asked)) == (
+                f"{option} {name} has no value here: it is of the path's first state, which of this model is pure noise"
+                " and tells nothing of the prompt"
+            )
 
 
 def test_free_metrics_make_masks_of_a_free_map(bundle: Bundle) -> None:
