@@ -16,13 +16,17 @@ from memscan.scanner.bundle import open_bundle
 from memscan.scanner.calibration.record import FILE, find_calibration
 from memscan.scanner.cli import invoke
 from memscan.scanner.results.reader import open_results
+from memscan.scanner.sampling.samplers import sampler_timesteps
 from memscan.scanner.sampling.schedule import noise_level
+from memscan.scanner.schedules import FlowSchedule
 from tests.analytic_bundle import write_analytic_bundle
 from tests.analytic_model import analytic_model
 from tests.scanner.run.small_run import error_line, lines
 
 CLEAN = [f"a hazy rug {number}" for number in range(60)]
 """All of one distribution, that of their own noise; words that the model does not know tell them apart."""
+
+FLOW = FlowSchedule(1000, 3.0, None)
 
 
 @pytest.fixture
@@ -219,3 +223,15 @@ def test_given_image_has_no_p_value(bundle: Path, clean: Path, tmp_path: Path) -
     table = open_results(tmp_path / "out").table
     assert [value is None for value in table["p_value"].to_pylist()] == [True, False]
     assert table["mask"].null_count == 0
+
+
+def test_a_step_from_pure_noise_does_not_screen(tmp_path: Path, clean: Path) -> None:
+    """There the prompt changes nothing, and every norm would be 0."""
+    path = tmp_path / "flow"
+    own = sampler_timesteps(FLOW, "euler", 10)
+    write_analytic_bundle(
+        path, calibrated=False, schedule=FLOW, prediction_type="flow_prediction", sampler="euler", timesteps=own[-2:]
+    )
+    screen = calibrate(path, clean, "--timestep", own[-1])["screen"]
+    assert screen["steps"] == 2
+    assert screen["limit"]["threshold"] > 0
