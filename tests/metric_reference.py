@@ -13,6 +13,7 @@ from tests.analytic_bundle import GIVES
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
 
 LOW = ", ".join(f"`{metric.name}`" for metric in METRICS.values() if metric.memorized == "low")
+OF_FIRST = ", ".join(f"`{metric.name}`" for metric in METRICS.values() if metric.needs_signal)
 _WHEN = {
     "measured": "the measured state",
     "first": "the sampler's first step",
@@ -26,12 +27,15 @@ each, before all of this; a threshold holds for the smoothing that it was calibr
 
 Metrics marked \\* are measured unless `--metrics` says otherwise: some by name, `all` that the model can give, or those
 that are `free`, made of nothing but guided steps. `--mask-map` says which map the mask is made of (`{FREE_MAP}` with
-`--metrics free`), `--score` which column the `score` is: the mean of the mask's map by default. The sign of what is low
-for memorized images ({LOW}) is turned there: a high `score` means memorized. A null says that
+`--metrics free`), `--score` which column the `score` is: the 99% quantile of the mask's map by default. The sign of
+what is low for memorized images ({LOW}) is turned there: a high `score` means memorized. A null says that
 the image does not have it: what needs a less-trained baseline where the bundle has none, what is of sampling where the
 row brings its own image, what compares steps where too few were taken. What is not finite makes an error row.
-`update_z` needs a reference of clean prompts, and is not among `all` without one. A model that does not attend to text,
-or has no middle block, lacks the metrics of these, and so does a bundle that was exported before there were any.
+`update_z` needs a reference of clean prompts, and is not among `all` without one. Where a path begins at pure noise, by
+flow matching or zero terminal SNR, eps is that noise whatever the prompt says: what is of the first state
+({OF_FIRST}) is refused by name and not among the others,
+and screening takes one step more. A model that does not attend to text, or has no middle block, lacks the metrics of
+these, and so does a bundle that was exported before there were any.
 
 Maps of curvature are in the collapse unit: 1 where the model leaves a pixel no freedom. `bright_ending` is a weight of
 attention, the mean over heads and over the cross-attention layers on the way down at their finest resolution, enlarged
