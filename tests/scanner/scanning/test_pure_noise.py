@@ -19,6 +19,7 @@ from diffusers import (
 
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.errors import UsageError
+from memscan.scanner.metrics.catalogue import METRICS
 from memscan.scanner.model.graphs import open_graphs
 from memscan.scanner.run.measurement import build_measurement, measured_steps
 from memscan.scanner.run.request import Request
@@ -152,3 +153,12 @@ def test_pure_noise_is_not_measured(name: str, timestep: int, tmp_path: Path) ->
     for request in (Request(steps=(0,)), Request(timesteps=(timestep,))):
         with pytest.raises(UsageError, match=message):
             build_measurement(bundle, request)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_what_is_of_the_first_state_is_left_out(name: str, tmp_path: Path) -> None:
+    bundle = bundle_of(tmp_path / "bundle", name)
+    request = Request(num_inference_steps=STEPS, steps=(STEPS - 1,), metrics=("all",))
+    measurement, _ = build_measurement(bundle, request)
+    assert {"guidance_norm", "ds_path", "late_cosine"} <= {*measurement.metrics}
+    assert not [name for name in measurement.metrics if METRICS[name].needs_signal]
