@@ -257,9 +257,7 @@ def _step(model: Analytic, prediction_type: str) -> onnx.ModelProto:
     else:
         guided = graph.add("Mul", "guidance_scale", graph.add("Sub", denoised_c, denoised_0))
         graph.add("Add", denoised_0, guided, output="denoised")
-    terms = [graph.add("Mul", "a", "sample"), graph.add("Mul", "b", eps), graph.add("Mul", "c", "previous_denoised")]
-    terms.append(graph.add("Mul", "d", "denoised"))
-    graph.add("Sum", *terms, output="next_sample")
+    _update(graph, eps)
     latents: list[str | int] = ["N", *LATENT]
     inputs: dict[str, list[str | int]] = {
         "sample": latents,
@@ -272,15 +270,19 @@ def _step(model: Analytic, prediction_type: str) -> onnx.ModelProto:
     return graph.finish(inputs, dict.fromkeys(("next_sample", "denoised", "eps", "uncond_eps"), latents))
 
 
+def _update(graph: _Graph, eps: str) -> None:
+    terms = [graph.add("Mul", "a", "sample"), graph.add("Mul", "b", eps), graph.add("Mul", "c", "previous_denoised")]
+    terms.append(graph.add("Mul", "d", "denoised"))
+    graph.add("Sum", *terms, output="next_sample")
+
+
 def _unguided_step(model: Analytic) -> onnx.ModelProto:
     graph = _Graph()
     alpha, sigma = graph.noise_level()
     eps, *_ = graph.denoiser(model, "encoder_hidden_states", alpha, sigma)
     graph.add("Identity", eps, output="eps")
     graph.add("Div", graph.add("Sub", "sample", graph.add("Mul", sigma, eps)), alpha, output="denoised")
-    terms = [graph.add("Mul", "a", "sample"), graph.add("Mul", "b", eps), graph.add("Mul", "c", "previous_denoised")]
-    terms.append(graph.add("Mul", "d", "denoised"))
-    graph.add("Sum", *terms, output="next_sample")
+    _update(graph, eps)
     latents: list[str | int] = ["N", *LATENT]
     inputs: dict[str, list[str | int]] = {
         "sample": latents,

@@ -3,7 +3,6 @@
 from memscan.scanner.bundle import Bundle
 from memscan.scanner.run.request import Request
 from memscan.scanner.sampling.samplers import DEFAULT_STEPS, sampler_timesteps
-from memscan.scanner.settings import Sampler
 
 SHARES = (0.4, 0.3, 0.2, 0.14, 0.1, 0.06, 0.02, 0.0)
 """Of the training timesteps: where pictures have their form, down to the last step."""
@@ -15,14 +14,9 @@ def own_timesteps(bundle: Bundle, request: Request) -> tuple[int, ...]:
     Raises:
         UsageError: a number of steps that the schedule cannot be divided into.
     """
-    return sampler_timesteps(bundle.schedule, *own_sampler(bundle, request))
-
-
-def own_sampler(bundle: Bundle, request: Request) -> tuple[Sampler, int]:
-    """The sampler and its number of steps, of the request or else the bundle's defaults."""
     sampler = request.sampler or bundle.defaults.sampler
     usual = bundle.defaults.num_inference_steps if sampler == bundle.defaults.sampler else DEFAULT_STEPS[sampler]
-    return sampler, request.num_inference_steps or usual
+    return sampler_timesteps(bundle.schedule, sampler, request.num_inference_steps or usual)
 
 
 def grid(bundle: Bundle, request: Request) -> tuple[int, ...]:

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from memscan.scanner.bundle import Bundle
-from memscan.scanner.calibrating.grid import own_sampler, own_timesteps
+from memscan.scanner.calibrating.grid import own_timesteps
 from memscan.scanner.calibrating.labelled import Labelled
 from memscan.scanner.calibrating.scans import Scans
 from memscan.scanner.calibration.clean import clean_scan
@@ -20,7 +19,7 @@ from memscan.scanner.evaluation.labelled import label
 from memscan.scanner.metrics import guidance_norm
 from memscan.scanner.run.choice import FREE_MAP
 from memscan.scanner.run.request import Request
-from memscan.scanner.sampling.samplers import begins_at_pure_noise
+from memscan.scanner.sampling.schedule import is_pure_noise
 
 STEPS = 1
 RATE = 0.05
@@ -52,7 +51,9 @@ def make_screen(
     """
     if len(prompts) < needed(order.rate):
         return None
-    steps = min(_telling(order.steps, scans.bundle, request), len(own_timesteps(scans.bundle, request)))
+    own = own_timesteps(scans.bundle, request)
+    telling = order.steps + is_pure_noise(scans.bundle.schedule, own[0])  # the step from there says nothing of a prompt
+    steps = min(telling, len(own))
     name = guidance_norm.MEAN.name
     sampled = dataclasses.replace(
         request,
@@ -70,12 +71,6 @@ def make_screen(
     found = limit(values, order.rate)
     recall = None if known is None else _recall(scans, known, sampled, name, found.threshold)
     return ScreenLimit(steps, name, order.rate, found, recall)
-
-
-def _telling(steps: int, bundle: Bundle, request: Request) -> int:
-    """So many steps that tell of the prompt: that from pure noise does not, and one more is taken."""
-    sampler, number = own_sampler(bundle, request)
-    return steps + begins_at_pure_noise(bundle.schedule, sampler, number)
 
 
 def _recall(scans: Scans, known: Labelled, request: Request, name: str, threshold: float) -> Recall | None:

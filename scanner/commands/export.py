@@ -42,7 +42,7 @@ from memscan.scanner.errors import UsageError
     metavar="FOLDER|NAME",
     help="Diffusers folder whose configurations and tokenizers a MODEL in one file has, or the public model that it is "
     "a fine-tune of: stable-diffusion-1, stable-diffusion-2, stable-diffusion-2-v, stable-diffusion-xl.  [default: the "
-    "folder beside it, else by the names of its weights]",
+    "folder beside it, else by the names of its weights, but for SD 3 and FLUX.1]",
 )
 @click.option(
     "--vae",

@@ -21,12 +21,11 @@ from memscan.scanner.run.request import Request
 from memscan.scanner.samples import MeasuredStep
 from memscan.scanner.sampling.samplers import (
     DEFAULT_STEPS,
-    begins_at_pure_noise,
     moves,
     sampler_steps,
     sampler_timesteps,
 )
-from memscan.scanner.sampling.schedule import noise_level
+from memscan.scanner.sampling.schedule import is_pure_noise
 from memscan.scanner.settings import Measurement, Move, Probes, Reference, Sampler, Screen, Step
 
 _THRESHOLDS = (-1.0, 2.0)
@@ -73,9 +72,10 @@ def build_measurement(
     score_name = request.score_name
     if score_name is None and calibration is not None and mask_map == calibration.record.recommended.mask_map:
         score_name = calibration.record.recommended.score_name
-    needed = sampler_timesteps(bundle.schedule, sampler, num_inference_steps, moved)[: steps[-1]]
+    timesteps = sampler_timesteps(bundle.schedule, sampler, num_inference_steps, moved)
+    needed = timesteps[: steps[-1]]
     known = {reference.metric: reference for reference in references if {*needed} <= {*reference.timesteps}}
-    pure_noise = begins_at_pure_noise(bundle.schedule, sampler, num_inference_steps, moved)
+    pure_noise = is_pure_noise(bundle.schedule, timesteps[0])
     chosen = choose(bundle, request.metrics, mask_map, score_name, steps, derivative, known, pure_noise)
     measurement = Measurement(
         num_inference_steps=num_inference_steps,
@@ -211,7 +211,7 @@ def _steps(
 
 
 def _check_signal(bundle: Bundle, timestep: int) -> None:
-    if noise_level(bundle.schedule, timestep).alpha == 0:
+    if is_pure_noise(bundle.schedule, timestep):
         raise UsageError(f"timestep {timestep} is pure noise, whose curvature says nothing of an image: choose another")
 
 

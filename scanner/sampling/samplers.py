@@ -12,7 +12,7 @@ from memscan.scanner.errors import UsageError
 from memscan.scanner.sampling.ddim import ddim_steps, ddim_timesteps
 from memscan.scanner.sampling.dpm_solver import dpm_steps, dpm_timesteps
 from memscan.scanner.sampling.euler import euler_scale, euler_steps, euler_timesteps
-from memscan.scanner.sampling.schedule import SolverStep, noise_level
+from memscan.scanner.sampling.schedule import SolverStep
 from memscan.scanner.schedules import DdpmSchedule, EdmSchedule, FlowSchedule, Schedule
 from memscan.scanner.settings import Move, Sampler
 
@@ -64,20 +64,6 @@ def sampler_steps(
         return dpm_steps(schedule, positions)
     assert isinstance(schedule, DdpmSchedule)
     return ddim_steps(schedule, tuple(map(int, positions)))
-
-
-def begins_at_pure_noise(
-    schedule: Schedule, sampler: Sampler, num_inference_steps: int, moved: Sequence[Move] = ()
-) -> bool:
-    """Whether the image has no share of a run's first state, alpha = 0: eps is that state, whatever the prompt says.
-
-    A solver that begins a little beside 0 in its stead, as diffusers' do, is no better off.
-
-    Raises:
-        UsageError: as `sampler_timesteps`.
-    """
-    first = sampler_timesteps(schedule, sampler, num_inference_steps, moved)[0]
-    return noise_level(schedule, first).alpha == 0
 
 
 def starting_scale(schedule: Schedule, sampler: Sampler, first: SolverStep) -> float:

@@ -117,3 +117,11 @@ def _of_table(alphas_cumprod: tuple[float, ...], timestep: float) -> Level:
     ratio = low + (timestep - before) * (high - low)
     alpha = 1 / math.sqrt(1 + ratio**2)
     return Level(timestep, alpha, ratio * alpha)
+
+
+def is_pure_noise(schedule: Schedule, timestep: int) -> bool:
+    """Whether the image has no share of a state there, alpha = 0: eps is that state, whatever the prompt says.
+
+    A solver that begins a little beside 0 in its stead, as diffusers' do, is no better off.
+    """
+    return noise_level(schedule, timestep).alpha == 0

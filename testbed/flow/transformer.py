@@ -20,7 +20,7 @@ T5_TOKENS = 256
 
 
 def new_transformer() -> SD3Transformer2DModel:
-    """An untrained transformer of 3.8 million parameters on latents [N, 4, 16, 16], 64 image tokens."""
+    """An untrained transformer of 3.5 million parameters on latents [N, 4, 16, 16], 64 image tokens."""
     return SD3Transformer2DModel(
         sample_size=16,
         patch_size=PATCH,

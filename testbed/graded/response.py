@@ -6,27 +6,18 @@ held-out captions, with baseline, timestep and threshold chosen on the calibrati
 all. Leaves WORK/response-drop{PERCENT}.csv, -heldout.csv and .png.
 """
 
-import argparse
 import dataclasses
-from pathlib import Path
 
-from memscan.scanner.settings import DERIVATIVES
+from testbed.bench.arguments import response_parser
 from testbed.bench.assess import assess
 from testbed.bench.model import MEASURED_SEEDS, SAMPLING
-from testbed.bench.scans import MEASURED
 from testbed.graded.scans import Model
 from testbed.graded.train import DROPOUTS
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="the folder with trainings and strengths")
-    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="trainings to pool")
+    parser = response_parser(__doc__, ["start", "10%", "25%", "50%"])
     parser.add_argument("--dropout", type=int, choices=DROPOUTS, default=0)
-    parser.add_argument("--baselines", nargs="+", default=["start", "10%", "25%", "50%"], help="to choose from")
-    parser.add_argument("--metrics", nargs="+", default=MEASURED, help="to measure")
-    parser.add_argument("--derivative", choices=DERIVATIVES, default="exact", help="that maps are made by")
-    parser.add_argument("--images", type=int, default=len(MEASURED_SEEDS), help="of each prompt, to be measured")
     arguments = parser.parse_args()
     sampling = dataclasses.replace(SAMPLING, derivative=arguments.derivative)
     trained = [Model.trained(arguments.work, seed, arguments.dropout) for seed in arguments.seed]
